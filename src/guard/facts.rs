@@ -1,0 +1,34 @@
+//! What the guard is told: who the recipients turned out to be, and the limits that apply.
+
+use crate::model::{Device, DeviceId, UserId};
+
+/// A named recipient as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundRecipient {
+    /// A person, by user id, with every live device of the job's app. It may be none.
+    User(UserId, Vec<Device>),
+    /// A device by its id; `None` if it is not registered for the job's app (or gone).
+    Device(DeviceId, Option<Device>),
+}
+
+impl FoundRecipient {
+    /// The devices to ring.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        match self {
+            Self::User(_, devices) => devices,
+            Self::Device(_, device) => device.as_slice(),
+        }
+    }
+}
+
+/// What the guard needs to know beyond the job and the policy. More facts join as rules do.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The job's recipients; empty for a campaign.
+    pub recipients: &'a [FoundRecipient],
+    /// The service's own limit of recipients for a direct job (`direct.max_recipients`).
+    pub max_recipients: usize,
+    /// When the job arrived: a direct job without an expiry counts from here.
+    pub received_at: jiff::Timestamp,
+}

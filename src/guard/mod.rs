@@ -1,0 +1,19 @@
+//! The guard: may this job reach these people?
+//!
+//! [`clear`] is pure: what it needs of the past, of the registry and of the hour comes as arguments. Its
+//! rules run in the order of [`Rule::ALL`]; a Refuse beats a Hold, a Hold beats Clear. A clear verdict
+//! carries [`Cleared`], the guard's half of the permission to send; it cannot be made anywhere else.
+//!
+//! - **I1 no-test-to-production**: a test-intent job never reaches a device outside a test-class
+//!   audience. The rule refuses, and [`Cleared::admits`] asks again for every single device.
+//! - **I3 unknown-is-no**: a missing label, an unknown app or producer is a Refuse.
+
+mod cleared;
+mod facts;
+mod rules;
+mod verdict;
+
+pub use cleared::{Cleared, NotAdmitted};
+pub use facts::{Facts, FoundRecipient};
+pub use rules::{Rule, clear, recheck};
+pub use verdict::{Finding, Severity, Span, Verdict};

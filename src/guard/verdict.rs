@@ -1,0 +1,95 @@
+//! Verdicts and the findings that explain them.
+
+use std::{fmt, ops::Range};
+
+use super::{Cleared, Rule};
+use crate::model::FindingNote;
+
+/// Byte offsets into a field's text.
+pub type Span = Range<usize>;
+
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; the job goes on.
+    Note,
+    /// A person must look first. Direct jobs are never held: they are refused.
+    Hold,
+    /// Never.
+    Refuse,
+}
+
+impl Severity {
+    /// As told in events and metrics: `clear`, `hold`, `refuse`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "clear",
+            Self::Hold => "hold",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// One reason of a verdict, with its evidence.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule that found it.
+    pub rule: Rule,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The path of the field, such as `notification.body`.
+    pub field: String,
+    /// Where in the field.
+    pub span: Option<Span>,
+    /// The text at the span. Shown only to authorised operators, never logged or published (I12).
+    pub matched: Option<String>,
+    /// Why; safe to log.
+    pub reason: String,
+    /// What would mend it; safe to log.
+    pub fix: String,
+}
+
+impl Finding {
+    /// The finding as it may be told: without the matched text.
+    #[must_use]
+    pub fn note(&self) -> FindingNote {
+        FindingNote {
+            rule: self.rule.id().to_owned(),
+            verdict: self.severity.as_str().to_owned(),
+            field: self.field.clone(),
+            span: self.span.as_ref().map(|span| (span.start, span.end)),
+            reason: self.reason.clone(),
+            fix: self.fix.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, severity, field, span, matched: _, reason, .. } = self;
+        write!(f, "{}({severity:?}, {field}, {span:?}, {reason})", rule.id())
+    }
+}
+
+/// The guard's answer.
+#[derive(Debug)]
+#[must_use = "a verdict that nobody reads guards nothing"]
+pub enum Verdict {
+    /// May be sent, as far as the guard is concerned; the findings are notes.
+    Clear(Cleared, Vec<Finding>),
+    /// A person must look first.
+    Hold(Vec<Finding>),
+    /// Must not be sent.
+    Refuse(Vec<Finding>),
+}
+
+impl Verdict {
+    /// Every finding, whatever the verdict.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Clear(_, findings) | Self::Hold(findings) | Self::Refuse(findings) => findings,
+        }
+    }
+}

@@ -1,0 +1,578 @@
+//! A job: what a producer enqueues, parsed from JSON into a value that needs no second look at its form.
+//!
+//! Labels (`app`, `intent`, `to`) may be absent here: that is not a question of form but the guard's
+//! first rule, and it must be refused, and told, as such. Nothing in an error quotes the notification.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::Hash,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppId, AudienceName, DeviceId, Digest, JobId, JobKey, Notification, PlanName, ProducerId, UserId,
+};
+
+/// Largest job, in bytes. A job is text for one screen; 64 KiB holds it in every language.
+pub const MAX_JOB_BYTES: usize = 64 * 1024;
+
+/// A direct job that names no expiry is worth nothing after this long.
+const DEFAULT_DIRECT_EXPIRY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Most labels a job may carry, and the longest of them in characters: they go into events and logs.
+const MAX_LABELS: usize = 20;
+const MAX_LABEL_CHARS: usize = 100;
+
+/// What the job claims to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Intent {
+    /// For registered testers only; can never reach anyone else.
+    Test,
+    /// For the people the app serves.
+    Production,
+}
+
+impl Intent {
+    /// As written in a job.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// Which way a job goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Named recipients; latency matters.
+    Direct,
+    /// A named audience; safety matters.
+    Campaign,
+}
+
+impl Lane {
+    /// As shown in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Campaign => "campaign",
+        }
+    }
+}
+
+/// Whom a job is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// A named cohort, and the most people that the producer expects in it.
+    Audience {
+        /// Which cohort.
+        name: AudienceName,
+        /// The producer's own upper bound.
+        at_most: u64,
+    },
+    /// These people, on all their devices of the app. Each is named once.
+    Users(Vec<UserId>),
+    /// These devices. Each is named once.
+    Devices(Vec<DeviceId>),
+}
+
+impl Recipients {
+    /// The lane that this kind of recipient takes.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Audience { .. } => Lane::Campaign,
+            Self::Users(_) | Self::Devices(_) => Lane::Direct,
+        }
+    }
+}
+
+/// A job whose form is right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    wire: Wire,
+    to: Option<Recipients>,
+    intent: Option<Intent>,
+    app: Option<AppId>,
+    digest: Digest,
+}
+
+/// A job as it stands on the wire (version 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Job")]
+struct Wire {
+    /// The version of this format: 1.
+    #[schemars(extend("const" = 1))]
+    v: u64,
+    /// The idempotency key, unique within the producer for 30 days.
+    id: JobId,
+    /// Which app the recipients have installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    app: Option<String>,
+    /// `test` or `production`. A job without it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(required, extend("enum" = ["test", "production"]))]
+    intent: Option<String>,
+    /// Whom it is for: exactly one of `users`, `devices`, or `audience` with `at_most`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    to: Option<WireTo>,
+    /// What the phone shows.
+    notification: Notification,
+    /// Nothing is sent after this. Required for an audience; one hour for named recipients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    expires_at: Option<Timestamp>,
+    /// Nothing is sent before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    not_before: Option<Timestamp>,
+    /// Rather never than twice: a send whose fate is unknown is not repeated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    at_most_once: bool,
+    /// Which plan a campaign follows; the audience's default otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<PlanName>,
+    /// The producer's own marks; shown, never acted on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Recipients")]
+struct WireTo {
+    /// A named cohort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audience: Option<AudienceName>,
+    /// The most people that the producer expects in the audience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_most: Option<u64>,
+    /// Named people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    users: Option<Vec<UserId>>,
+    /// Named devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceId>>,
+}
+
+/// What is wrong with a job's form, as a code that a program can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MalformedCode {
+    /// Above [`MAX_JOB_BYTES`].
+    TooLarge,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Not JSON.
+    NotJson,
+    /// Nested deeper than 128 levels.
+    TooDeep,
+    /// A version that this service does not read.
+    UnknownVersion,
+    /// A field that does not exist: a typo must not be ignored.
+    UnknownField,
+    /// The same field twice.
+    DuplicateField,
+    /// A required field is absent.
+    MissingField,
+    /// A field of the wrong type.
+    WrongType,
+    /// A field whose value breaks its rule.
+    InvalidValue,
+}
+
+impl MalformedCode {
+    /// As written in headers and events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too-large",
+            Self::NotUtf8 => "not-utf8",
+            Self::NotJson => "not-json",
+            Self::TooDeep => "too-deep",
+            Self::UnknownVersion => "unknown-version",
+            Self::UnknownField => "unknown-field",
+            Self::DuplicateField => "duplicate-field",
+            Self::MissingField => "missing-field",
+            Self::WrongType => "wrong-type",
+            Self::InvalidValue => "invalid-value",
+        }
+    }
+}
+
+/// A job whose form is wrong: which field, what is wrong with it, what would mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Malformed {
+    /// The kind of mistake.
+    pub code: MalformedCode,
+    /// The path of the field, such as `to.users[3]`; `job` for the whole.
+    pub field: String,
+    /// What is wrong and what would mend it; never quotes the notification.
+    pub problem: String,
+    /// The job's id, if at least that could be read.
+    pub id: Option<JobId>,
+}
+
+impl Malformed {
+    fn new(code: MalformedCode, field: &str, problem: impl Into<String>) -> Self {
+        Self { code, field: field.to_owned(), problem: problem.into(), id: None }
+    }
+
+    fn of_id(mut self, id: &JobId) -> Self {
+        self.id = Some(id.clone());
+        self
+    }
+}
+
+impl Job {
+    /// Reads a job (DESIGN of the format: README, "Enqueue").
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        use MalformedCode as Code;
+        if bytes.len() > MAX_JOB_BYTES {
+            let problem = format!("{} bytes; at most {MAX_JOB_BYTES} are accepted", bytes.len());
+            return Err(Malformed::new(Code::TooLarge, "job", problem));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let problem = format!("not UTF-8 at byte {}; encode the job as UTF-8", error.valid_up_to());
+            Malformed::new(Code::NotUtf8, "job", problem)
+        })?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let wire: Wire = serde_path_to_error::deserialize(&mut reader)
+            .map_err(|error| explain(&error, text))
+            .and_then(|wire| reader.end().map(|()| wire).map_err(|error| not_json(&error)))?;
+        let id = wire.id.clone();
+        Self::check(wire).map_err(|malformed| malformed.of_id(&id))
+    }
+
+    fn check(wire: Wire) -> Result<Self, Malformed> {
+        use MalformedCode as Code;
+        if wire.v != 1 {
+            let problem = format!("version {} is not known; this service reads version 1", wire.v);
+            return Err(Malformed::new(Code::UnknownVersion, "v", problem));
+        }
+        if wire.notification.body.trim().is_empty() {
+            let problem = "is empty; a notification needs a text";
+            return Err(Malformed::new(Code::InvalidValue, "notification.body", problem));
+        }
+        let too_long = |(key, value): (&String, &String)| {
+            key.chars().count() > MAX_LABEL_CHARS || value.chars().count() > MAX_LABEL_CHARS
+        };
+        if wire.labels.len() > MAX_LABELS || wire.labels.iter().any(too_long) {
+            let problem = format!("at most {MAX_LABELS} labels of {MAX_LABEL_CHARS} characters are accepted");
+            return Err(Malformed::new(Code::InvalidValue, "labels", problem));
+        }
+        let to = wire.to.clone().map(recipients).transpose()?;
+        if matches!(to, Some(Recipients::Audience { .. })) && wire.expires_at.is_none() {
+            let problem = "is required for an audience: say after which instant the message is worthless";
+            return Err(Malformed::new(Code::MissingField, "expires_at", problem));
+        }
+        if let (Some(start), Some(end)) = (wire.not_before, wire.expires_at)
+            && start >= end
+        {
+            let problem = "is not before expires_at, so the job could never be sent";
+            return Err(Malformed::new(Code::InvalidValue, "not_before", problem));
+        }
+        let app = wire.app.as_deref().map(AppId::parse).transpose();
+        let app = app.map_err(|error| Malformed::new(Code::InvalidValue, "app", error.to_string()))?;
+        let intent = wire.intent.as_deref().and_then(|word| match word {
+            "test" => Some(Intent::Test),
+            "production" => Some(Intent::Production),
+            _ => None,
+        });
+        let canonical = serde_json::to_vec(&wire).expect("a parsed job has only string keys");
+        Ok(Self { digest: Digest::of(&canonical), wire, to, intent, app })
+    }
+
+    /// The producer's idempotency key.
+    pub const fn id(&self) -> &JobId {
+        &self.wire.id
+    }
+
+    /// The job's key, once its producer is known.
+    pub fn key(&self, producer: &ProducerId) -> JobKey {
+        JobKey { producer: producer.clone(), id: self.wire.id.clone() }
+    }
+
+    /// The app, if the job names one.
+    pub const fn app(&self) -> Option<&AppId> {
+        self.app.as_ref()
+    }
+
+    /// The intent, if the job states one that exists.
+    pub const fn intent(&self) -> Option<Intent> {
+        self.intent
+    }
+
+    /// The intent as the job wrote it, known or not.
+    pub fn claimed_intent(&self) -> Option<&str> {
+        self.wire.intent.as_deref()
+    }
+
+    /// Whom it is for, if the job says so.
+    pub const fn to(&self) -> Option<&Recipients> {
+        self.to.as_ref()
+    }
+
+    /// The lane that its recipients ask for; a job for nobody is taken as direct, and refused.
+    pub fn lane(&self) -> Lane {
+        self.to.as_ref().map_or(Lane::Direct, Recipients::lane)
+    }
+
+    /// What the phone shows.
+    pub const fn notification(&self) -> &Notification {
+        &self.wire.notification
+    }
+
+    /// The expiry as the job wrote it.
+    pub const fn stated_expiry(&self) -> Option<Timestamp> {
+        self.wire.expires_at
+    }
+
+    /// The instant after which nothing is sent, for a job that arrived at `received`.
+    pub fn expires_at(&self, received: Timestamp) -> Timestamp {
+        self.wire
+            .expires_at
+            .unwrap_or_else(|| received.checked_add(DEFAULT_DIRECT_EXPIRY).unwrap_or(Timestamp::MAX))
+    }
+
+    /// The instant before which nothing is sent.
+    pub const fn not_before(&self) -> Option<Timestamp> {
+        self.wire.not_before
+    }
+
+    /// True if a send whose fate is unknown must not be repeated.
+    pub const fn at_most_once(&self) -> bool {
+        self.wire.at_most_once
+    }
+
+    /// The plan that the job asks for.
+    pub const fn plan(&self) -> Option<&PlanName> {
+        self.wire.plan.as_ref()
+    }
+
+    /// The producer's own marks.
+    pub const fn labels(&self) -> &BTreeMap<String, String> {
+        &self.wire.labels
+    }
+
+    /// The digest of the canonical job: the same content has the same digest, however it was spaced.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The canonical JSON: what the ledger keeps, and what [`Job::parse`] reads back to an equal job.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(&self.wire).expect("a parsed job has only string keys")
+    }
+}
+
+fn recipients(to: WireTo) -> Result<Recipients, Malformed> {
+    let invalid = |field: &str, problem: &str| Malformed::new(MalformedCode::InvalidValue, field, problem);
+    match to {
+        WireTo { audience: Some(name), at_most: Some(at_most), users: None, devices: None } => {
+            Ok(Recipients::Audience { name, at_most })
+        }
+        WireTo { audience: Some(_), at_most: None, users: None, devices: None } => Err(Malformed::new(
+            MalformedCode::MissingField,
+            "to.at_most",
+            "is required for an audience: the most people that you expect in it",
+        )),
+        WireTo { audience: None, at_most: None, users: Some(users), devices: None } => match once(users) {
+            users if users.is_empty() => Err(invalid("to.users", "is empty; name at least one recipient")),
+            users => Ok(Recipients::Users(users)),
+        },
+        WireTo { audience: None, at_most: None, users: None, devices: Some(devices) } => {
+            match once(devices) {
+                devices if devices.is_empty() => {
+                    Err(invalid("to.devices", "is empty; name at least one recipient"))
+                }
+                devices => Ok(Recipients::Devices(devices)),
+            }
+        }
+        _ => Err(invalid("to", "needs exactly one of: users; devices; audience with at_most")),
+    }
+}
+
+/// Each recipient once, in the order of first mention: a person named twice is rung once.
+fn once<T: Clone + Eq + Hash>(items: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(items.len());
+    items.into_iter().filter(|item| seen.insert(item.clone())).collect()
+}
+
+fn not_json(error: &serde_json::Error) -> Malformed {
+    let (line, column) = (error.line(), error.column());
+    if error.to_string().starts_with("recursion limit") {
+        let problem = format!("nested too deeply at line {line}, column {column}; at most 128 levels");
+        return Malformed::new(MalformedCode::TooDeep, "job", problem);
+    }
+    Malformed::new(MalformedCode::NotJson, "job", format!("not JSON at line {line}, column {column}"))
+}
+
+/// Turns serde's message into ours. Serde quotes the value that it did not expect, and that may be the
+/// notification: only what was expected, and names of fields, are carried over.
+fn explain(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> Malformed {
+    use MalformedCode as Code;
+    let inner = error.inner();
+    if !inner.is_data() {
+        return not_json(inner);
+    }
+    let message = inner.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(head, _)| head);
+    let path = match error.path().to_string() {
+        path if path == "." => None,
+        path => Some(path),
+    };
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    let child = |field: &str| path.as_ref().map_or(field.to_owned(), |path| format!("{path}.{field}"));
+    let here = || path.clone().unwrap_or_else(|| "job".to_owned());
+    let malformed = if message.starts_with("unknown field") {
+        // The path of an unknown field already ends with its name.
+        let expected = message.split_once(", ").map_or("", |(_, expected)| expected);
+        Malformed::new(Code::UnknownField, &here(), format!("is not a field of a job; {expected}"))
+    } else if message.starts_with("missing field") {
+        Malformed::new(Code::MissingField, &child(quoted), "is required")
+    } else if message.starts_with("duplicate field") {
+        Malformed::new(Code::DuplicateField, &here(), format!("the field {quoted} stands there twice"))
+    } else if let Some((_, expected)) = message.rsplit_once(", expected ") {
+        let wrong_type = message.starts_with("invalid type");
+        let code = if wrong_type { Code::WrongType } else { Code::InvalidValue };
+        Malformed::new(code, &here(), format!("expected {expected}"))
+    } else {
+        Malformed::new(Code::InvalidValue, &here(), safe_custom(message))
+    };
+    Malformed { id: id_of(text), ..malformed }
+}
+
+/// Our own parsers' messages are safe to show; they quote at most a name. Others are not repeated.
+fn safe_custom(message: &str) -> String {
+    if message.contains("is not allowed: ") {
+        message.to_owned()
+    } else {
+        "has a value that cannot be read".into()
+    }
+}
+
+fn id_of(text: &str) -> Option<JobId> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: JobId,
+    }
+    serde_json::from_str::<OnlyId>(text).ok().map(|only| only.id)
+}
+
+/// The JSON Schema (draft 2020-12) of a job.
+#[must_use]
+pub fn job_schema() -> serde_json::Value {
+    schemars::schema_for!(Wire).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    type Case = (MalformedCode, &'static str, fn(&mut Value));
+
+    fn direct() -> Value {
+        json!({
+            "v": 1, "id": "otp-1", "app": "pl.example.bank", "intent": "production",
+            "to": {"users": ["u-1", "u-2", "u-1"]},
+            "notification": {"title": "Login", "body": "Your code is 123456"}
+        })
+    }
+
+    fn parse(value: &Value) -> Result<Job, Malformed> {
+        Job::parse(value.to_string().as_bytes())
+    }
+
+    fn refused(change: impl FnOnce(&mut Value)) -> (MalformedCode, String) {
+        let mut value = direct();
+        change(&mut value);
+        let error = parse(&value).expect_err("must be malformed");
+        assert!(!error.problem.contains("123456"), "the text leaked: {}", error.problem);
+        (error.code, error.field)
+    }
+
+    #[test]
+    fn a_job_is_read_and_each_recipient_counted_once() {
+        let job = parse(&direct()).expect("a job");
+        assert_eq!(job.intent(), Some(Intent::Production));
+        assert!(matches!(job.to(), Some(Recipients::Users(users)) if users.len() == 2));
+        assert_eq!(job.lane(), Lane::Direct);
+    }
+
+    #[test]
+    fn the_canonical_form_reads_back_to_the_same_job_and_digest() {
+        let job = parse(&direct()).expect("a job");
+        let again = Job::parse(job.canonical_json().as_bytes()).expect("a job");
+        assert_eq!(job, again);
+        let spaced = serde_json::to_string_pretty(&direct()).expect("JSON");
+        assert_eq!(Job::parse(spaced.as_bytes()).expect("a job").digest(), job.digest());
+    }
+
+    #[test]
+    fn every_mistake_names_its_field_and_never_quotes_the_text() {
+        use MalformedCode as Code;
+        let cases: [Case; 12] = [
+            (Code::UnknownField, "tittle", |v| v["tittle"] = json!("x")),
+            (Code::UnknownField, "notification.sound", |v| v["notification"]["sound"] = json!("x")),
+            (Code::MissingField, "notification.body", |v| {
+                v["notification"].as_object_mut().expect("an object").remove("body");
+            }),
+            (Code::WrongType, "notification.title", |v| v["notification"]["title"] = json!(7)),
+            (Code::WrongType, "notification", |v| v["notification"] = json!("123456")),
+            (Code::InvalidValue, "to.users[1]", |v| v["to"]["users"][1] = json!("")),
+            (Code::InvalidValue, "to", |v| v["to"]["devices"] = json!([])),
+            (Code::InvalidValue, "to.users", |v| v["to"]["users"] = json!([])),
+            (Code::UnknownVersion, "v", |v| v["v"] = json!(2)),
+            (Code::InvalidValue, "id", |v| v["id"] = json!("a b")),
+            (Code::MissingField, "expires_at", |v| v["to"] = json!({"audience": "all", "at_most": 5})),
+            (Code::InvalidValue, "notification.body", |v| v["notification"]["body"] = json!(" ")),
+        ];
+        for (code, field, change) in cases {
+            assert_eq!(refused(change), (code, field.to_owned()));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_job_are_told_apart() {
+        let code = |bytes: &[u8]| Job::parse(bytes).expect_err("must be malformed").code;
+        assert_eq!(code(b"{"), MalformedCode::NotJson);
+        assert_eq!(code(b"\xff\xfe"), MalformedCode::NotUtf8);
+        assert_eq!(code(&vec![b' '; MAX_JOB_BYTES + 1]), MalformedCode::TooLarge);
+        let mut two = direct().to_string();
+        two.push_str("{}");
+        assert_eq!(code(two.as_bytes()), MalformedCode::NotJson);
+        let deep = direct().to_string().replace(
+            "\"title\"",
+            &format!("\"apns\":{{\"a\":{}{}}},\"title\"", "[".repeat(500), "]".repeat(500)),
+        );
+        assert_eq!(code(deep.as_bytes()), MalformedCode::TooDeep);
+        let twice = direct().to_string().replacen('{', "{\"intent\":\"test\",", 1);
+        assert_eq!(code(twice.as_bytes()), MalformedCode::DuplicateField);
+    }
+
+    #[test]
+    fn missing_labels_are_left_to_the_guard() {
+        let mut value = direct();
+        for label in ["app", "intent", "to"] {
+            value.as_object_mut().expect("an object").remove(label);
+        }
+        let job = parse(&value).expect("the form is right");
+        assert_eq!((job.app(), job.intent(), job.to()), (None, None, None));
+        value["intent"] = json!("prodution");
+        assert_eq!(parse(&value).expect("the form is right").claimed_intent(), Some("prodution"));
+    }
+}

@@ -1,0 +1,25 @@
+//! What the other modules talk about: ids, jobs, notifications, devices, outcomes, digests.
+//!
+//! Everything here is parsed once, at the edge, into types with private fields; whoever holds one need
+//! not check it again. The module is pure: it imports nothing else of the crate.
+
+mod device;
+mod digest;
+mod events;
+mod ids;
+mod job;
+mod notification;
+mod outcome;
+mod render;
+
+pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Token};
+pub use digest::Digest;
+pub use events::{Event, EventBody, FindingNote};
+pub use ids::{
+    AppId, AudienceName, DeviceId, InvalidName, JobId, JobKey, Locale, OperatorName, PlanName, ProducerId,
+    RecordId, UserId,
+};
+pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Malformed, MalformedCode, Recipients, job_schema};
+pub use notification::{Notification, Priority, Text};
+pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
+pub use render::{Message, Payload, RenderError};
