@@ -42,7 +42,9 @@ pub struct Delivery {
 
 /// The message does not say who enqueued it in a way that the broker vouches for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the message has no user_id; publish with the AMQP property user_id set to the connection's user, or configure the queue as single-producer")]
+#[error(
+    "the message has no user_id; publish with the AMQP property user_id set to the connection's user, or configure the queue as single-producer"
+)]
 pub struct NoProducer;
 
 /// Names a message to be settled. It is void after a reconnection: the broker delivers the message again.

@@ -17,7 +17,9 @@ use jiff::Timestamp;
 
 use crate::{
     guard::{Cleared, FoundRecipient},
-    model::{AppId, Device, DeviceId, Digest, Event, Job, JobKey, Outcome, OutcomeCode, RecordId, Recipients},
+    model::{
+        AppId, Device, DeviceId, Digest, Event, Job, JobKey, Outcome, OutcomeCode, Recipients, RecordId,
+    },
 };
 
 /// What the batch's read is asked about one job.

@@ -11,6 +11,6 @@
 mod direct;
 
 pub use direct::{
-    DeferredJob, DirectAsk, DirectRead, DirectAnswer, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest, Pointer,
-    PriorJob, RefusedJob, Started, TargetOutcome,
+    DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
+    Pointer, PriorJob, RefusedJob, Started, TargetOutcome,
 };
