@@ -1,10 +1,10 @@
 //! Pace: how fast, and when again. Pure arithmetic; who waits is the shell's affair.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use governor::{Quota, RateLimiter, clock::Clock as _};
 
-use crate::model::Outcome;
+use crate::model::{AppId, Outcome, Provider};
 
 /// Permission to send *now*: one request, by value. Only a [`Ceiling`] makes it.
 #[derive(Debug)]
@@ -33,6 +33,33 @@ impl Ceiling {
             Ok(()) => Ok(Slot(())),
             Err(not_until) => Err(not_until.wait_time_from(self.limiter.clock().now())),
         }
+    }
+}
+
+/// The ceilings of every app and provider.
+#[derive(Debug)]
+pub struct Ceilings {
+    named: HashMap<(AppId, Provider), Ceiling>,
+    others: Ceiling,
+}
+
+/// FCM's own default quota for a project, 600,000 a minute; a ceiling for whoever names none.
+/// <https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas>
+const DEFAULT_PER_SECOND: NonZeroU32 = NonZeroU32::new(10_000).expect("not zero");
+
+impl Ceilings {
+    /// The ceilings that the policy names; every other app and provider shares one of 10,000 a second.
+    #[must_use]
+    pub fn new(named: impl IntoIterator<Item = ((AppId, Provider), NonZeroU32)>) -> Self {
+        let named = named.into_iter().map(|(key, rate)| (key, Ceiling::per_second(rate))).collect();
+        Self { named, others: Ceiling::per_second(DEFAULT_PER_SECOND) }
+    }
+
+    /// The ceiling of one app and provider.
+    #[must_use]
+    pub fn of(&self, app: &AppId, provider: Provider) -> &Ceiling {
+        // The key is cloned for the look-up; an app id is a shared string.
+        self.named.get(&(app.clone(), provider)).unwrap_or(&self.others)
     }
 }
 

@@ -1,0 +1,81 @@
+//! `/livez`, `/readyz` and `/metrics`, unauthenticated, on a listener of their own.
+//!
+//! `/livez` says that the process runs: restarting it would not help what it waits for. `/readyz` asks every
+//! dependency *now* and tells the truth about each, one a line; 503 when one is away.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    intake::BrokerHealth,
+    ledger::Ledger,
+    metrics::{Dependency, Metrics},
+};
+
+/// A dependency that has not answered after this long is away, as far as a load balancer is concerned.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Asked with a ping.
+    pub ledger: Arc<Ledger>,
+    /// What intake last knew of its broker.
+    pub broker: watch::Receiver<BrokerHealth>,
+    /// What is exported.
+    pub metrics: Metrics,
+    /// Set when the process stops: not ready any more.
+    pub stop: CancellationToken,
+}
+
+/// Serves until `stop` is set.
+pub async fn serve(listener: TcpListener, health: Health) -> std::io::Result<()> {
+    let stop = health.stop.clone();
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    let ledger = match timeout(PATIENCE, health.ledger.ping()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    };
+    let broker = match &*health.broker.borrow() {
+        BrokerHealth::Connected => Ok(()),
+        away => Err(away.to_string()),
+    };
+    health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
+    health.metrics.set_up(Dependency::Broker, broker.is_ok());
+    let stopping = if health.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
+    let checks = [("ledger", ledger), ("broker", broker), ("process", stopping)];
+    let status = if checks.iter().all(|(_, check)| check.is_ok()) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let line = |(name, check): &(&str, Result<(), String>)| match check {
+        Ok(()) => format!("{name}: ok\n"),
+        Err(problem) => format!("{name}: {problem}\n"),
+    };
+    (status, checks.iter().map(line).collect::<String>())
+}
+
+async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    // The OpenMetrics text format, version 1.0.0.
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], health.metrics.encode())
+}

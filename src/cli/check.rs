@@ -1,0 +1,73 @@
+//! `bellwether check`: one line for each thing that must be right, and an exit code.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::{Exit, ledger, output};
+use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, intake, ledger::Ledger};
+
+/// Checks everything that can be checked, even when something before it failed.
+pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
+    let mut report = Report { failed: false };
+    let Some(config) = report.note("configuration", ledger::configuration(config), |_| String::new())? else {
+        return Ok(Exit::Error);
+    };
+    let policy = Policy::load(&config.policy).map_err(Into::into);
+    let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
+    check_ledger(&mut report, &config).await?;
+    let broker = intake::check(&app::rabbitmq_config(&config)).await.map_err(Into::into);
+    report.note("broker", broker, Clone::clone)?;
+    if let Some(policy) = policy {
+        let deliver = app::deliver_config(&config, &policy)
+            .and_then(|config| Ok(Deliver::new(config, Clock::system())?));
+        if let Some(deliver) = report.note("credentials", deliver, |_| "readable".to_owned())? {
+            for check in deliver.check().await {
+                let name = format!("{} {}", check.provider, check.app);
+                report.note(&name, check.result.map_err(Into::into), Clone::clone)?;
+            }
+        }
+    }
+    Ok(if report.failed { Exit::Error } else { Exit::Ok })
+}
+
+async fn check_ledger(report: &mut Report, config: &Config) -> anyhow::Result<()> {
+    let opened = Ledger::connect(config.ledger_url.expose_secret(), config.ledger_connections).await;
+    let Some(ledger) = report.note("ledger", opened.map_err(Into::into), |_| "answers".to_owned())? else {
+        return Ok(());
+    };
+    let schema = match ledger.schema_is_current().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(anyhow::anyhow!("is not this version's; run `bellwether migrate`")),
+        Err(error) => Err(error.into()),
+    };
+    report.note("schema", schema, |()| "current".to_owned())?;
+    Ok(())
+}
+
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    /// Prints a line for one check; gives back what was checked, if it is right.
+    fn note<T>(
+        &mut self,
+        what: &str,
+        result: anyhow::Result<T>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<Option<T>> {
+        match result {
+            Ok(value) => {
+                let detail = detail(&value);
+                output::line(format!("ok      {what}  {detail}").trim_end())?;
+                Ok(Some(value))
+            }
+            Err(error) => {
+                self.failed = true;
+                output::line(&format!("FAILED  {what}  {error:#}"))?;
+                Ok(None)
+            }
+        }
+    }
+}

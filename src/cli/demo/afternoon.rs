@@ -1,0 +1,198 @@
+//! What happens in the demo, and what was seen of it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::{
+    bank::{APP, Bank},
+    output,
+};
+use crate::model::{JobKey, Lane, OutcomeCode};
+
+/// The texts of 5 August 2020, as they were reported.
+const TEST_TEXTS: [&str; 3] = ["ęśąćż", "test wiadomości push", "Życzymy miłego dnia"];
+
+/// One-time codes that are sent on the direct lane.
+const CODES: u64 = 500;
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Each way in which the test texts arrived: its name, the rule that must refuse it, and what came of it.
+    pub(super) ways: Vec<Way>,
+    /// Testers, and how many of their phones show every test text that was sent to them.
+    pub(super) testers: (usize, usize),
+    /// Customers' phones that show a test text, by the simulators' record.
+    pub(super) customers_reached_by_tests: u64,
+    /// Direct jobs that were sent to customers.
+    pub(super) codes: Codes,
+    /// Every phone that was rung is on record as accepted, and no other request reached a provider.
+    pub(super) record_agrees: bool,
+    /// Jobs that were enqueued and came to no end.
+    pub(super) unsettled: usize,
+}
+
+/// One way of sending a test text to the wrong people.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) name: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) submitted: usize,
+    pub(super) refused: usize,
+    /// How many of the refusals name the rule that must refuse.
+    pub(super) by_rule: usize,
+}
+
+/// The one-time codes.
+#[derive(Debug)]
+pub(super) struct Codes {
+    pub(super) jobs: u64,
+    pub(super) phones_reached: u64,
+    pub(super) requests: u64,
+}
+
+/// Plays the afternoon.
+pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
+    let ways = vec![
+        wrong_way(bank, "labelled as a test", "test-to-production", "qa", Some("test")).await?,
+        wrong_way(bank, "without a label", "label-missing", "marketing", None).await?,
+        wrong_way(bank, "labelled as real", "campaign-unsupported", "marketing", Some("production")).await?,
+    ];
+    let before_testers = bank.simulator.summary().accepted;
+    let mut jobs = to_testers(bank).await?;
+    let to_testers = bank.simulator.summary().accepted - before_testers;
+    let (codes, sent) = codes(bank).await?;
+    jobs.extend(sent);
+    let unsettled = bank.producer.record().borrow().unsettled();
+    let (testers_shown, customers_reached_by_tests) = look_for_test_texts(bank);
+    let accepted = accepted_on_record(bank, &jobs).await?;
+    let delivered = bank.simulator.summary().accepted;
+    Ok(Seen {
+        ways,
+        testers: (bank.testers.len(), testers_shown),
+        customers_reached_by_tests,
+        record_agrees: accepted == delivered && codes.requests + to_testers == delivered,
+        codes,
+        unsettled,
+    })
+}
+
+/// The three texts to every customer, in one way in which it could happen.
+async fn wrong_way(
+    bank: &Bank,
+    name: &'static str,
+    rule: &'static str,
+    producer: &str,
+    intent: Option<&str>,
+) -> anyhow::Result<Way> {
+    let told_before = bank.producer.record().borrow().events().len();
+    for (n, text) in TEST_TEXTS.iter().enumerate() {
+        let mut job = job(&format!("{}-{n}", name.replace(' ', "-")), text);
+        job["to"] = json!({"audience": "customers-pl", "at_most": 4_300_000});
+        if let Some(intent) = intent {
+            job["intent"] = json!(intent);
+        }
+        bank.enqueue(producer, &job, Lane::Campaign).await?;
+    }
+    bank.settled().await?;
+    let refusals = refusals_since(bank, told_before, TEST_TEXTS.len()).await?;
+    let names_rule = |refusal: &&Value| {
+        let findings = refusal["findings"].as_array();
+        findings.is_some_and(|findings| findings.iter().any(|finding| finding["rule"] == rule))
+    };
+    Ok(Way {
+        name,
+        rule,
+        submitted: TEST_TEXTS.len(),
+        refused: refusals.len(),
+        by_rule: refusals.iter().filter(names_rule).count(),
+    })
+}
+
+/// The refusals among the events since `told_before`; waits until there are `wanted` of them, because events
+/// are told a moment after what they tell. Fewer come only when a job was not refused, which ends the wait too.
+async fn refusals_since(bank: &Bank, told_before: usize, wanted: usize) -> anyhow::Result<Vec<Value>> {
+    let mut record = bank.producer.record();
+    let told = record
+        .wait_for(|record| record.events().len() >= told_before + wanted)
+        .await
+        .context("the service ended early")?;
+    let events = told.events().iter().skip(told_before);
+    let read = events.map(|(_, event)| serde_json::from_slice::<Value>(event));
+    let events = read.collect::<Result<Vec<_>, _>>().context("an event is no JSON")?;
+    Ok(events.into_iter().filter(|event| event["type"] == "job.refused").collect())
+}
+
+/// The same texts to whom they were meant for.
+async fn to_testers(bank: &Bank) -> anyhow::Result<Vec<JobKey>> {
+    let users: Vec<_> = bank.testers.iter().map(|(user, _)| user).collect();
+    let mut jobs = Vec::new();
+    for (n, text) in TEST_TEXTS.iter().enumerate() {
+        let mut job = job(&format!("to-testers-{n}"), text);
+        job["intent"] = json!("test");
+        job["to"] = json!({"users": users});
+        jobs.push(bank.enqueue("qa", &job, Lane::Direct).await?);
+    }
+    bank.settled().await?;
+    Ok(jobs)
+}
+
+/// One-time codes to customers, each to one person.
+async fn codes(bank: &Bank) -> anyhow::Result<(Codes, Vec<JobKey>)> {
+    let before = bank.simulator.summary();
+    let mut jobs = Vec::new();
+    for n in 1..=CODES {
+        let text = format!("Kod do logowania: {:06}. Nie podawaj go nikomu.", n * 1_511 % 1_000_000);
+        let mut job = job(&format!("code-{n:05}"), &text);
+        job["intent"] = json!("production");
+        job["to"] = json!({"users": [format!("user-{n:06}")]});
+        jobs.push(bank.enqueue("cards", &job, Lane::Direct).await?);
+    }
+    bank.settled().await?;
+    let after = bank.simulator.summary();
+    let mut phones_reached = 0;
+    bank.simulator.for_each_phone(|_, phone| {
+        let shows_code = phone.screen.iter().any(|shown| shown.body.starts_with("Kod do logowania"));
+        phones_reached += u64::from(shows_code);
+    });
+    let requests = after.accepted - before.accepted;
+    Ok((Codes { jobs: CODES, phones_reached, requests }, jobs))
+}
+
+/// Looks at every screen: testers that show all test texts, and customers that show any.
+fn look_for_test_texts(bank: &Bank) -> (usize, u64) {
+    let testers: HashSet<&str> = bank.testers.iter().map(|(_, token)| token.reveal()).collect();
+    let (mut testers_shown, mut customers) = (0, 0);
+    bank.simulator.for_each_phone(|token, phone| {
+        let shown: BTreeSet<&str> = phone.screen.iter().map(|shown| shown.body.as_ref()).collect();
+        let tests = TEST_TEXTS.iter().filter(|text| shown.contains(*text)).count();
+        if testers.contains(token) {
+            testers_shown += usize::from(tests == TEST_TEXTS.len());
+        } else {
+            customers += u64::from(tests > 0);
+        }
+    });
+    (testers_shown, customers)
+}
+
+/// Devices that the ledger has as accepted, over all jobs that were sent.
+async fn accepted_on_record(bank: &Bank, jobs: &[JobKey]) -> anyhow::Result<u64> {
+    let mut accepted = 0;
+    for key in jobs {
+        let record = bank.ledger.job(key).await?.with_context(|| format!("job {key} is not on record"))?;
+        let devices = record.devices.iter();
+        accepted += devices.filter(|device| device.outcome == OutcomeCode::Accepted).count() as u64;
+    }
+    output::remark(&format!("{accepted} acceptances on record"));
+    Ok(accepted)
+}
+
+fn job(id: &str, body: &str) -> Value {
+    json!({
+        "v": 1, "id": id, "app": APP,
+        "notification": {"title": "Bank", "body": body},
+        "expires_at": "2099-01-01T00:00:00Z",
+    })
+}

@@ -1,0 +1,253 @@
+//! The bank of the demo: its phones, its providers, its ledger, and the service between them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app,
+    audience::{Policy, PolicyFile},
+    clock::Clock,
+    config::Config,
+    dispatch::DirectLane,
+    intake::{EmbeddedConfig, EmbeddedProducer, Intake},
+    ledger::Ledger,
+    metrics::Metrics,
+    model::{
+        AppId, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Token, UserId,
+    },
+    simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
+};
+
+use super::output;
+
+/// The app of the shipped policy.
+pub(super) const APP: &str = "pl.example.bank";
+
+/// Devices of one import statement.
+const IMPORT: usize = 5_000;
+
+/// The shipped policy, so that the demo runs from any folder.
+const POLICY: [(&str, &str); 9] = [
+    ("apps.toml", include_str!("../../../audiences/apps.toml")),
+    ("producers.toml", include_str!("../../../audiences/producers.toml")),
+    ("cohorts/customers-pl.toml", include_str!("../../../audiences/cohorts/customers-pl.toml")),
+    ("cohorts/qa-phones.toml", include_str!("../../../audiences/cohorts/qa-phones.toml")),
+    ("cohorts/qa-phones.txt", include_str!("../../../audiences/cohorts/qa-phones.txt")),
+    ("cohorts/staff.toml", include_str!("../../../audiences/cohorts/staff.toml")),
+    ("cohorts/staff.txt", include_str!("../../../audiences/cohorts/staff.txt")),
+    ("plans/cautious.toml", include_str!("../../../audiences/plans/cautious.toml")),
+    ("plans/staff-only.toml", include_str!("../../../audiences/plans/staff-only.toml")),
+];
+
+/// Everything that runs during the demo.
+pub(super) struct Bank {
+    pub(super) simulator: Simulator,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) producer: EmbeddedProducer,
+    /// Testers with the tokens of their phones.
+    pub(super) testers: Vec<(UserId, Token)>,
+    stop: CancellationToken,
+    lane: JoinHandle<()>,
+    folder: Folder,
+}
+
+enum Folder {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
+    }
+}
+
+impl Bank {
+    /// Starts providers, ledger and service, and registers the phones with both sides.
+    pub(super) async fn open(phones: u64, folder: Option<&Path>, clock: Clock) -> anyhow::Result<Self> {
+        let folder = match folder {
+            Some(path) => Folder::Kept(path.to_owned()),
+            None => Folder::Temporary(TempDir::new().context("cannot make a temporary folder")?),
+        };
+        let quiet = SimulatorConfig { detail: RecordDetail::Compact, ..SimulatorConfig::quiet(clock.clone()) };
+        let simulator = Simulator::start(quiet).await.context("the simulators do not start")?;
+        let config = configuration(&simulator, folder.path())?;
+        let policy = Arc::new(shipped_policy()?);
+        let ledger = open_ledger(&config).await?;
+        let customers = (0..phones).map(|number| customer(&simulator, number));
+        simulator.register_synthetic(phones);
+        import(&ledger, customers, phones).await?;
+        let testers = register_testers(&simulator, &ledger, &policy).await?;
+        let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone());
+        let stop = CancellationToken::new();
+        let parts = app::direct_lane(&config, policy, Arc::clone(&ledger), intake, Metrics::new(), clock, stop.clone())?;
+        let lane = tokio::spawn(DirectLane::run(parts));
+        Ok(Self { simulator, ledger, producer, testers, stop, lane, folder })
+    }
+
+    /// Enqueues a job as `producer` would.
+    pub(super) async fn enqueue(&self, producer: &str, job: &serde_json::Value, lane: Lane) -> anyhow::Result<JobKey> {
+        let producer = ProducerId::parse(producer)?;
+        let key = JobKey { producer: producer.clone(), id: job["id"].as_str().unwrap_or_default().parse()? };
+        self.producer.enqueue(producer, Bytes::from(job.to_string()), lane).await?;
+        Ok(key)
+    }
+
+    /// Waits until every job that was enqueued has come to its end.
+    pub(super) async fn settled(&self) -> anyhow::Result<()> {
+        let mut record = self.producer.record();
+        record.wait_for(|record| record.unsettled() == 0).await.context("the service ended early")?;
+        Ok(())
+    }
+
+    /// Says how to look around, and waits for Ctrl-C.
+    pub(super) async fn keep_until_interrupted(&self) -> anyhow::Result<()> {
+        let config = self.folder.path().join("bellwether.toml");
+        output::remark(&format!(
+            "kept running; Ctrl-C ends it. In another terminal, for example:\n  \
+             bellwether --config {config} job show cards code-00001\n  \
+             bellwether --config {config} device show --user user-000001\n  \
+             bellwether --config {config} halt --ledger --all --by you --reason trying",
+            config = config.display()
+        ));
+        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+    }
+
+    /// Drains the service and stops the providers.
+    pub(super) async fn close(self) {
+        self.stop.cancel();
+        if self.lane.await.is_err() {
+            output::remark("the service did not end in an orderly way");
+        }
+        self.simulator.shutdown().await;
+    }
+}
+
+/// The configuration that a real service would have, with the simulators as its providers.
+fn configuration(simulator: &Simulator, folder: &Path) -> anyhow::Result<Config> {
+    let files = simulator.write_credentials(folder).context("cannot write the throw-away keys")?;
+    let text = format!(
+        r#"# Written by `bellwether demo`.
+[ledger]
+url = "sqlite:{ledger}"
+[amqp]
+url = "amqp://localhost"  # not used: the demo has its own intake
+[providers."{APP}".apns]
+key_file = "{apns_key}"
+key_id = "{key_id}"
+endpoint = "{apns}"
+ca_file = "{ca}"
+[providers."{APP}".fcm]
+service_account_file = "{service_account}"
+endpoint = "{fcm}"
+ca_file = "{ca}"
+"#,
+        ledger = folder.join("ledger.db").display(),
+        apns_key = files.apns_key.display(),
+        key_id = simulator.credentials().apns_key_id,
+        apns = simulator.apns_endpoint(),
+        fcm = simulator.fcm_endpoint(),
+        service_account = files.service_account.display(),
+        ca = files.ca.display(),
+    );
+    let file = folder.join("bellwether.toml");
+    std::fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    // The environment of whoever tries the demo must not lead it to a real ledger.
+    Ok(Config::parse(&file, &text, |_| None)?)
+}
+
+fn shipped_policy() -> anyhow::Result<Policy> {
+    let files = POLICY.map(|(path, text)| PolicyFile { path: path.to_owned(), text: text.to_owned() });
+    Ok(Policy::parse(&files)?)
+}
+
+async fn open_ledger(config: &Config) -> anyhow::Result<Arc<Ledger>> {
+    let ledger = super::super::ledger::open_any(config).await?;
+    ledger.migrate().await.context("cannot prepare the embedded ledger")?;
+    Ok(Arc::new(ledger))
+}
+
+fn customer(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
+    let line = simulator.synthetic(number).device(APP);
+    let platform = match number % 2 {
+        0 => Platform::Ios,
+        _ => Platform::Android,
+    };
+    Ok(NewDevice {
+        user: UserId::parse(&line.user_id)?,
+        app: AppId::parse(APP)?,
+        platform,
+        environment: Environment::Production,
+        token: Token::parse(&line.token).context("the simulator made a token that is none")?,
+        country: Some(line.country.to_owned()),
+        language: Some(Locale::parse(line.language)?),
+        timezone: Some(line.timezone.to_owned()),
+        app_version: Some(line.app_version.to_owned()),
+        last_seen_at: None,
+    })
+}
+
+async fn import(
+    ledger: &Ledger,
+    devices: impl Iterator<Item = anyhow::Result<NewDevice>>,
+    count: u64,
+) -> anyhow::Result<()> {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len}")?;
+    let progress = ProgressBar::new(count).with_style(style).with_message("registering phones");
+    let mut batch = Vec::with_capacity(IMPORT);
+    for device in devices {
+        batch.push(device?);
+        if batch.len() == IMPORT {
+            ledger.import(&batch).await.context("cannot register phones")?;
+            progress.inc(batch.len() as u64);
+            batch.clear();
+        }
+    }
+    ledger.import(&batch).await.context("cannot register phones")?;
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// One phone for each registered tester of the policy, known to both the provider and the registry.
+async fn register_testers(
+    simulator: &Simulator,
+    ledger: &Ledger,
+    policy: &Policy,
+) -> anyhow::Result<Vec<(UserId, Token)>> {
+    let app = AppId::parse(APP)?;
+    let mut testers = Vec::new();
+    let mut devices = Vec::new();
+    for user in policy.testers(&app).iter() {
+        // 64 hexadecimal digits, as an iPhone's token has.
+        let token = crate::model::Digest::of(user.as_str().as_bytes()).to_string();
+        simulator.register([NewPhone::new(crate::simulator::Platform::Ios, token.clone())]);
+        let token = Token::parse(&token).context("a digest is a token")?;
+        devices.push(NewDevice {
+            user: user.clone(),
+            app: app.clone(),
+            platform: Platform::Ios,
+            environment: Environment::Production,
+            token: token.clone(),
+            country: None,
+            language: None,
+            timezone: None,
+            app_version: None,
+            last_seen_at: None,
+        });
+        testers.push((user.clone(), token));
+    }
+    ledger.import(&devices).await.context("cannot register the testers' phones")?;
+    Ok(testers)
+}

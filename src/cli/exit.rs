@@ -1,0 +1,50 @@
+//! Exit codes, for scripts.
+
+use std::{fmt, io::Write, process::ExitCode};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed; standard error says why.
+    Error = 1,
+    /// The command line cannot be understood (clap answers this by itself).
+    Usage = 2,
+    /// Refused by the guard.
+    Refused = 3,
+    /// Not found.
+    NotFound = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that asks for an exit code of its own.
+#[derive(Debug)]
+pub(super) struct With(pub(super) Exit, pub(super) String);
+
+impl fmt::Display for With {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for With {}
+
+impl Exit {
+    /// The code that an error asks for.
+    pub(super) fn of(error: &anyhow::Error) -> Self {
+        error.downcast_ref::<With>().map_or(Self::Error, |With(exit, _)| *exit)
+    }
+
+    /// Prints the error, with its causes, and becomes the exit code.
+    pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
+        // Nobody is left to tell if standard error is closed.
+        writeln!(std::io::stderr(), "error: {error:#}").ok();
+        self.into()
+    }
+}

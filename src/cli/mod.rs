@@ -1,0 +1,118 @@
+//! The command line: nouns, then verbs; data on standard output, everything else on standard error.
+
+mod audience;
+mod check;
+mod demo;
+mod device;
+mod exit;
+mod halt;
+mod job;
+mod ledger;
+mod migrate;
+mod output;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use exit::Exit;
+pub use output::Output;
+
+use crate::{
+    config::DEFAULT_FILE,
+    simulator,
+    telemetry::{self, LogFormat},
+};
+
+/// Push notifications that cannot reach the wrong people, and do not knock over the right ones.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The configuration file
+    #[arg(long, global = true, value_name = "FILE", env = "BELLWETHER_CONFIG", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: take jobs, guard, send, record
+    Serve,
+    /// Bring the ledger's schema up to date, and grant the serving role what it needs
+    Migrate(migrate::Args),
+    /// Check configuration, policy, credentials, and that each dependency answers
+    Check,
+    /// Replay a bank's afternoon against local simulators: no services, no accounts, no network
+    Demo(demo::Args),
+    /// Run APNs and FCM simulators
+    Simulator(simulator::SimulatorArgs),
+    /// Enqueue, look up and withdraw jobs
+    #[command(subcommand)]
+    Job(job::Job),
+    /// Import and look up devices
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Check the policy files
+    #[command(subcommand)]
+    Audience(audience::Audience),
+    /// Stop sending: everything, or one app
+    Halt(halt::HaltArgs),
+    /// Send again after a halt
+    Unhalt(halt::UnhaltArgs),
+    /// Print the JSON Schema of what is published on `bellwether.events`
+    EventSchema,
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command and answers with its exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { common, command } = cli;
+    let format = if matches!(command, Command::Serve) { LogFormat::Json } else { LogFormat::Text };
+    telemetry::start(format, if format == LogFormat::Json { "info" } else { "warn" });
+    // One provider of cryptography for every TLS client in the process; a second call only says that one is set.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::Error.explain(&anyhow::anyhow!(error).context("no async runtime")),
+    };
+    match runtime.block_on(dispatch(&common, command)) {
+        Ok(exit) => exit.into(),
+        Err(error) => Exit::of(&error).explain(&error),
+    }
+}
+
+async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Serve => serve::run(&common.config).await,
+        Command::Migrate(args) => migrate::run(&common.config, &args).await,
+        Command::Check => check::run(&common.config).await,
+        Command::Demo(args) => demo::run(args, common.output).await,
+        Command::Simulator(args) => simulator::run(args).await.map(|()| Exit::Ok).map_err(Into::into),
+        Command::Job(job) => job::run(&common.config, common.output, job).await,
+        Command::Device(device) => device::run(&common.config, common.output, device).await,
+        Command::Audience(audience) => audience::run(&common.config, &audience),
+        Command::Halt(args) => halt::halt(&common.config, args).await,
+        Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
+        Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}

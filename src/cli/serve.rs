@@ -1,0 +1,35 @@
+//! `bellwether serve`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, ledger};
+use crate::{app, clock::Clock};
+
+/// The exit status of a process that was ended by a second signal: 128 + SIGTERM, as shells count.
+const ENDED_BY_SIGNAL: i32 = 143;
+
+/// Runs the service until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
+pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
+    let config = ledger::configuration(config)?;
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        let mut either = async || {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        either().await;
+        tracing::info!("stopping: taking nothing new, finishing what is begun; a second signal ends it now");
+        stopping.cancel();
+        either().await;
+        tracing::warn!("ended by a second signal; what was not recorded is sent again, with the same ids");
+        std::process::exit(ENDED_BY_SIGNAL);
+    });
+    app::serve(config, Clock::system(), stop).await?;
+    Ok(Exit::Ok)
+}

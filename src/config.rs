@@ -1,0 +1,354 @@
+//! The service's configuration: a file and the environment, parsed once into checked types.
+//!
+//! What is *policy* (who may send what to whom) is not here but in `audiences/`; here is where things are
+//! and which secrets open them. Errors name the file, the line and the key.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroU32, NonZeroUsize},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::model::{AppId, ProducerId};
+
+/// Where the configuration is looked for when nobody says.
+pub const DEFAULT_FILE: &str = "bellwether.toml";
+
+/// Everything that `serve` needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The folder with the policy files.
+    pub policy: PathBuf,
+    /// The ledger's address, with its password.
+    pub ledger_url: SecretString,
+    /// How many connections to the ledger this process may hold.
+    pub ledger_connections: NonZeroU32,
+    /// The broker.
+    pub amqp: Amqp,
+    /// Where `/livez`, `/readyz` and `/metrics` listen.
+    pub health_listen: SocketAddr,
+    /// The direct lane.
+    pub direct: Direct,
+    /// How providers are reached, for every app.
+    pub send: Send,
+    /// Endpoints and credentials of each app.
+    pub providers: BTreeMap<AppId, Providers>,
+}
+
+/// The broker's settings.
+#[derive(Debug)]
+pub struct Amqp {
+    /// Its address, with its password.
+    pub url: SecretString,
+    /// Unacknowledged direct jobs that this process holds at most.
+    pub prefetch_direct: NonZeroU16,
+    /// Queues whose every message is one producer's, whatever `user_id` says.
+    pub single_producer: BTreeMap<String, ProducerId>,
+    /// False where somebody else declares queues and exchanges.
+    pub declare: bool,
+    /// A PEM file with the CA of an `amqps://` broker; the system's trust store otherwise.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The direct lane's settings.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Direct {
+    /// Most recipients of one job.
+    pub max_recipients: NonZeroUsize,
+}
+
+impl Default for Direct {
+    fn default() -> Self {
+        // More recipients than this is a campaign, and takes a campaign's safety.
+        Self { max_recipients: NonZeroUsize::new(100).expect("not zero") }
+    }
+}
+
+/// How providers are reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Send {
+    /// Connections for each app and provider.
+    pub connections: NonZeroUsize,
+    /// How long a provider may take to answer. Google asks for at least 10 s.
+    pub request_timeout: Duration,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+}
+
+/// Where one app's notifications go, and with which credentials.
+#[derive(Debug, Clone, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Providers {
+    /// Apple.
+    pub apns: Option<ApnsAccess>,
+    /// Google.
+    pub fcm: Option<FcmAccess>,
+}
+
+/// Access to APNs. Topic, team and environment are policy (`apps.toml`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApnsAccess {
+    /// The signing key, a `.p8` file.
+    pub key_file: PathBuf,
+    /// The key's id, ten characters.
+    pub key_id: String,
+    /// Production endpoint.
+    #[serde(default = "apple_production")]
+    pub endpoint: String,
+    /// Endpoint for sandbox devices.
+    #[serde(default = "apple_sandbox")]
+    pub sandbox_endpoint: String,
+    /// A PEM file with the CA to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Access to FCM. The project is policy (`apps.toml`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FcmAccess {
+    /// The service account's key, a JSON file.
+    pub service_account_file: PathBuf,
+    /// The endpoint.
+    #[serde(default = "google")]
+    pub endpoint: String,
+    /// A PEM file with the CA to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+// The vendors' documented addresses.
+// <https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns>
+fn apple_production() -> String {
+    "https://api.push.apple.com".to_owned()
+}
+fn apple_sandbox() -> String {
+    "https://api.sandbox.push.apple.com".to_owned()
+}
+// <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send>
+fn google() -> String {
+    "https://fcm.googleapis.com".to_owned()
+}
+
+/// A configuration that cannot be used: where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}; name another with --config or BELLWETHER_CONFIG", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key is unknown, missing or of the wrong kind.
+    #[error("{}:{line}: {problem}", file.display())]
+    Invalid {
+        /// Which file.
+        file: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// The key and what is wrong with it.
+        problem: String,
+    },
+    /// Something required is neither in the file nor in the environment.
+    #[error("{}: {key} is not set; set it there or in the environment as {variable}", file.display())]
+    Missing {
+        /// Which file.
+        file: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// The environment variable that would serve.
+        variable: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default = "default_policy")]
+    policy: PathBuf,
+    #[serde(default)]
+    ledger: LedgerTable,
+    #[serde(default)]
+    amqp: AmqpTable,
+    #[serde(default)]
+    listen: ListenTable,
+    #[serde(default)]
+    direct: Direct,
+    #[serde(default)]
+    send: SendTable,
+    #[serde(default)]
+    providers: BTreeMap<AppId, Providers>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LedgerTable {
+    url: Option<SecretString>,
+    connections: Option<NonZeroU32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct AmqpTable {
+    url: Option<SecretString>,
+    prefetch_direct: Option<NonZeroU16>,
+    single_producer: BTreeMap<String, ProducerId>,
+    declare: Option<bool>,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ListenTable {
+    health: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct SendTable {
+    connections: Option<NonZeroUsize>,
+    request_timeout_seconds: Option<NonZeroU16>,
+    connect_timeout_seconds: Option<NonZeroU16>,
+}
+
+fn default_policy() -> PathBuf {
+    "audiences".into()
+}
+
+impl Config {
+    /// Reads `file`; `variable` looks up the environment (`DATABASE_URL` and `AMQP_URL` win over the file,
+    /// so that secrets need not stand in it). Relative paths count from the file's folder.
+    pub fn load(file: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        Self::parse(file, &text, variable)
+    }
+
+    /// Reads the text of `file`.
+    pub fn parse(
+        file: &Path,
+        text: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let parsed: File = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+            ConfigError::Invalid { file: file.to_owned(), line, problem: error.message().to_owned() }
+        })?;
+        let required = |given: Option<SecretString>, key, name: &'static str| {
+            let from_environment = variable(name).filter(|value| !value.is_empty()).map(SecretString::from);
+            from_environment.or(given).ok_or(ConfigError::Missing {
+                file: file.to_owned(),
+                key,
+                variable: name,
+            })
+        };
+        let ledger_url = required(parsed.ledger.url, "ledger.url", "DATABASE_URL")?;
+        let amqp_url = required(parsed.amqp.url, "amqp.url", "AMQP_URL")?;
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        let mut providers = parsed.providers;
+        for provider in providers.values_mut() {
+            provider.resolve(folder);
+        }
+        let seconds = |given: Option<NonZeroU16>, default: u64| {
+            Duration::from_secs(given.map_or(default, |seconds| u64::from(seconds.get())))
+        };
+        Ok(Self {
+            policy: folder.join(parsed.policy),
+            ledger_url,
+            ledger_connections: parsed.ledger.connections.unwrap_or(DEFAULT_LEDGER_CONNECTIONS),
+            amqp: Amqp {
+                url: amqp_url,
+                prefetch_direct: parsed.amqp.prefetch_direct.unwrap_or(DEFAULT_PREFETCH),
+                single_producer: parsed.amqp.single_producer,
+                declare: parsed.amqp.declare.unwrap_or(true),
+                ca_file: parsed.amqp.ca_file.map(|path| folder.join(path)),
+            },
+            health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
+            direct: parsed.direct,
+            send: Send {
+                connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),
+                request_timeout: seconds(parsed.send.request_timeout_seconds, 15),
+                connect_timeout: seconds(parsed.send.connect_timeout_seconds, 10),
+            },
+            providers,
+        })
+    }
+}
+
+/// The batch's read, its commit, the outbox relay, and room for an operator's question.
+const DEFAULT_LEDGER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
+
+/// Enough to cover a provider's 70 ms at 2,800 jobs a second; what a crash repeats is at most this many.
+const DEFAULT_PREFETCH: NonZeroU16 = NonZeroU16::new(200).expect("not zero");
+
+/// Loopback only: metrics are for the machine's own collector unless somebody decides otherwise.
+const DEFAULT_HEALTH_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9469);
+
+impl Providers {
+    fn resolve(&mut self, folder: &Path) {
+        if let Some(apns) = &mut self.apns {
+            apns.key_file = folder.join(&apns.key_file);
+            apns.ca_file = apns.ca_file.take().map(|path| folder.join(path));
+        }
+        if let Some(fcm) = &mut self.fcm {
+            fcm.service_account_file = folder.join(&fcm.service_account_file);
+            fcm.ca_file = fcm.ca_file.take().map(|path| folder.join(path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("/etc/bellwether/bellwether.toml"), text, |_| None)
+    }
+
+    const SMALLEST: &str = "[ledger]\nurl = \"postgres://db\"\n[amqp]\nurl = \"amqp://mq\"\n";
+
+    #[test]
+    fn the_smallest_file_has_every_default() {
+        let config = parse(SMALLEST).expect("a configuration");
+        assert_eq!(config.policy, Path::new("/etc/bellwether/audiences"));
+        assert_eq!(config.direct.max_recipients.get(), 100);
+        assert!(config.health_listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn the_environment_wins_for_addresses_with_secrets() {
+        let variable = |name: &str| (name == "DATABASE_URL").then(|| "postgres://other".to_owned());
+        let config = Config::parse(Path::new("x.toml"), SMALLEST, variable).expect("a configuration");
+        assert_eq!(config.ledger_url.expose_secret(), "postgres://other");
+        assert_eq!(config.amqp.url.expose_secret(), "amqp://mq");
+    }
+
+    #[test]
+    fn mistakes_name_file_line_and_key() {
+        let message = |text: &str| parse(text).expect_err("must be refused").to_string();
+        let typo = message(&format!("{SMALLEST}prefetch = 3\n"));
+        assert!(typo.starts_with("/etc/bellwether/bellwether.toml:5: unknown field `prefetch`"), "{typo}");
+        let zero = message(&format!("{SMALLEST}[direct]\nmax_recipients = 0\n"));
+        assert!(zero.starts_with("/etc/bellwether/bellwether.toml:6: "), "{zero}");
+        let missing = message("[amqp]\nurl = \"amqp://mq\"\n");
+        assert!(missing.contains("ledger.url is not set") && missing.contains("DATABASE_URL"), "{missing}");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config =
+            parse("[ledger]\nurl = \"postgres://u:hunter2@db\"\n[amqp]\nurl = \"amqp://u:hunter2@mq\"\n");
+        assert!(!format!("{:?}", config.expect("a configuration")).contains("hunter2"));
+    }
+}

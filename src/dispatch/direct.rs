@@ -1,0 +1,362 @@
+//! The direct lane: named recipients, now.
+//!
+//! ```text
+//! batch ─▶ read ─▶ ledger.read_direct ─▶ guard::clear ─▶ ledger.open_direct ─▶ send ─▶ commit ─▶ acknowledge
+//!           │ malformed      │ known           │ refused         │ halted, early, late      ▲
+//!           └────────────────┴─────────────────┴─────────────────┴──────────────────────────┘
+//! ```
+//!
+//! - **I7 nothing-lost**: every arrival ends as one [`Ended`] at the committer, which acknowledges only what
+//!   is durable. An arrival that does not get there stays unacknowledged, and comes back.
+//! - **I3 unknown-is-no**: while the ledger is away nothing is sent; the batch waits.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    burst::Bursts,
+    commit::{Committer, Ended},
+    in_flight::InFlight,
+    judge::{self, Asked, Judged},
+    patience::{NoAnswer, Patience},
+    relay::{self, Relay},
+    send::send_job,
+    sweep,
+    tries::{Attempt, Rest},
+};
+use crate::{
+    audience::Policy,
+    clock::Clock,
+    deliver::Deliver,
+    guard::{self, Cleared, Facts, FoundRecipient},
+    intake::{Arrival, Delivery, Intake},
+    ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
+    metrics::{JobVerdict, Metrics},
+    model::{FindingNote, Lane},
+    pace::Ceilings,
+};
+
+/// Jobs that are read, judged and opened together. More would only wait for each other.
+const BATCH: usize = 200;
+
+/// How long a stopping process still waits for a ledger that is away, to record what it has sent. What is
+/// not recorded by then is sent again, with the same ids.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What the lane is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where jobs come from.
+    pub intake: Intake,
+    /// The record.
+    pub ledger: Arc<Ledger>,
+    /// The way to the providers.
+    pub deliver: Arc<Deliver>,
+    /// The rules of the house.
+    pub policy: Arc<Policy>,
+    /// Process-wide ceilings.
+    pub ceilings: Ceilings,
+    /// Most recipients of one job.
+    pub max_recipients: usize,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+    /// Set when the process is to stop: take nothing new, finish what is begun.
+    pub stop: CancellationToken,
+}
+
+/// What every step of the lane works with.
+#[derive(Debug)]
+pub struct DirectLane {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) deliver: Arc<Deliver>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) ceilings: Ceilings,
+    pub(super) max_recipients: usize,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) bursts: Bursts,
+    pub(super) stop: CancellationToken,
+    pub(super) patience: Patience,
+    in_flight: Arc<InFlight>,
+    ended: mpsc::Sender<Ended>,
+}
+
+impl DirectLane {
+    /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
+    pub async fn run(parts: Parts) {
+        let Parts { mut intake, ledger, deliver, policy, ceilings, max_recipients, metrics, clock, stop } =
+            parts;
+        let (settle, drained) = (intake.settle(), CancellationToken::new());
+        let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
+        let (ended, to_commit) = mpsc::channel(4 * BATCH);
+        let (again, mut parked) = mpsc::unbounded_channel();
+        let abandon = CancellationToken::new();
+        let committer = Committer {
+            ledger: Arc::clone(&ledger),
+            settle: settle.clone(),
+            patience: Patience { metrics: metrics.clone(), until: abandon.clone() },
+            clock: clock.clone(),
+            in_flight: Arc::clone(&in_flight),
+            committed: Arc::clone(&committed),
+            again,
+        };
+        let relay = Relay {
+            ledger: Arc::clone(&ledger),
+            settle: settle.clone(),
+            committed: Arc::clone(&committed),
+            drained: drained.clone(),
+        };
+        let lane = Arc::new(Self {
+            patience: Patience { metrics: metrics.clone(), until: stop.clone() },
+            bursts: Bursts::default(),
+            ledger,
+            deliver,
+            policy,
+            ceilings,
+            max_recipients,
+            metrics,
+            clock,
+            stop,
+            in_flight,
+            ended,
+        });
+        let committing = tokio::spawn(committer.run(to_commit));
+        let relay = tokio::spawn(relay::run(relay));
+        let batches = TaskTracker::new();
+        batches.spawn(sweep::run(Arc::clone(&lane)));
+        loop {
+            let arrivals = tokio::select! {
+                Some(delivery) = parked.recv() => vec![Arrival::Message(delivery)],
+                arrivals = intake.batch(BATCH) => match arrivals {
+                    Some(arrivals) => arrivals,
+                    None => break,
+                },
+            };
+            batches.spawn(Arc::clone(&lane).batch(arrivals));
+        }
+        batches.close();
+        let last_words = tokio::spawn(abandon_after(abandon, drained.clone()));
+        batches.wait().await;
+        // The last sender goes with the lane, so the committer records what it has and returns.
+        drop(lane);
+        report("committer", committing.await);
+        drained.cancel();
+        report("relay", relay.await);
+        report("deadline", last_words.await);
+        intake.close().await;
+    }
+
+    async fn batch(self: Arc<Self>, arrivals: Vec<Arrival>) {
+        let (mut messages, mut due) = (Vec::new(), Vec::new());
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(delivery) => messages.push(delivery),
+                Arrival::Due(pointer, receipt) => due.push((pointer, Some(receipt))),
+            }
+        }
+        tokio::join!(self.messages(messages), self.deferred(due));
+    }
+
+    async fn messages(&self, deliveries: Vec<Delivery>) {
+        let arrived = self.clock.monotonic();
+        let mut asked = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match judge::read(&delivery, self.clock.now(), &self.metrics) {
+                Ok((key, job)) => {
+                    if let Some(delivery) = self.in_flight.enter(&key, delivery) {
+                        asked.push(Asked { key, job, delivery });
+                    }
+                }
+                Err(refusal) => self.end(Ended::refused(*refusal, delivery.receipt, None)).await,
+            }
+        }
+        self.until_ended(asked, arrived).await;
+    }
+
+    /// Brings every job to its end, or leaves it to the broker when the process stops first. A ledger that is
+    /// away is waited for; one that refuses a group is asked job by job, so that one job that cannot be
+    /// recorded does not take the others with it.
+    async fn until_ended(&self, asked: Vec<Asked>, arrived: Instant) {
+        let mut wait = Patience::first_wait();
+        let mut groups = vec![asked];
+        while let Some(group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let Err((group, error)) = self.judge_and_send(group, arrived).await else { continue };
+            if error.is_transient() {
+                if self.patience.rest("direct batch", &error, &mut wait).await.is_err() {
+                    return;
+                }
+                groups.push(group);
+            } else if group.len() > 1 {
+                tracing::error!(%error, jobs = group.len(), "the ledger refused a batch; trying job by job");
+                groups.extend(group.into_iter().map(|asked| vec![asked]));
+            } else {
+                for asked in group {
+                    tracing::error!(job = %asked.key, %error, "the ledger refused a job");
+                    self.refuse(asked, vec![not_recordable()], self.clock.now()).await;
+                }
+            }
+        }
+    }
+
+    /// One pass over a group. On an error of the ledger's nothing of the group was sent, and it comes back.
+    async fn judge_and_send(
+        &self,
+        group: Vec<Asked>,
+        arrived: Instant,
+    ) -> Result<(), (Vec<Asked>, LedgerError)> {
+        let asks: Vec<_> = group
+            .iter()
+            .map(|asked| DirectAsk { key: &asked.key, app: asked.job.app(), to: asked.job.to() })
+            .collect();
+        let read = match self.ledger.read_direct(&asks).await {
+            Ok(read) => read,
+            Err(error) => return Err((group, error)),
+        };
+        self.metrics.set_up(crate::metrics::Dependency::Ledger, true);
+        let mut cleared = Vec::with_capacity(group.len());
+        for (asked, answer) in group.into_iter().zip(read.answers) {
+            let facts = self.facts(&answer.recipients, asked.delivery.received_at);
+            let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, read.now);
+            match judge::judge(&asked, answer.prior.as_ref(), verdict, &self.metrics) {
+                Judged::Clear(proof) => cleared.push((asked, proof, answer)),
+                Judged::Known => {
+                    self.end(Ended::settled(Some(asked.delivery.receipt), Some(asked.key))).await;
+                }
+                Judged::Refused(findings) => self.refuse(asked, findings, read.now).await,
+            }
+        }
+        self.open_and_send(cleared, read.now, arrived).await
+    }
+
+    async fn open_and_send(
+        &self,
+        cleared: Vec<(Asked, Cleared, DirectAnswer)>,
+        now: Timestamp,
+        arrived: Instant,
+    ) -> Result<(), (Vec<Asked>, LedgerError)> {
+        let mut jobs = Vec::with_capacity(cleared.len());
+        let mut answers = Vec::with_capacity(cleared.len());
+        for (asked, proof, answer) in cleared {
+            let unreachable = unreachable(&answer.recipients);
+            jobs.push((asked, proof, unreachable));
+            answers.push(answer);
+        }
+        let requests = jobs.iter().zip(answers).map(|((asked, proof, _), answer)| OpenRequest {
+            answer,
+            cleared: proof,
+            job: &asked.job,
+            traceparent: asked.delivery.traceparent.as_deref(),
+            received_at: asked.delivery.received_at,
+        });
+        let opened = match self.ledger.open_direct(requests.collect(), now).await {
+            Ok(opened) => opened,
+            Err(error) => return Err((jobs.into_iter().map(|(asked, ..)| asked).collect(), error)),
+        };
+        let sends = jobs.into_iter().zip(opened).map(|((asked, proof, unreachable), opened)| async move {
+            match opened {
+                Ok(open) => self.send(asked, &proof, open, unreachable, arrived).await,
+                Err(why) => self.not_started(asked, &proof, why, unreachable).await,
+            }
+        });
+        sends.collect::<FuturesUnordered<_>>().collect::<()>().await;
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        asked: Asked,
+        proof: &Cleared,
+        mut open: OpenJob,
+        unreachable: u32,
+        arrived: Instant,
+    ) {
+        let tried = send_job(self, &mut open, proof, arrived).await;
+        let receipt = asked.delivery.receipt;
+        let attempt = Attempt::first(asked, open.tries(), unreachable);
+        let held = Some(attempt.key.clone());
+        let (finished, deferral) = attempt.over(tried, proof, self.policy.hash(), self.clock.now());
+        self.end(Ended::finished(finished, deferral, Some(receipt), held)).await;
+    }
+
+    /// A cleared job that the ledger did not open: recorded by its reason, never dropped.
+    async fn not_started(&self, asked: Asked, proof: &Cleared, why: NotStarted, unreachable: u32) {
+        let receipt = asked.delivery.receipt;
+        let rest = match why {
+            NotStarted::AlreadyKnown => {
+                return self.end(Ended::settled(Some(receipt), Some(asked.key))).await;
+            }
+            NotStarted::Expired => Rest::Over,
+            NotStarted::NotYet => Rest::UntilStart,
+            NotStarted::Halted => Rest::Halted,
+        };
+        self.metrics.job(Lane::Direct, JobVerdict::Waiting);
+        let attempt = Attempt::first(asked, 0, unreachable);
+        let held = Some(attempt.key.clone());
+        let (finished, deferral) = attempt.not_begun(rest, proof, self.policy.hash(), self.clock.now());
+        self.end(Ended::finished(finished, deferral, Some(receipt), held)).await;
+    }
+
+    async fn refuse(&self, asked: Asked, findings: Vec<FindingNote>, now: Timestamp) {
+        let receipt = asked.delivery.receipt;
+        let refusal = judge::refuse(&asked, findings, now);
+        self.end(Ended::refused(refusal, receipt, Some(asked.key))).await;
+    }
+
+    pub(super) const fn facts<'a>(
+        &self,
+        recipients: &'a [FoundRecipient],
+        received_at: Timestamp,
+    ) -> Facts<'a> {
+        Facts { recipients, max_recipients: self.max_recipients, received_at }
+    }
+
+    /// Hands an end to the committer.
+    pub(super) async fn end(&self, ended: Ended) {
+        // The committer outlives every lane; if it died, nothing is acknowledged and the broker delivers again.
+        if self.ended.send(ended).await.is_err() {
+            tracing::error!("the committer is gone; nothing is acknowledged any more");
+        }
+    }
+}
+
+/// The recipients that have no device of the app.
+pub(super) fn unreachable(recipients: &[FoundRecipient]) -> u32 {
+    let none = recipients.iter().filter(|recipient| recipient.devices().is_empty()).count();
+    u32::try_from(none).unwrap_or(u32::MAX)
+}
+
+fn not_recordable() -> FindingNote {
+    FindingNote {
+        rule: "not-recordable".to_owned(),
+        verdict: "refuse".to_owned(),
+        field: "job".to_owned(),
+        span: None,
+        reason: "the ledger cannot record this job".to_owned(),
+        fix: "report it to the service's operators; their log names the cause".to_owned(),
+    }
+}
+
+async fn abandon_after(abandon: CancellationToken, drained: CancellationToken) {
+    tokio::select! {
+        () = drained.cancelled() => {}
+        () = tokio::time::sleep(LAST_WORDS) => abandon.cancel(),
+    }
+}
+
+fn report(task: &'static str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(task, %error, "a task of the direct lane died");
+    }
+}

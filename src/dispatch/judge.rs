@@ -1,0 +1,169 @@
+//! From a message to a judged job: read it, ask the guard, and say what is told when the answer is no.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::Timestamp;
+
+use crate::{
+    guard::{Cleared, Finding, Verdict},
+    intake::{DeadLetter, DeadReason, Delivery},
+    ledger::{PriorJob, RefusedJob},
+    metrics::{JobVerdict, Metrics},
+    model::{Digest, Event, EventBody, FindingNote, Job, JobKey, Malformed, MalformedCode},
+};
+
+/// A message whose form is right and whose producer is known.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) key: JobKey,
+    pub(super) job: Job,
+    pub(super) delivery: Delivery,
+}
+
+/// A message that will ring no phone: what the ledger records and tells, and the copy for `dead`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) refused: RefusedJob,
+    pub(super) dead: DeadLetter,
+}
+
+/// Reads a delivery. The error is boxed: it is rare, and large.
+pub(super) fn read(delivery: &Delivery, now: Timestamp, metrics: &Metrics) -> Result<(JobKey, Job), Box<Refusal>> {
+    let parsed = delivery
+        .producer
+        .clone()
+        .map_err(|error| Malformed {
+            code: MalformedCode::MissingField,
+            field: "user_id".to_owned(),
+            problem: error.to_string(),
+            id: None,
+        })
+        // A parser that panics must not take the lane with it; the job is told as unreadable.
+        .and_then(|producer| {
+            let job = catch_unwind(AssertUnwindSafe(|| Job::parse(&delivery.body)));
+            let job = job.unwrap_or_else(|_| Err(unreadable()))?;
+            Ok((job.key(&producer), job))
+        });
+    parsed.map_err(|malformed| {
+        metrics.job(delivery.lane, JobVerdict::Malformed);
+        Box::new(malformed_refusal(delivery, malformed, now))
+    })
+}
+
+fn unreadable() -> Malformed {
+    Malformed {
+        code: MalformedCode::NotJson,
+        field: "job".to_owned(),
+        problem: "could not be read; report this job to the service's operators".to_owned(),
+        id: None,
+    }
+}
+
+fn malformed_refusal(delivery: &Delivery, malformed: Malformed, now: Timestamp) -> Refusal {
+    let producer = delivery.producer.clone().ok();
+    let Malformed { code, field, problem, id } = malformed;
+    let body = EventBody::JobMalformed {
+        producer: producer.clone(),
+        job: id,
+        code,
+        field: field.clone(),
+        problem: problem.clone(),
+    };
+    let subject = Digest::of(&delivery.body);
+    let event = Event::new(now, delivery.traceparent.clone(), subject.as_bytes(), body);
+    let reason = DeadReason::Malformed { code: code.as_str(), field, problem };
+    Refusal { refused: RefusedJob { event }, dead: dead_letter(delivery, reason) }
+}
+
+fn dead_letter(delivery: &Delivery, reason: DeadReason) -> DeadLetter {
+    DeadLetter {
+        body: delivery.body.clone(),
+        producer: delivery.producer.clone().ok(),
+        lane: delivery.lane,
+        reason,
+        traceparent: delivery.traceparent.clone(),
+    }
+}
+
+/// What becomes of a job after the guard and the record have been asked.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// Cleared for sending.
+    Clear(Cleared),
+    /// On record with the same content: nothing to do but acknowledge.
+    Known,
+    /// Refused, with the reasons as they are told.
+    Refused(Vec<FindingNote>),
+}
+
+/// Combines the record's answer and the guard's verdict.
+pub(super) fn judge(
+    asked: &Asked,
+    prior: Option<&PriorJob>,
+    verdict: impl FnOnce() -> Verdict,
+    metrics: &Metrics,
+) -> Judged {
+    let lane = asked.job.lane();
+    match prior {
+        Some(prior) if prior.digest == asked.job.digest() => {
+            metrics.job(lane, JobVerdict::Known);
+            return Judged::Known;
+        }
+        Some(_) => {
+            metrics.job(lane, JobVerdict::Refuse);
+            return Judged::Refused(vec![id_reused()]);
+        }
+        None => {}
+    }
+    let verdict = verdict();
+    for finding in verdict.findings() {
+        metrics.finding(finding.rule.id(), finding.severity.as_str());
+    }
+    match verdict {
+        Verdict::Clear(cleared, _) => {
+            metrics.job(lane, JobVerdict::Clear);
+            Judged::Clear(cleared)
+        }
+        Verdict::Hold(findings) | Verdict::Refuse(findings) => {
+            metrics.job(lane, JobVerdict::Refuse);
+            Judged::Refused(findings.iter().map(Finding::note).collect())
+        }
+    }
+}
+
+/// The same id with another content: a bug of the producer's that must be heard, not half obeyed.
+fn id_reused() -> FindingNote {
+    FindingNote {
+        rule: "id-reused".to_owned(),
+        verdict: "refuse".to_owned(),
+        field: "id".to_owned(),
+        span: None,
+        reason: "this id was used before, with another content".to_owned(),
+        fix: "give every new job a new id; repeat an id only to repeat the very same job".to_owned(),
+    }
+}
+
+pub(super) fn refuse(asked: &Asked, findings: Vec<FindingNote>, now: Timestamp) -> Refusal {
+    let event = refused_event(&asked.key, &asked.job, asked.delivery.traceparent.clone(), findings.clone(), now);
+    Refusal {
+        refused: RefusedJob { event },
+        dead: dead_letter(&asked.delivery, DeadReason::Refused(findings)),
+    }
+}
+
+pub(super) fn refused_event(
+    key: &JobKey,
+    job: &Job,
+    traceparent: Option<String>,
+    findings: Vec<FindingNote>,
+    now: Timestamp,
+) -> Event {
+    let body = EventBody::JobRefused {
+        producer: key.producer.clone(),
+        job: key.id.clone(),
+        app: job.app().cloned(),
+        digest: job.digest(),
+        findings,
+    };
+    Event::new(now, traceparent, job.digest().as_bytes(), body)
+}

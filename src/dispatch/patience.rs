@@ -1,0 +1,82 @@
+//! Waiting for the ledger: what cannot be recorded is not done, and not given up either.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ledger::LedgerError,
+    metrics::{Dependency, Metrics},
+};
+
+/// The waits between two questions to a ledger that is away: soon at first, then every second, so that the
+/// lane is back within a second of the ledger.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The process is stopping; what was asked stays undone, and its message in the queue.
+    Stopping,
+    /// The ledger answered, and it would say the same again.
+    Refused(LedgerError),
+}
+
+/// How long to wait for a ledger that is away: until told to stop.
+///
+/// **I3 unknown-is-no**: meanwhile nothing is sent. The jobs wait in RabbitMQ, neither acknowledged nor
+/// rejected, so that no delivery limit is spent.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    pub(super) metrics: Metrics,
+    pub(super) until: CancellationToken,
+}
+
+impl Patience {
+    /// Asks until the ledger answers.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &'static str,
+        question: impl AsyncFn() -> Result<T, LedgerError>,
+    ) -> Result<T, NoAnswer> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match question().await {
+                Ok(answer) => {
+                    self.metrics.set_up(Dependency::Ledger, true);
+                    if wait > FIRST_WAIT {
+                        tracing::info!(what, "the ledger answers again");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if error.is_transient() => self.rest(what, &error, &mut wait).await?,
+                Err(error) => return Err(NoAnswer::Refused(error)),
+            }
+        }
+    }
+
+    /// Waits once, longer than the last time.
+    pub(super) async fn rest(
+        &self,
+        what: &'static str,
+        error: &LedgerError,
+        wait: &mut Duration,
+    ) -> Result<(), NoAnswer> {
+        self.metrics.set_up(Dependency::Ledger, false);
+        if *wait == FIRST_WAIT {
+            tracing::warn!(what, %error, "the ledger is away; waiting for it, nothing is sent meanwhile");
+        }
+        tokio::select! {
+            () = self.until.cancelled() => return Err(NoAnswer::Stopping),
+            () = tokio::time::sleep(*wait) => {}
+        }
+        *wait = (*wait * 2).min(LONGEST_WAIT);
+        Ok(())
+    }
+
+    /// The first wait, for [`Patience::rest`].
+    pub(super) const fn first_wait() -> Duration {
+        FIRST_WAIT
+    }
+}

@@ -1,0 +1,111 @@
+//! Sends one open job to its devices.
+
+use std::time::Instant;
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::time::sleep;
+
+use super::{burst::Belief, direct::DirectLane};
+use crate::{
+    deliver::{Permit, Sent},
+    guard::Cleared,
+    ledger::{OpenJob, Started, TargetOutcome},
+    model::{Device, Lane, NotSent, Outcome, Reason},
+    pace::Slot,
+};
+
+/// How often a refused stream is offered again before the device is deferred: a provider that closes a
+/// connection in an orderly way refuses a stream once or twice, not more.
+const OFFERS: usize = 5;
+
+/// What a try came to.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    /// Every device's outcome.
+    pub(super) outcomes: Vec<TargetOutcome>,
+    /// The places in `outcomes` of devices whose token is to be marked gone.
+    pub(super) gone: Vec<usize>,
+}
+
+/// Rings every device of the job and returns when each has its outcome.
+///
+/// The permits borrow from `open`: they cannot outlive it, and a second call finds none to start.
+pub(super) async fn send_job(
+    lane: &DirectLane,
+    open: &mut OpenJob,
+    cleared: &Cleared,
+    arrived: Instant,
+) -> Tried {
+    let started = open.start();
+    let mut sends: FuturesUnordered<_> =
+        started.into_iter().map(|started| send_one(lane, cleared, started, arrived)).collect();
+    let mut tried = Tried::default();
+    while let Some((target, belief)) = sends.next().await {
+        if belief == Some(Belief::Gone) {
+            tried.gone.push(tried.outcomes.len());
+        }
+        tried.outcomes.push(target);
+    }
+    tried
+}
+
+async fn send_one(
+    lane: &DirectLane,
+    cleared: &Cleared,
+    started: Started<'_>,
+    arrived: Instant,
+) -> (TargetOutcome, Option<Belief>) {
+    let (device, position) = (started.device(), started.position());
+    let began = lane.clock.monotonic();
+    let outcome = match Permit::new(cleared, started) {
+        Ok(permit) => offer(lane, cleared, permit).await,
+        Err(refused) => {
+            // The rules had cleared the job, and the last question did not: a defect, caught in time.
+            tracing::error!(job = %cleared.key(), device = %device.id, %refused, "no permit");
+            Outcome::Rejected { reason: Reason::new("no_permit") }
+        }
+    };
+    let now = lane.clock.monotonic();
+    let belief = measure(lane, device, &outcome, (arrived, began, now));
+    (TargetOutcome { position, record: device.record, device: device.id, outcome }, belief)
+}
+
+/// Offers the permit until the provider takes it.
+async fn offer(lane: &DirectLane, cleared: &Cleared, mut permit: Permit<'_>) -> Outcome {
+    for _ in 0..OFFERS {
+        let slot = wait_for_slot(lane, permit.device()).await;
+        match lane.deliver.send(permit, slot, cleared.message()).await {
+            Sent::Done(outcome) => return outcome,
+            Sent::NotTaken(again) => permit = again,
+        }
+    }
+    Outcome::NotSent(NotSent::NoConnection)
+}
+
+async fn wait_for_slot(lane: &DirectLane, device: &Device) -> Slot {
+    let ceiling = lane.ceilings.of(&device.app, device.platform.provider());
+    loop {
+        match ceiling.slot() {
+            Ok(slot) => return slot,
+            Err(wait) => sleep(wait).await,
+        }
+    }
+}
+
+fn measure(
+    lane: &DirectLane,
+    device: &Device,
+    outcome: &Outcome,
+    (arrived, began, now): (Instant, Instant, Instant),
+) -> Option<Belief> {
+    let provider = device.platform.provider();
+    lane.metrics.send(provider, &device.app, outcome, now.duration_since(began));
+    if matches!(outcome, Outcome::Accepted { .. }) {
+        lane.metrics.accepted(Lane::Direct, now.duration_since(arrived));
+    }
+    let belief = lane.bursts.believes_gone(&device.app, provider, outcome, now);
+    if belief == Some(Belief::Held) {
+        lane.metrics.token_gone_held(&device.app, provider);
+    }
+    belief
+}

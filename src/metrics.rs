@@ -1,0 +1,331 @@
+//! Metrics for Prometheus: base units, closed label sets. Never a device, a user, a text or a campaign's id.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::model::{AppId, Lane, Outcome, Provider};
+
+/// Every metric of the process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    jobs: Family<JobLabels, Counter>,
+    findings: Family<FindingLabels, Counter>,
+    sends: Family<SendLabels, Counter>,
+    send_seconds: Family<ProviderLabels, Histogram>,
+    enqueue_to_accept_seconds: Family<LaneLabels, Histogram>,
+    in_flight: Family<ProviderLabels, Gauge>,
+    halted: Family<ScopeLabels, Gauge>,
+    queue_messages: Family<QueueLabels, Gauge>,
+    dead_letters: Gauge,
+    ledger_commits: Counter,
+    ledger_commit_seconds: Histogram,
+    dependency_up: Family<DependencyLabels, Gauge>,
+    audit_head_sequence: Gauge,
+    credential_expiry_seconds: Family<CredentialLabels, Gauge>,
+    token_gone_held: Family<CredentialLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    lane: &'static str,
+    verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FindingLabels {
+    rule: String,
+    verdict: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SendLabels {
+    provider: &'static str,
+    app: String,
+    outcome: &'static str,
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    lane: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabels {
+    scope: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DependencyLabels {
+    dependency: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    app: String,
+    provider: &'static str,
+}
+
+/// How a job ended at the door: the `verdict` label of `jobs_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobVerdict {
+    /// Cleared for sending.
+    Clear,
+    /// Refused by the guard.
+    Refuse,
+    /// Not a job.
+    Malformed,
+    /// On record already.
+    Known,
+    /// Waits in the ledger: halted, or before its time.
+    Waiting,
+}
+
+impl JobVerdict {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Refuse => "refuse",
+            Self::Malformed => "malformed",
+            Self::Known => "known",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// What the process depends on and cannot work without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// PostgreSQL (or the embedded ledger).
+    Ledger,
+    /// RabbitMQ (or the in-process intake).
+    Broker,
+}
+
+impl Dependency {
+    /// As shown in `/readyz` and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Broker => "broker",
+        }
+    }
+}
+
+/// From a millisecond to 65 s, doubling: a loopback test and a provider's worst minute both fit.
+fn latency_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("bellwether");
+        let mut inner = Inner {
+            registry: Registry::default(),
+            jobs: Family::default(),
+            findings: Family::default(),
+            sends: Family::default(),
+            send_seconds: Family::new_with_constructor(latency_histogram),
+            enqueue_to_accept_seconds: Family::new_with_constructor(latency_histogram),
+            in_flight: Family::default(),
+            halted: Family::default(),
+            queue_messages: Family::default(),
+            dead_letters: Gauge::default(),
+            ledger_commits: Counter::default(),
+            ledger_commit_seconds: latency_histogram(),
+            dependency_up: Family::default(),
+            audit_head_sequence: Gauge::default(),
+            credential_expiry_seconds: Family::default(),
+            token_gone_held: Family::default(),
+        };
+        inner.register(&mut registry);
+        inner.registry = registry;
+        Self(Arc::new(inner))
+    }
+
+    /// In the OpenMetrics text format (which Prometheus reads).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry).expect("writing into a string does not fail");
+        text
+    }
+
+    /// A job was judged.
+    pub fn job(&self, lane: Lane, verdict: JobVerdict) {
+        let labels = JobLabels { lane: lane.as_str(), verdict: verdict.as_str() };
+        self.0.jobs.get_or_create(&labels).inc();
+    }
+
+    /// The guard found something.
+    pub fn finding(&self, rule: &str, verdict: &str) {
+        let labels = FindingLabels { rule: rule.to_owned(), verdict: verdict.to_owned() };
+        self.0.findings.get_or_create(&labels).inc();
+    }
+
+    /// A send ended, `took` after it began.
+    pub fn send(&self, provider: Provider, app: &AppId, outcome: &Outcome, took: Duration) {
+        let reason = outcome.reason().map_or_else(String::new, |reason| reason.as_str().to_owned());
+        let (provider, outcome) = (provider.as_str(), outcome.code().as_str());
+        let labels = SendLabels { provider, app: app.to_string(), outcome, reason };
+        self.0.sends.get_or_create(&labels).inc();
+        self.0.send_seconds.get_or_create(&ProviderLabels { provider }).observe(took.as_secs_f64());
+    }
+
+    /// A provider accepted a notification `took` after its job was taken from the queue.
+    pub fn accepted(&self, lane: Lane, took: Duration) {
+        let labels = LaneLabels { lane: lane.as_str() };
+        self.0.enqueue_to_accept_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Requests that are on the wire now.
+    pub fn set_in_flight(&self, provider: Provider, requests: usize) {
+        let labels = ProviderLabels { provider: provider.as_str() };
+        self.0.in_flight.get_or_create(&labels).set(i64::try_from(requests).unwrap_or(i64::MAX));
+    }
+
+    /// The scopes that are halted now; a scope that is not among them drops to 0.
+    pub fn set_halted(&self, scopes: &[String]) {
+        self.0.halted.clear();
+        for scope in scopes {
+            self.0.halted.get_or_create(&ScopeLabels { scope: scope.clone() }).set(1);
+        }
+    }
+
+    /// Messages that wait in a queue.
+    pub fn set_queue_messages(&self, queue: &str, messages: u32) {
+        let labels = QueueLabels { queue: queue.to_owned() };
+        self.0.queue_messages.get_or_create(&labels).set(messages.into());
+        if queue == "dead" {
+            self.0.dead_letters.set(messages.into());
+        }
+    }
+
+    /// A batch was committed in `took`.
+    pub fn committed(&self, took: Duration) {
+        self.0.ledger_commits.inc();
+        self.0.ledger_commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whether a dependency answers.
+    pub fn set_up(&self, dependency: Dependency, up: bool) {
+        let labels = DependencyLabels { dependency: dependency.as_str() };
+        self.0.dependency_up.get_or_create(&labels).set(up.into());
+    }
+
+    /// The newest audit entry.
+    pub fn set_audit_head(&self, sequence: i64) {
+        self.0.audit_head_sequence.set(sequence);
+    }
+
+    /// How long an app's credential is still good for.
+    pub fn set_credential_expiry(&self, app: &AppId, provider: Provider, seconds: i64) {
+        let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
+        self.0.credential_expiry_seconds.get_or_create(&labels).set(seconds);
+    }
+
+    /// A provider called a token gone, and the burst breaker did not believe it.
+    pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
+        let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
+        self.0.token_gone_held.get_or_create(&labels).inc();
+    }
+}
+
+impl Inner {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("jobs", "Jobs judged, by lane and verdict", self.jobs.clone());
+        registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
+        registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
+        let send_seconds = self.send_seconds.clone();
+        registry.register_with_unit("send", "From request to answer", Unit::Seconds, send_seconds);
+        registry.register_with_unit(
+            "enqueue_to_accept",
+            "From the queue to the provider's acceptance",
+            Unit::Seconds,
+            self.enqueue_to_accept_seconds.clone(),
+        );
+        registry.register("in_flight", "Requests on the wire", self.in_flight.clone());
+        registry.register("halted", "1 for each scope that is halted", self.halted.clone());
+        registry.register("queue_messages", "Messages waiting in a queue", self.queue_messages.clone());
+        registry.register("dead_letters", "Messages in the dead-letter queue", self.dead_letters.clone());
+        registry.register("ledger_commits", "Batches committed", self.ledger_commits.clone());
+        let commit_seconds = self.ledger_commit_seconds.clone();
+        registry.register_with_unit(
+            "ledger_commit",
+            "Time of a batch's commit",
+            Unit::Seconds,
+            commit_seconds,
+        );
+        registry.register("dependency_up", "1 if a dependency answers", self.dependency_up.clone());
+        let head = self.audit_head_sequence.clone();
+        registry.register("audit_head_sequence", "Number of the newest audit entry", head);
+        registry.register_with_unit(
+            "credential_expiry",
+            "How long a provider credential is still good for",
+            Unit::Seconds,
+            self.credential_expiry_seconds.clone(),
+        );
+        registry.register(
+            "token_gone_held",
+            "Tokens called gone in a suspicious burst, and kept",
+            self.token_gone_held.clone(),
+        );
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_documented_names_and_labels() {
+        let metrics = Metrics::new();
+        metrics.job(Lane::Direct, JobVerdict::Clear);
+        let app = AppId::parse("pl.example.bank").expect("an app");
+        let accepted = Outcome::Accepted { provider_id: None };
+        metrics.send(Provider::Apns, &app, &accepted, Duration::from_millis(70));
+        metrics.accepted(Lane::Direct, Duration::from_millis(3));
+        let text = metrics.encode();
+        for line in [
+            r#"bellwether_jobs_total{lane="direct",verdict="clear"} 1"#,
+            r#"bellwether_sends_total{provider="apns",app="pl.example.bank",outcome="accepted",reason=""} 1"#,
+            r#"bellwether_send_seconds_count{provider="apns"} 1"#,
+            r#"bellwether_enqueue_to_accept_seconds_count{lane="direct"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
