@@ -20,16 +20,23 @@ PACKAGES=(
 
 # ---- processes (from /proc: a small machine has no ps) -----------------------------------------------------
 
-# The pids of all that refers to the temporary directory by its working directory, command line or environment
-# (every step has TMPDIR in there), apart from this shell.
-left_behind() {
-  {
-    grep -lzF "$DIR" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
-    find /proc/[0-9]*/cwd -maxdepth 0 -lname "$DIR*"
-  } 2>/dev/null | while IFS=/ read -r _ _ pid _; do
-    # A zombie that nobody reaps has no program any more.
-    [ "$pid" = "$$" ] || [ -z "$(readlink "/proc/$pid/exe")" ] || echo "$pid"
-  done | sort -un
+# Sets LEFT to the pids of all that refers to the temporary directory by its working directory, command line or
+# environment (every step has TMPDIR in there), apart from this shell. What is on its way out gets 2 s for it.
+find_left_behind() {
+  local tries pid seen
+  for ((tries = 0; tries < 20; tries++)); do
+    seen=$({
+      grep -lzF "$DIR" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+      find /proc/[0-9]*/cwd -maxdepth 0 -lname "$DIR*"
+    } 2>/dev/null | cut -d / -f 3 | sort -un)
+    LEFT=()
+    for pid in $seen; do
+      # The programs of the line above are over by now, and a zombie that nobody reaps has no program any more.
+      if [ "$pid" != "$$" ] && [ -e "/proc/$pid/exe" ]; then LEFT+=("$pid"); fi
+    done
+    [ ${#LEFT[@]} -gt 0 ] || return 0
+    sleep 0.1
+  done
 }
 
 # ---- steps -------------------------------------------------------------------------------------------------
@@ -75,7 +82,7 @@ skip() {
 # ---- the beginning and the end -----------------------------------------------------------------------------
 
 finish() {
-  local status=$? pids pid name
+  local status=$? pid name
   trap '' INT TERM HUP # the cleaning is not to be interrupted
   trap - EXIT
   set +e
@@ -85,14 +92,14 @@ finish() {
     kill -KILL -- "-$CHILD" 2>/dev/null
   fi
   deploy/services.sh down "$DIR/services" || FAILED+=(services-down)
-  read -ra pids <<<"$(left_behind | tr '\n' ' ')"
-  if [ ${#pids[@]} -gt 0 ]; then
+  find_left_behind
+  if [ ${#LEFT[@]} -gt 0 ]; then
     FAILED+=(left-behind)
     echo "processes left behind:"
-    for pid in "${pids[@]}"; do
+    for pid in "${LEFT[@]}"; do
       printf '  %s: %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline")"
     done
-    kill -KILL "${pids[@]}"
+    kill -KILL "${LEFT[@]}"
   fi
   # What failed, once more and last: in a long log this is what a reader sees first.
   for name in ${FAILED[@]+"${FAILED[@]}"}; do
