@@ -110,14 +110,16 @@ finish() {
   rm -rf "$DIR"
   printf '\n'
   [ ${#SUMMARY[@]} = 0 ] || printf '%s\n' "${SUMMARY[@]}"
+  if [ -z "$COMPLETE" ]; then
+    printf 'NOT FINISHED: stopped after %s s\n' "$SECONDS"
+    [ "$status" != 0 ] || status=1
+  fi
   if [ ${#FAILED[@]} -gt 0 ]; then
     printf 'FAILED after %s s: %s\n' "$SECONDS" "${FAILED[*]}"
-    exit 1
-  elif [ "$status" != 0 ] || [ -z "$COMPLETE" ]; then
-    printf 'not finished after %s s\n' "$SECONDS"
-    exit $((status == 0 ? 1 : status))
+    [ "$status" != 0 ] || status=1
   fi
-  printf 'passed in %s s\n' "$SECONDS"
+  [ "$status" != 0 ] || printf 'passed in %s s\n' "$SECONDS"
+  exit "$status"
 }
 
 packages() {
