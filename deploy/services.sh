@@ -438,20 +438,25 @@ reachable_by_servers() {
 
 both_up() { postgres_pid >/dev/null && rabbitmq_pid >/dev/null && greets "$AMQP_PORT"; }
 
+# From here until DONE is set, a failure or an interrupt runs the given command: half a start leaves no process.
+undo_by() {
+  DONE=
+  UNDO=("$@")
+  trap '[ -n "$DONE" ] || "${UNDO[@]}"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+}
+
 up() {
   install_missing
   reachable_by_servers
   make_state
   both_up && { say "already up in $DIR"; return; }
-  # A failed or interrupted start leaves nothing behind.
-  UP=
-  trap '[ -n "$UP" ] || down' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  undo_by down
   rabbitmq_start
   postgres_start
   rabbitmq_wait
-  UP=yes
+  DONE=yes
   say "PostgreSQL on 127.0.0.1:$POSTGRES_PORT, RabbitMQ on 127.0.0.1:$AMQP_PORT, in $DIR after $SECONDS s"
 }
 
@@ -483,10 +488,12 @@ ENV
 }
 
 start() {
+  undo_by stop "$1"
   case $1 in
     postgres) postgres_start ;;
     rabbitmq) rabbitmq_start; rabbitmq_wait ;;
   esac
+  DONE=yes
 }
 
 stop() {

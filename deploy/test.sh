@@ -174,7 +174,7 @@ command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 command -v cargo >/dev/null || { echo "no Rust toolchain: see https://rustup.rs" >&2; exit 1; }
 
 COMPLETE=
-DIR=$(mktemp -d "${TMPDIR:-/tmp}/bellwether-test.XXXXXX")
+DIR=$(mktemp -d --suffix=-bellwether)
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
