@@ -1,1 +1,4 @@
+//! Bellwether.
 
+pub mod clock;
+pub mod simulator;
