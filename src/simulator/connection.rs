@@ -31,7 +31,7 @@ use super::{
     world::{Act, Decision, Seat, World},
 };
 
-/// APNs offers one stream until the first valid provider token; afterwards this many†. Google offers
+/// APNs offers one stream until the first valid provider token; afterwards this many, which is an assumption. Google offers
 /// 100, but a sender that obeys one number obeys another.
 const STREAMS: u32 = 1000;
 const APNS_LIMIT: StreamLimit = StreamLimit { first: 1, later: STREAMS };

@@ -5,15 +5,16 @@
 //! same mistake in the other. What it counts, it counts on the *phones*: a notification is what a
 //! screen shows, not what a sender believes it sent.
 //!
-//! The way of a request: [`listen`] takes the socket, [`connection`] the stream, [`world`] decides, with
-//! the checks of [`apns`], [`provider_token`], [`fcm`] and [`oauth`], the scripted faults of [`fault`], the
-//! statistics of [`profile`] and the [`phones`]; [`reply`] words the answer and [`record`] keeps what happened.
+//! The way of a request: `listen` takes the socket, `connection` the stream, `world` decides, with the
+//! checks of `apns`, `provider_token`, `fcm` and `oauth`, the scripted faults of `fault`, the statistics of
+//! `profile` and the `phones`; `reply` words the answer and `record` keeps what happened.
 //!
 //! Never on the internet: it listens on loopback, its keys are made at start, and its inspection
 //! endpoint asks nobody who they are.
 
 mod apns;
 mod args;
+mod config;
 mod connection;
 mod credentials;
 mod dice;
@@ -47,6 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     args::{SimulatorArgs, run},
+    config::{SimulatorConfig, SimulatorError, TooFewRequests},
     credentials::{CredentialFiles, Credentials},
     fault::{Fault, FaultAction, FaultAnswer, Provider, QuotaScope},
     phones::{Environment, NewPhone, Phone, Platform, Shown},
@@ -63,98 +65,6 @@ use self::{
     record::Record,
     world::World,
 };
-use crate::clock::Clock;
-
-/// How a simulator is set up. A port of 0 takes any free one.
-#[derive(Clone, Debug)]
-pub struct SimulatorConfig {
-    /// Where times come from.
-    pub clock: Clock,
-    /// The fate of tokens and everything else that is drawn.
-    pub seed: u64,
-    /// Latency and faults that come by themselves.
-    pub profile: Profile,
-    /// How much is recorded.
-    pub detail: RecordDetail,
-    /// APNs.
-    pub apns_port: u16,
-    /// FCM.
-    pub fcm_port: u16,
-    /// FCM's token endpoint.
-    pub oauth_port: u16,
-    /// Inspection by HTTP; none leaves it out.
-    pub inspect_port: Option<u16>,
-    /// The `iss` of provider tokens.
-    pub team: String,
-    /// The `kid` of provider tokens.
-    pub key_id: String,
-    /// Bundle ids that may be sent to; the first is what phones are registered with.
-    pub topics: Vec<String>,
-    /// Which of Apple's two worlds this is.
-    pub environment: Environment,
-    /// The FCM project.
-    pub project: String,
-    /// Answers `TooManyProviderTokenUpdates` to new provider tokens that come sooner than this one after
-    /// another. Apple says 20 minutes; none, because a restarted sender signs anew.
-    pub provider_token_interval: Option<Duration>,
-    /// How long FCM's bearer tokens are valid.
-    pub access_token_lifetime: Duration,
-}
-
-impl SimulatorConfig {
-    /// Free ports, no faults, no latency, everything recorded.
-    pub fn quiet(clock: Clock) -> Self {
-        Self {
-            seed: 1,
-            clock,
-            profile: Profile::quiet(),
-            detail: RecordDetail::Full,
-            apns_port: 0,
-            fcm_port: 0,
-            oauth_port: 0,
-            inspect_port: None,
-            team: "TEAM123456".to_owned(),
-            key_id: "KEY1234567".to_owned(),
-            topics: vec!["pl.example.bank".to_owned()],
-            environment: Environment::Production,
-            project: "bank-prod".to_owned(),
-            provider_token_interval: None,
-            // Google's are valid for 3,599 s.
-            access_token_lifetime: Duration::from_secs(3599),
-        }
-    }
-}
-
-/// Why a simulator did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SimulatorError {
-    /// A port is taken, or a file cannot be written.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// A key or certificate could not be made.
-    #[error("making keys: {0}")]
-    Keys(#[from] rcgen::Error),
-    /// A certificate could not be used.
-    #[error("setting up TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// A key cannot be read back.
-    #[error("reading a key: {0}")]
-    Jwt(#[from] jsonwebtoken::errors::Error),
-    /// There is no topic for phones to be registered with.
-    #[error("at least one topic is needed")]
-    NoTopic,
-}
-
-/// What was waited for did not come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{seen} requests came in time, {wanted} were waited for")]
-pub struct TooFewRequests {
-    /// So many came.
-    pub seen: u64,
-    /// So many were waited for.
-    pub wanted: u64,
-}
 
 /// A running simulator; a clone is another handle to the same one. It stops when told to, or with its
 /// runtime.

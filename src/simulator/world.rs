@@ -102,7 +102,7 @@ impl World {
     pub(super) fn decide(&self, provider: Provider, seat: Seat, parts: &Parts, body: &[u8]) -> Decision {
         match provider {
             Provider::Apns => self.decide_apns(seat, parts, body),
-            _ => self.decide_fcm(seat, parts, body),
+            Provider::Fcm | Provider::OAuth => self.decide_fcm(seat, parts, body),
         }
     }
 
