@@ -16,7 +16,13 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     let policy = Policy::load(&config.policy).map_err(Into::into);
     let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
     check_ledger(&mut report, &config).await?;
-    let broker = intake::check(&app::rabbitmq_config(&config)).await.map_err(Into::into);
+    let broker = match app::rabbitmq_config(&config) {
+        Ok(broker) => match intake::probe(&broker).await {
+            Ok(()) => Ok(broker.place()),
+            Err(error) => Err(anyhow::Error::new(error).context(broker.place())),
+        },
+        Err(error) => Err(error),
+    };
     report.note("broker", broker, Clone::clone)?;
     if let Some(policy) = policy {
         let deliver = app::deliver_config(&config, &policy)
@@ -32,7 +38,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
 }
 
 async fn check_ledger(report: &mut Report, config: &Config) -> anyhow::Result<()> {
-    let opened = Ledger::connect(config.ledger_url.expose_secret(), config.ledger_connections).await;
+    let opened = Ledger::connect(config.ledger_url.expose_secret(), app::ledger_options(config)).await;
     let Some(ledger) = report.note("ledger", opened.map_err(Into::into), |_| "answers".to_owned())? else {
         return Ok(());
     };

@@ -6,7 +6,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use super::exit::{Exit, With};
-use crate::{config::Config, ledger::Ledger};
+use crate::{app, config::Config, ledger::Ledger};
 
 /// Reads the configuration, with the process's environment.
 pub(super) fn configuration(file: &Path) -> anyhow::Result<Config> {
@@ -25,7 +25,7 @@ pub(super) async fn open(file: &Path) -> anyhow::Result<Ledger> {
 
 /// Opens the ledger whatever its schema.
 pub(super) async fn open_any(config: &Config) -> anyhow::Result<Ledger> {
-    Ledger::connect(config.ledger_url.expose_secret(), config.ledger_connections)
+    Ledger::connect(config.ledger_url.expose_secret(), app::ledger_options(config))
         .await
         .context("cannot open the ledger; `bellwether check` says what answers and what does not")
 }

@@ -8,6 +8,7 @@ mod digest;
 mod events;
 mod ids;
 mod job;
+mod malformed;
 mod notification;
 mod outcome;
 mod render;
@@ -19,7 +20,8 @@ pub use ids::{
     AppId, AudienceName, DeviceId, InvalidName, JobId, JobKey, Locale, OperatorName, PlanName, ProducerId,
     RecordId, UserId,
 };
-pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Malformed, MalformedCode, Recipients, job_schema};
+pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
+pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
 pub use render::{Message, Payload, RenderError};
