@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::Context;
-use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
-    intake,
+    app,
+    intake::{self, RabbitMqConfig},
     ledger::{Cancelled, JobRecord},
     model::{Job as ParsedJob, JobId, JobKey, ProducerId, job_schema},
 };
@@ -70,11 +70,12 @@ async fn send(config: &Path, file: Option<&Path>) -> anyhow::Result<Exit> {
     };
     let job = ParsedJob::parse(&bytes)
         .map_err(|malformed| With(Exit::Refused, format!("{malformed}; `bellwether job schema` has the format")))?;
-    let amqp = match std::env::var("AMQP_URL") {
-        Ok(url) => secrecy::SecretString::from(url),
-        Err(_) => ledger::configuration(config)?.amqp.url,
+    // A producer's machine has no configuration of the service: the broker's address is enough.
+    let broker = match std::env::var("AMQP_URL") {
+        Ok(url) => RabbitMqConfig::new(&url).context("AMQP_URL")?,
+        Err(_) => app::rabbitmq_config(&ledger::configuration(config)?)?,
     };
-    intake::enqueue(amqp.expose_secret(), job.lane(), &bytes).await.context("the job is NOT enqueued")?;
+    intake::enqueue(&broker, job.lane(), &bytes).await.context("the job is NOT enqueued")?;
     output::remark(&format!("enqueued {}; the broker has it on disk", job.id()));
     Ok(Exit::Ok)
 }

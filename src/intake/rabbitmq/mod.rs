@@ -7,6 +7,7 @@ mod acks;
 mod config;
 mod connect;
 mod consume;
+mod enqueue;
 mod publish;
 mod topology;
 mod wire;
@@ -22,6 +23,7 @@ use tokio_util::{
 
 pub use config::{ConfigError, RabbitMqConfig};
 pub use connect::BrokerError;
+pub use enqueue::enqueue;
 pub use topology::names;
 
 use self::{
