@@ -149,13 +149,11 @@ pub(super) fn read(
         item.parse(|text| word(text, &[("required", true), ("optional", false)]))
     });
     let default_plan = section.get("default_plan").map(|item| item.parse_at(PlanName::parse));
-    let place = section.place.clone();
     section.close();
-    let (max_devices, approvals) = limits?;
+    let (At { value: max_devices, place }, approvals) = limits?;
     if let Some(Who::Members(members)) = &who
         && members.len() as u64 > max_devices
     {
-        let place = Place { key: "limits.max_devices".into(), ..place };
         let problem = format!("is {max_devices}, but {} people are listed", members.len());
         problems.error(&place, problem, "raise the limit, or list fewer people");
     }
@@ -251,16 +249,17 @@ fn selection(section: Section<'_>) -> Option<Select> {
     Some(select)
 }
 
-fn limits(section: Section<'_>, class: Option<Class>) -> Option<(u64, Vec<Tier>)> {
+fn limits(section: Section<'_>, class: Option<Class>) -> Option<(At<u64>, Vec<Tier>)> {
     let max_devices =
         section.need("max_devices", "write the most devices that it may come to").and_then(|item| {
-            item.count(|number| match class {
+            let value = item.count(|number| match class {
                 Some(Class::Test) if number > TEST_CLASS_CAP => Err(Wrong::new(
                     format!("is {number}, and a test-class audience has at most {TEST_CLASS_CAP} devices"),
                     format!("write at most {TEST_CLASS_CAP}"),
                 )),
                 _ => above_zero(number),
-            })
+            })?;
+            Some(At { value, place: item.place })
         });
     let approvals = section.get("approvals");
     let approvals = match (&approvals, class) {
