@@ -20,11 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use jiff::Timestamp;
 
-use super::{
-    Cleared, Facts, Finding, Severity, Verdict,
-    case::Case,
-    cleared::Reach,
-};
+use super::{Cleared, Facts, Finding, Severity, Verdict, case::Case, cleared::Reach};
 use crate::{
     audience::Policy,
     model::{Intent, Job, JobKey},
@@ -85,6 +81,9 @@ const TABLE: [Entry; 10] = {
         Entry { rule: Rule::CampaignUnsupported, id: "campaign-unsupported",  broken: Refuse, again: true,  check: campaign_unsupported::check },
     ]
 };
+
+/// What to do about a defect of the guard itself.
+const REPORT: &str = "report this job's digest to whoever runs the service";
 
 impl Rule {
     /// Every rule, in order.
@@ -150,15 +149,8 @@ fn heaviest(findings: &[Finding]) -> Option<Severity> {
 /// says, and the job goes on to the next rule, so that all reasons are told.
 fn run(entry: &Entry, case: &Case<'_>) -> Vec<Finding> {
     catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| {
-        vec![Finding {
-            rule: entry.rule,
-            severity: entry.broken,
-            field: "job".into(),
-            span: None,
-            matched: None,
-            reason: "the rule broke on this job, so nobody knows what it would have said".into(),
-            fix: "report this job's digest to whoever runs the service".into(),
-        }]
+        let reason = "the rule broke on this job, so nobody knows what it would have said";
+        vec![Finding::new((entry.rule, entry.broken), "job", reason, REPORT)]
     })
 }
 
@@ -176,15 +168,8 @@ fn prove(case: Case<'_>, mut findings: Vec<Finding>) -> Verdict {
     if let (Some(reach), Some(app), Some(message)) = (reach, app, message) {
         return Verdict::Clear(Cleared { key, digest, app, expires_at, reach, message }, findings);
     }
-    findings.push(Finding {
-        rule: Rule::LabelMissing,
-        severity: Severity::Refuse,
-        field: "job".into(),
-        span: None,
-        matched: None,
-        reason: "nothing can be proven about a job without intent, app and message".into(),
-        fix: "report this job's digest to whoever runs the service".into(),
-    });
+    let reason = "nothing can be proven about a job without intent, app and message";
+    findings.push(Finding::new((Rule::LabelMissing, Severity::Refuse), "job", reason, REPORT));
     Verdict::Refuse(findings)
 }
 

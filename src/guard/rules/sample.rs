@@ -112,14 +112,13 @@ impl Sample {
         match self.job().to() {
             Some(Recipients::Users(users)) => users
                 .iter()
-                .map(|user| {
-                    FoundRecipient::User(user.clone(), devices(self.owner.as_ref().unwrap_or(user)))
-                })
+                .map(|user| FoundRecipient::User(user.clone(), devices(self.owner.as_ref().unwrap_or(user))))
                 .collect(),
             Some(Recipients::Devices(ids)) => ids
                 .iter()
                 .map(|id| {
-                    let found = self.owner.as_ref().map(|owner| Device { id: *id, ..devices(owner)[0].clone() });
+                    let found =
+                        self.owner.as_ref().map(|owner| Device { id: *id, ..devices(owner)[0].clone() });
                     FoundRecipient::Device(*id, found)
                 })
                 .collect(),
