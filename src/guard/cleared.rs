@@ -1,26 +1,32 @@
 //! The guard's proof.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use jiff::Timestamp;
 
-use crate::model::{AppId, Device, Digest, Intent, JobKey, UserId};
+use crate::model::{AppId, Device, Digest, Intent, JobKey, Message, UserId};
 
 /// Proof that the guard cleared one job. Only [`super::clear`] and [`super::recheck`] make it.
 ///
 /// It is one half of a permit; the other is the ledger's. It has no `Clone`, no `Default` and no serde:
 /// a proof cannot be kept for later or made from bytes.
-#[derive(Debug)]
 pub struct Cleared {
     pub(super) key: JobKey,
     pub(super) digest: Digest,
     pub(super) app: AppId,
     pub(super) expires_at: Timestamp,
     pub(super) reach: Reach,
+    pub(super) message: Message,
+}
+
+/// Without the message: it is the notification's text (I12).
+impl fmt::Debug for Cleared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cleared({}, {}, {})", self.key, self.intent().as_str(), self.digest)
+    }
 }
 
 /// Whom a cleared job may ring.
-#[derive(Debug)]
 pub(super) enum Reach {
     /// Test intent: the registered testers of the app, nobody else (I1).
     Testers(Arc<BTreeSet<UserId>>),
@@ -72,6 +78,11 @@ impl Cleared {
             Reach::Testers(_) => Intent::Test,
             Reach::Named => Intent::Production,
         }
+    }
+
+    /// What may be sent: the very bytes that the guard measured.
+    pub const fn message(&self) -> &Message {
+        &self.message
     }
 
     /// Nothing may be sent after this.

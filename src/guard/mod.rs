@@ -6,9 +6,14 @@
 //!
 //! - **I1 no-test-to-production**: a test-intent job never reaches a device outside a test-class
 //!   audience. The rule refuses, and [`Cleared::admits`] asks again for every single device.
-//! - **I3 unknown-is-no**: a missing label, an unknown app or producer is a Refuse.
+//! - **I3 unknown-is-no**: a missing label, an unknown app or producer is a Refuse, and so is a rule that
+//!   panics.
+//! - **I12 silent-logs**: of a finding, only `matched` may quote the notification, and it is shown to
+//!   authorised operators alone.
 
+mod case;
 mod cleared;
+mod content;
 mod facts;
 mod rules;
 mod verdict;

@@ -51,6 +51,22 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding about a whole field. Neither `reason` nor `fix` nor `field` may quote the notification.
+    pub(super) fn new(
+        (rule, severity): (Rule, Severity),
+        field: impl Into<String>,
+        reason: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        let (field, reason, fix) = (field.into(), reason.into(), fix.into());
+        Self { rule, severity, field, span: None, matched: None, reason, fix }
+    }
+
+    /// The same, with the text that gave rise to it.
+    pub(super) fn matching(self, text: impl Into<String>) -> Self {
+        Self { matched: Some(text.into()), ..self }
+    }
+
     /// The finding as it may be told: without the matched text.
     #[must_use]
     pub fn note(&self) -> FindingNote {

@@ -1,0 +1,232 @@
+//! `apps.toml`: the apps, how each provider knows them, and the signals of our own systems.
+
+use std::collections::BTreeMap;
+
+use super::{
+    read::{Item, Section, Wrong},
+    words::{Rate, Timezone, word},
+};
+use crate::model::{AppId, Environment, Locale};
+
+/// An app that may be sent to.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its id, as devices are registered with.
+    pub id: AppId,
+    /// The language of a notification's default text.
+    pub default_locale: Locale,
+    /// The time zone of recipients who have none of their own.
+    pub timezone: Timezone,
+    /// Hosts that a notification of this app may link to.
+    pub link_hosts: Vec<String>,
+    /// How APNs knows it; without, its iOS devices cannot be reached.
+    pub apns: Option<ApnsApp>,
+    /// How FCM knows it; without, its Android devices cannot be reached.
+    pub fcm: Option<FcmApp>,
+}
+
+/// An app as APNs knows it.
+#[derive(Debug, Clone)]
+pub struct ApnsApp {
+    /// The `apns-topic`: the bundle id.
+    pub topic: String,
+    /// The developer team: 10 upper-case letters and digits.
+    pub team: String,
+    /// Where the released build has its tokens.
+    pub environment: Environment,
+    /// Most notifications a second, over the whole fleet.
+    pub max_rate: Rate,
+}
+
+/// An app as FCM knows it.
+#[derive(Debug, Clone)]
+pub struct FcmApp {
+    /// The Firebase project id.
+    pub project: String,
+    /// Most notifications a second, over the whole fleet. The default quota is 600,000 a minute.
+    pub max_rate: Rate,
+}
+
+/// Where a number about our own systems is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A `PromQL` expression with one value.
+    Prometheus(String),
+    /// A JSON document, and the pointer (RFC 6901) to the number in it.
+    Http {
+        /// The document's URL.
+        url: String,
+        /// Where in it.
+        pointer: String,
+    },
+}
+
+impl Probe {
+    /// Reads `prometheus = "…"`, or `http = "…"` with `json = "/…"`.
+    pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+        const FIX: &str = "write prometheus = \"…\", or http = \"…\" with json = \"/…\"";
+        let (prometheus, http, json) = (section.get("prometheus"), section.get("http"), section.get("json"));
+        match (prometheus, http, json) {
+            (Some(query), None, None) => Some(Self::Prometheus(query.text()?)),
+            (None, Some(url), Some(pointer)) => {
+                let url = url.parse(http_url);
+                let pointer = pointer.parse(json_pointer);
+                Some(Self::Http { url: url?, pointer: pointer? })
+            }
+            _ => {
+                section.wrong("needs one source for its number", FIX);
+                None
+            }
+        }
+    }
+}
+
+/// What `apps.toml` says.
+#[derive(Debug, Default)]
+pub(super) struct Apps {
+    pub(super) apps: BTreeMap<AppId, App>,
+    pub(super) signals: BTreeMap<String, Probe>,
+}
+
+impl Apps {
+    pub(super) fn read(root: Section<'_>) -> Option<Self> {
+        let mut read = Self::default();
+        if let Some(apps) = root.need("apps", "describe each app under [apps.\"its.id\"]")?.section() {
+            for (name, item) in apps.entries() {
+                if let Some(app) = app(name, &item) {
+                    read.apps.insert(app.id.clone(), app);
+                }
+            }
+        }
+        if let Some(signals) = root.get("signals").and_then(|item| item.section()) {
+            for (name, item) in signals.entries() {
+                let Some(section) = item.section() else { continue };
+                let probe = Probe::read(&section);
+                section.close();
+                read.signals.extend(probe.map(|probe| (name.to_owned(), probe)));
+            }
+        }
+        root.close();
+        Some(read)
+    }
+}
+
+fn app(name: &str, item: &Item<'_>) -> Option<App> {
+    let id = AppId::parse(name).map_err(|error| item.wrong(error.to_string(), "write the app's own id")).ok();
+    let section = item.section()?;
+    let default_locale = section
+        .need("default_locale", "write the language of the default text, such as \"pl\"")
+        .and_then(|item| item.parse(Locale::parse));
+    let timezone = section
+        .need("timezone", "write an IANA name, such as \"Europe/Warsaw\"")
+        .and_then(|item| item.parse(Timezone::read));
+    let link_hosts = section
+        .need("link_hosts", "list the hosts that a notification may link to; [] for none")
+        .and_then(|item| item.each(host));
+    let apns = section.get("apns").map(|item| item.section().and_then(apns));
+    let fcm = section.get("fcm").map(|item| item.section().and_then(fcm));
+    if apns.is_none() && fcm.is_none() {
+        section.wrong("has neither apns nor fcm", "say how a provider knows it, or no device can be reached");
+    }
+    section.close();
+    Some(App {
+        id: id?,
+        default_locale: default_locale?,
+        timezone: timezone?,
+        link_hosts: link_hosts?.into_iter().map(|host| host.value).collect(),
+        apns: swap(apns)?,
+        fcm: swap(fcm)?,
+    })
+}
+
+/// Absent is fine; present and unreadable is not.
+#[expect(clippy::option_option, reason = "outer: is it there; inner: could it be read")]
+pub(super) fn swap<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |read| read.map(Some))
+}
+
+fn apns(section: Section<'_>) -> Option<ApnsApp> {
+    let topic = section.need("topic", "write the app's bundle id").and_then(|item| item.parse(topic));
+    let team = section.need("team", "write the team's 10 characters").and_then(|item| item.parse(team));
+    let environment = section
+        .need("environment", "write \"production\" or \"sandbox\"")
+        .and_then(|item| item.parse(environment));
+    let max_rate = section.need("max_rate", RATE).and_then(|item| item.count(Rate::read));
+    section.close();
+    Some(ApnsApp { topic: topic?, team: team?, environment: environment?, max_rate: max_rate? })
+}
+
+fn fcm(section: Section<'_>) -> Option<FcmApp> {
+    let project = section.need("project", "write the Firebase project id").and_then(|item| item.parse(slug));
+    let max_rate = section.need("max_rate", RATE).and_then(|item| item.count(Rate::read));
+    section.close();
+    Some(FcmApp { project: project?, max_rate: max_rate? })
+}
+
+const RATE: &str = "write the most notifications a second that the provider may get";
+
+fn environment(text: &str) -> Result<Environment, Wrong> {
+    let known = [Environment::Production, Environment::Sandbox].map(|known| (known.as_str(), known));
+    word(text, &known)
+}
+
+/// Goes into a header.
+fn topic(text: &str) -> Result<String, Wrong> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if text.is_empty() || !text.chars().all(allowed) {
+        return Err(Wrong::new(
+            format!("{text:?} is no topic"),
+            "write the bundle id, such as \"pl.example.bank\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn team(text: &str) -> Result<String, Wrong> {
+    if text.len() != 10 || !text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
+        return Err(Wrong::new(
+            format!("{text:?} is no team id"),
+            "write the 10 upper-case letters and digits of the developer account",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Goes into a URL path.
+fn slug(text: &str) -> Result<String, Wrong> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+        return Err(Wrong::new(
+            format!("{text:?} is no project id"),
+            "write its lower-case letters, digits and '-'",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn host(text: &str) -> Result<String, Wrong> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+    if !text.contains('.') || text.starts_with('.') || text.ends_with('.') || !text.chars().all(allowed) {
+        return Err(Wrong::new(
+            format!("{text:?} is no host"),
+            "write a host in lower case, without scheme, port or path",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn http_url(text: &str) -> Result<String, Wrong> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err(Wrong::new(format!("{text:?} is no URL"), "write http://… or https://…")),
+    }
+}
+
+fn json_pointer(text: &str) -> Result<String, Wrong> {
+    if text.starts_with('/') {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("{text:?} is no JSON pointer");
+    Err(Wrong::new(problem, "begin with '/', such as \"/headroom\" (RFC 6901)"))
+}

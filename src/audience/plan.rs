@@ -1,0 +1,302 @@
+//! `plans/*.toml`: how a campaign widens.
+
+use std::time::Duration;
+
+use super::{
+    app::{Probe, swap},
+    problem::At,
+    producer::above_zero,
+    read::{Item, Section, Wrong},
+    words::{Percent, QuietHours, Rate, duration, word},
+};
+use crate::model::{AudienceName, PlanName};
+
+/// How a campaign widens, what is watched meanwhile, and how fast it goes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its name: the stem of its file.
+    pub name: PlanName,
+    /// In order; never empty.
+    pub stages: Vec<Stage>,
+    /// What the providers' answers must look like.
+    pub health: Health,
+    /// What our own systems must look like.
+    pub downstream: Vec<Downstream>,
+    /// How the rate follows a signal; without, each stage's own limit holds.
+    pub pace: Option<PlanPace>,
+    /// When phones are left alone.
+    pub quiet_hours: Option<QuietHours>,
+    /// Keep off the quarter hours, at which providers ask senders not to peak.
+    pub avoid_quarter_hours: bool,
+}
+
+/// One widening.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    pub(super) take: Take,
+    /// The watched wait after it.
+    pub bake: Option<Duration>,
+    /// What opens the next one.
+    pub gate: Gate,
+    /// Most notifications a second, over the whole fleet.
+    pub max_rate: Option<Rate>,
+}
+
+/// Whom a stage takes, as it is written.
+#[derive(Debug, Clone)]
+pub(super) enum Take {
+    Audience(At<AudienceName>),
+    Devices(u64),
+    Percent(Percent),
+}
+
+/// Whom a stage takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageTake<'a> {
+    /// An internal audience, beside the campaign's own; only the first stage.
+    Audience(&'a AudienceName),
+    /// Exactly so many devices more.
+    Devices(u64),
+    /// Up to this share of the campaign's audience.
+    Percent(Percent),
+}
+
+/// What opens the next stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Health that passes.
+    Auto,
+    /// Health that passes, and a person.
+    Manual,
+}
+
+/// The anytime-valid test of rejections: halt at `p0`'s rejection, pass at `p1`'s.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Health {
+    /// A share of rejections that is healthy.
+    pub p0: f64,
+    /// How likely a healthy rollout may be halted, at most.
+    pub alpha: f64,
+    /// A share of rejections that is not.
+    pub p1: f64,
+    /// How likely an unhealthy stage may pass, at most.
+    pub beta: f64,
+}
+
+impl Default for Health {
+    /// A true 15 % shows after a median of 19 outcomes, a true 3 % after 212; 330 clean outcomes pass.
+    fn default() -> Self {
+        Self { p0: 0.002, alpha: 0.001, p1: 0.01, beta: 0.05 }
+    }
+}
+
+/// A number about our own systems that halts a rollout.
+#[derive(Debug, Clone)]
+pub struct Downstream {
+    /// For people.
+    pub name: String,
+    /// Where it is read.
+    pub probe: Probe,
+    /// What breaches it.
+    pub halt: Breach,
+    /// For how long it must be breached.
+    pub hold: Duration,
+    /// What happens when there is no number. Going on is no choice (I3).
+    pub no_data: NoData,
+}
+
+/// What breaches a guard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Breach {
+    /// A number above this.
+    Above(f64),
+    /// A number below this.
+    Below(f64),
+}
+
+/// What happens when a number cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoData {
+    /// The rollout waits.
+    Pause,
+    /// The rollout ends.
+    Halt,
+}
+
+/// How the rate follows a signal of our own systems, between two bounds.
+#[derive(Debug, Clone)]
+pub struct PlanPace {
+    pub(super) signal: Option<At<String>>,
+    /// The rate when there is no signal, and never less.
+    pub min: Rate,
+    /// Never more.
+    pub max: Rate,
+}
+
+impl Stage {
+    /// Whom it takes.
+    pub const fn take(&self) -> StageTake<'_> {
+        match &self.take {
+            Take::Audience(name) => StageTake::Audience(&name.value),
+            Take::Devices(count) => StageTake::Devices(*count),
+            Take::Percent(share) => StageTake::Percent(*share),
+        }
+    }
+}
+
+impl Plan {
+    /// The audience of the first stage, if that is one of our own.
+    pub fn first_audience(&self) -> Option<&AudienceName> {
+        self.first_audience_at().map(|at| &at.value)
+    }
+
+    pub(super) fn first_audience_at(&self) -> Option<&At<AudienceName>> {
+        match self.stages.first().map(|stage| &stage.take) {
+            Some(Take::Audience(name)) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+impl PlanPace {
+    /// The signal of `apps.toml` that it follows.
+    pub fn signal(&self) -> Option<&str> {
+        self.signal.as_ref().map(|signal| signal.value.as_str())
+    }
+}
+
+pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
+    let stages = section.need("stage", "write at least one [[stage]]").and_then(|item| stages(&item));
+    let health = section.get("health").map_or(Some(Health::default()), |item| health(item.section()?));
+    let downstream = section.get("downstream").map_or(Some(Vec::new()), |item| item.sections(downstream));
+    let pace = section.get("pace").map(|item| pace(item.section()?));
+    let quiet_hours = section.get("quiet_hours").map(|item| QuietHours::read(item.section()?));
+    let avoid = section.get("avoid_quarter_hours").map_or(Some(false), |item| item.flag());
+    section.close();
+    Some(Plan {
+        name,
+        stages: stages?,
+        health: health?,
+        downstream: downstream?,
+        pace: swap(pace)?,
+        quiet_hours: swap(quiet_hours)?,
+        avoid_quarter_hours: avoid?,
+    })
+}
+
+fn stages(item: &Item<'_>) -> Option<Vec<Stage>> {
+    let (mut first, mut reached) = (true, None::<Percent>);
+    let stages = item.sections(|section| {
+        let take = take(&section);
+        match &take {
+            Some(Take::Audience(audience)) if !first => section.wrong(
+                format!("takes the audience {}, and it is not the first stage", audience.value),
+                "let our own people go first; later stages take percent or devices",
+            ),
+            Some(Take::Percent(share)) if reached.is_some_and(|before| *share <= before) => section.wrong(
+                format!("takes {share}, which is no more than the stage before it"),
+                "let each stage take more of the audience than the last",
+            ),
+            Some(Take::Devices(_)) if reached.is_some() => section.wrong(
+                "takes a count of devices after a stage that takes a percentage",
+                "put counted stages first",
+            ),
+            _ => {}
+        }
+        if let Some(Take::Percent(share)) = &take {
+            reached = Some(*share);
+        }
+        first = false;
+        let bake = section.get("bake").map(|item| item.parse(duration));
+        let gate = section.get("gate").map_or(Some(Gate::Auto), |item| {
+            item.parse(|text| word(text, &[("auto", Gate::Auto), ("manual", Gate::Manual)]))
+        });
+        let max_rate = section.get("max_rate").map(|item| item.count(Rate::read));
+        section.close();
+        Some(Stage { take: take?, bake: swap(bake)?, gate: gate?, max_rate: swap(max_rate)? })
+    })?;
+    if stages.is_empty() {
+        item.wrong("is empty", "write at least one [[stage]]");
+    }
+    Some(stages)
+}
+
+fn take(section: &Section<'_>) -> Option<Take> {
+    match (section.get("audience"), section.get("percent"), section.get("devices")) {
+        (Some(name), None, None) => name.parse_at(AudienceName::parse).map(Take::Audience),
+        (None, Some(share), None) => share.number(Percent::read).map(Take::Percent),
+        (None, None, Some(count)) => count.count(above_zero).map(Take::Devices),
+        _ => {
+            section.wrong("must say in one way whom it takes", "write one of audience, percent, devices");
+            None
+        }
+    }
+}
+
+fn health(section: Section<'_>) -> Option<Health> {
+    let rejected = section
+        .need("rejected", "write { p0 = 0.002, alpha = 0.001, p1 = 0.01, beta = 0.05 }")
+        .and_then(|item| {
+            let section = item.section()?;
+            let share = |key| {
+                section.need(key, "write a share between 0 and 1").and_then(|item| item.number(open_share))
+            };
+            let (p0, alpha, p1, beta) = (share("p0"), share("alpha"), share("p1"), share("beta"));
+            if let (Some(p0), Some(p1)) = (p0, p1)
+                && p0 >= p1
+            {
+                section.wrong("calls p1 healthier than p0", "let p0 (healthy) be less than p1 (not healthy)");
+            }
+            section.close();
+            Some(Health { p0: p0?, alpha: alpha?, p1: p1?, beta: beta? })
+        });
+    section.close();
+    rejected
+}
+
+fn open_share(number: f64) -> Result<f64, Wrong> {
+    if number > 0.0 && number < 1.0 {
+        return Ok(number);
+    }
+    Err(Wrong::new(format!("is {number}"), "write a share between 0 and 1, such as 0.002"))
+}
+
+fn downstream(section: Section<'_>) -> Option<Downstream> {
+    let name = section.need("name", "name it, for people").and_then(|item| item.text());
+    let probe = Probe::read(&section);
+    let bound = |key| section.get(key).map(|item| item.number(Ok));
+    let halt = match (bound("halt_above"), bound("halt_below")) {
+        (Some(above), None) => above.map(Breach::Above),
+        (None, Some(below)) => below.map(Breach::Below),
+        _ => {
+            section.wrong("must say in one way when it halts", "write halt_above or halt_below");
+            None
+        }
+    };
+    let hold = section.need("for", "write a duration, such as \"30s\"").and_then(|item| item.parse(duration));
+    let no_data = section.get("no_data").map_or(Some(NoData::Pause), |item| {
+        item.parse(|text| word(text, &[("pause", NoData::Pause), ("halt", NoData::Halt)]))
+    });
+    section.close();
+    Some(Downstream { name: name?, probe: probe?, halt: halt?, hold: hold?, no_data: no_data? })
+}
+
+fn pace(section: Section<'_>) -> Option<PlanPace> {
+    let signal = section.get("signal").map(|item| {
+        item.parse_at(|text| if text.is_empty() { Err(no_signal()) } else { Ok(text.to_owned()) })
+    });
+    let rate =
+        |key| section.need(key, "write notifications a second").and_then(|item| item.count(Rate::read));
+    let (min, max) = (rate("min"), rate("max"));
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        section.wrong("has a min above its max", "let min be the smaller");
+    }
+    section.close();
+    Some(PlanPace { signal: swap(signal)?, min: min?, max: max? })
+}
+
+fn no_signal() -> Wrong {
+    Wrong::new("is empty", "name a signal of apps.toml, or leave it out")
+}

@@ -1,0 +1,286 @@
+//! Every mistake that a policy can have, with the line that a person reads; and the bank that is shipped.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::*;
+
+const APPS: &str = r#"[apps."pl.example.bank"]
+default_locale = "pl"
+timezone = "Europe/Warsaw"
+link_hosts = ["bank.example.pl"]
+apns = { topic = "pl.example.bank", team = "TEAM123456", environment = "production", max_rate = 20_000 }
+fcm = { project = "bank-prod", max_rate = 9_000 }
+[apps.other]
+default_locale = "de"
+timezone = "Europe/Berlin"
+link_hosts = []
+fcm = { project = "other", max_rate = 10 }
+[signals.headroom]
+http = "https://status.example.pl/x"
+json = "/headroom"
+"#;
+
+const PRODUCERS: &str = r#"[producers.cards]
+owners = ["lead"]
+apps = ["pl.example.bank"]
+intents = ["production", "test"]
+audiences = ["customers", "staff"]
+direct_limit = 20
+[[producers.cards.direct_text]]
+text = "Your code is {code}"
+max_users = 100
+within = "10m"
+"#;
+
+const QA: &str = r#"class = "test"
+app = "pl.example.bank"
+members_file = "qa.txt"
+[limits]
+max_devices = 50
+"#;
+
+const STAFF: &str = r#"class = "internal"
+app = "pl.example.bank"
+default_plan = "cautious"
+members_file = "staff.txt"
+[limits]
+max_devices = 50
+"#;
+
+const CUSTOMERS: &str = r#"class = "production"
+app = "pl.example.bank"
+default_plan = "cautious"
+proof = "required"
+[select]
+country = ["PL"]
+last_seen_within = "90d"
+[limits]
+max_devices = 100_000
+approvals = [ { above = 0, people = 1 }, { above = 1_000, people = 2 } ]
+"#;
+
+const CAUTIOUS: &str = r#"[[stage]]
+audience = "staff"
+bake = "5m"
+gate = "manual"
+[[stage]]
+percent = 1
+[[stage]]
+percent = 100
+max_rate = 2000
+[health]
+rejected = { p0 = 0.002, alpha = 0.001, p1 = 0.01, beta = 0.05 }
+[[downstream]]
+name = "login"
+prometheus = "up"
+halt_above = 0.8
+for = "30s"
+[pace]
+signal = "headroom"
+min = 50
+max = 2000
+[quiet_hours]
+from = "22:00"
+to = "07:00"
+"#;
+
+fn folder() -> BTreeMap<&'static str, String> {
+    [
+        ("apps.toml", APPS),
+        ("producers.toml", PRODUCERS),
+        ("cohorts/qa.toml", QA),
+        ("cohorts/qa.txt", "qa-1\n# a comment\n\nqa-2\n"),
+        ("cohorts/staff.toml", STAFF),
+        ("cohorts/staff.txt", "staff-1\n"),
+        ("cohorts/customers.toml", CUSTOMERS),
+        ("plans/cautious.toml", CAUTIOUS),
+    ]
+    .map(|(path, text)| (path, text.to_owned()))
+    .into()
+}
+
+fn parse(folder: &BTreeMap<&'static str, String>) -> Result<Policy, PolicyErrors> {
+    let file = |(path, text): (&&str, &String)| PolicyFile { path: (*path).to_owned(), text: text.clone() };
+    Policy::parse(&folder.iter().map(file).collect::<Vec<_>>())
+}
+
+/// The one line that is printed when, in the file `path`, `old` is replaced by `new`.
+fn refused(path: &'static str, old: &str, new: &str) -> String {
+    let mut folder = folder();
+    let text = folder.get_mut(path).expect("a file of the test policy");
+    assert!(text.contains(old), "{path} has no {old}");
+    *text = text.replacen(old, new, 1);
+    parse(&folder).expect_err("must be refused").to_string()
+}
+
+fn warnings(path: &'static str, old: &str, new: &str) -> Vec<String> {
+    let mut folder = folder();
+    let text = folder.get_mut(path).expect("a file of the test policy");
+    assert!(text.contains(old), "{path} has no {old}");
+    *text = text.replacen(old, new, 1);
+    parse(&folder).expect("only warnings").warnings().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_sound_policy_is_read_into_checked_values() {
+    let policy = parse(&folder()).expect("sound");
+    let app = AppId::parse("pl.example.bank").expect("an app");
+    assert_eq!(policy.warnings(), []);
+    let testers: Vec<_> = policy.testers(&app).iter().map(ToString::to_string).collect();
+    assert_eq!(testers, ["qa-1", "qa-2"]);
+    assert!(policy.testers(&AppId::parse("unknown").expect("an app")).is_empty());
+    assert_eq!(policy.tester_devices(&app), 50);
+    let cards = policy.producer(&ProducerId::parse("cards").expect("a producer")).expect("is known");
+    assert!(cards.may_use_app(&app) && cards.direct_limit == 20 && cards.direct_texts.len() == 1);
+    let plan = policy.plan(&PlanName::parse("cautious").expect("a plan")).expect("is known");
+    assert_eq!(plan.stages.len(), 3);
+    assert_eq!(plan.stages[1].take(), StageTake::Percent(Percent::read(1.0).expect("a share")));
+    assert_eq!(plan.downstream[0].no_data, NoData::Pause);
+    assert_eq!(
+        policy.app(&app).expect("is known").apns.as_ref().expect("has APNs").max_rate.per_second(),
+        20_000
+    );
+}
+
+macro_rules! mistakes {
+    ($($name:ident: $path:literal, $old:literal => $new:literal, $line:literal;)+) => {$(
+        #[test]
+        fn $name() {
+            assert_eq!(refused($path, $old, $new), $line);
+        }
+    )+};
+}
+
+include!("mistakes.rs");
+
+#[test]
+fn every_mistake_of_every_file_is_told_at_once() {
+    let mut folder = folder();
+    folder.insert("apps.toml", APPS.replace("\"pl\"", "\"p l\"").replace("TEAM123456", "x"));
+    folder.insert("cohorts/qa.toml", QA.replace("50", "501").replace("class", "klass"));
+    folder.insert("plans/cautious.toml", "[[stage]\n".into());
+    let errors = parse(&folder).expect_err("must be refused");
+    let lines: Vec<_> = errors.problems().iter().map(|problem| problem.to_string()).collect();
+    let starts = |n: usize, start: &str| assert!(lines[n].starts_with(start), "{}", lines[n]);
+    starts(0, "apps.toml:2: apps.\"pl.example.bank\".default_locale: ");
+    starts(1, "apps.toml:5: apps.\"pl.example.bank\".apns.team: ");
+    starts(2, "cohorts/qa.toml: class: is missing");
+    starts(3, "cohorts/qa.toml:1: klass: is not a field that is known here");
+    starts(4, "plans/cautious.toml:1: is not TOML: ");
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+}
+
+#[test]
+fn the_files_that_must_be_there_are_missed() {
+    let mut folder = folder();
+    folder.remove("apps.toml");
+    folder.remove("producers.toml");
+    let errors = parse(&folder).expect_err("must be refused").to_string();
+    assert_eq!(errors, "apps.toml: is missing; add the file\nproducers.toml: is missing; add the file");
+}
+
+#[test]
+fn a_file_that_would_be_ignored_is_told() {
+    let mut folder = folder();
+    folder.insert("cohort/x.toml", String::new());
+    assert_eq!(
+        parse(&folder).expect_err("must be refused").to_string(),
+        "cohort/x.toml: is no file of a policy, so it would be ignored; keep apps.toml, producers.toml, \
+         cohorts/*.toml, cohorts/*.txt and plans/*.toml"
+    );
+}
+
+#[test]
+fn a_file_name_must_be_a_name() {
+    let mut folder = folder();
+    folder.insert("plans/Urgent.toml", CAUTIOUS.into());
+    assert_eq!(
+        parse(&folder).expect_err("must be refused").to_string(),
+        "plans/Urgent.toml: plan \"Urgent\" is not allowed: 1 to 64 lower-case letters, digits or '-'; rename the file"
+    );
+}
+
+#[test]
+fn what_was_probably_not_meant_is_warned_of() {
+    assert_eq!(
+        warnings("cohorts/customers.toml", "default_plan = \"cautious\"\n", ""),
+        [
+            "cohorts/customers.toml: has no default_plan, so a campaign to it must name a plan; write default_plan = \"…\""
+        ]
+    );
+    assert_eq!(
+        warnings("producers.toml", "\"customers\", ", ""),
+        ["cohorts/customers.toml: is an audience that no producer may use; name it in producers.toml"]
+    );
+    assert_eq!(
+        warnings("plans/cautious.toml", "audience = \"staff\"", "devices = 10"),
+        [
+            "plans/cautious.toml: begins with customers: nobody of our own sees it first; begin with [[stage]] audience = \"…\""
+        ]
+    );
+    assert_eq!(
+        warnings("plans/cautious.toml", "percent = 100", "percent = 50"),
+        ["plans/cautious.toml: never reaches its whole audience; end with [[stage]] percent = 100"]
+    );
+    assert_eq!(
+        warnings("cohorts/qa.txt", "qa-2", "qa-1"),
+        ["cohorts/qa.txt:4: names a person who is listed already; leave one out"]
+    );
+}
+
+#[test]
+fn the_hash_names_every_file_and_its_content() {
+    let hash = |change: fn(&mut BTreeMap<&'static str, String>)| {
+        let mut folder = folder();
+        change(&mut folder);
+        parse(&folder).expect("sound").hash()
+    };
+    let before = hash(|_| {});
+    assert_eq!(before, hash(|_| {}));
+    assert_ne!(before, hash(|folder| folder.get_mut("cohorts/qa.txt").expect("a file").push_str("qa-3\n")));
+    assert_ne!(before, hash(|folder| folder.get_mut("apps.toml").expect("a file").push_str("# x\n")));
+    assert_ne!(
+        before,
+        hash(|folder| {
+            let text = folder.get("plans/cautious.toml").expect("a file").clone();
+            folder.insert("plans/other.toml", text);
+        })
+    );
+}
+
+#[test]
+fn the_bank_that_is_shipped_is_sound() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("audiences");
+    let told = check(&folder).expect("sound");
+    assert!(told.contains("1 app, 4 producers, 3 audiences, 3 plans"), "{told}");
+}
+
+#[test]
+fn a_mistake_in_a_folder_is_told_with_the_folder_s_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("apps.toml"), "x = 1\n[apps]\n").expect("can be written");
+    let told = Policy::load(folder.path()).expect_err("must be refused").to_string();
+    let shown = folder.path().display();
+    assert_eq!(
+        told,
+        format!(
+            "{shown}/apps.toml:1: x: is not a field that is known here; write one of apps, signals\n\
+             {shown}/producers.toml: is missing; add the file"
+        )
+    );
+    let missing = Policy::load(&folder.path().join("nowhere")).expect_err("must be refused").to_string();
+    assert!(missing.contains("cannot be read"), "{missing}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_out_of_the_folder_makes_nobody_a_tester() {
+    let (inside, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    fs::create_dir(inside.path().join("cohorts")).expect("can be made");
+    let target = outside.path().join("everyone.txt");
+    fs::write(&target, "u-1\n").expect("can be written");
+    std::os::unix::fs::symlink(&target, inside.path().join("cohorts/qa.txt")).expect("can be linked");
+    let told = Policy::load(inside.path()).expect_err("must be refused").to_string();
+    let shown = inside.path().display();
+    assert_eq!(told, format!("{shown}/cohorts/qa.txt: leads out of the folder; put the file itself here"));
+}

@@ -1,0 +1,122 @@
+//! **I1 no-test-to-production**: a test job never reaches anybody who is no registered tester of the app.
+//!
+//! This is the accident itself: three test texts rang every customer's phone. No flag, role, approval or
+//! setting makes an exception. [`crate::guard::Cleared::admits`] asks again for every single device.
+
+use crate::{
+    audience::Class,
+    guard::{Finding, FoundRecipient, Rule, Severity, case::Case},
+    model::{Intent, Recipients},
+};
+
+const REFUSE: (Rule, Severity) = (Rule::TestToProduction, Severity::Refuse);
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    if !case.is(Intent::Test) {
+        return Vec::new();
+    }
+    audience(case).or_else(|| people(case)).into_iter().collect()
+}
+
+fn audience(case: &Case<'_>) -> Option<Finding> {
+    let Some(Recipients::Audience { name, .. }) = case.job.to() else { return None };
+    // An unknown audience is taken for the worst that it could be.
+    let class = case.audience().map_or(Class::Production, |audience| audience.class);
+    if class == Class::Test {
+        return None;
+    }
+    let reason = format!("a test job to the audience {name}, whose class is {class}");
+    Some(Finding::new(REFUSE, "to.audience", reason, "send it to a test-class audience of this app"))
+}
+
+/// One finding for the first stranger, with the count of all: a hundred lines would say no more.
+fn people(case: &Case<'_>) -> Option<Finding> {
+    // What the job asks for and what the registry found are both looked at: a device belongs to whoever
+    // the registry says, not to whoever was named.
+    let named: &[_] = match case.job.to() {
+        Some(Recipients::Users(users)) => users,
+        _ => &[],
+    };
+    let strange_name = named.iter().map(|user| !case.testers.contains(user));
+    let strange_device = case.facts.recipients.iter().map(|found| {
+        let by_name = matches!(found, FoundRecipient::User(user, _) if !case.testers.contains(user));
+        by_name || found.devices().iter().any(|device| !case.testers.contains(&device.user))
+    });
+    let (names, devices) = (first_and_count(strange_name), first_and_count(strange_device));
+    let (first, count) = names.or(devices)?;
+    let field = match case.job.to() {
+        Some(Recipients::Devices(_)) => format!("to.devices[{first}]"),
+        _ => format!("to.users[{first}]"),
+    };
+    let reason = format!("a test job to {count} recipient(s) who are no registered testers of the app");
+    let fix = "name registered testers only; they are the members of the app's test-class audiences";
+    let finding = Finding::new(REFUSE, field, reason, fix);
+    Some(match named.get(first) {
+        Some(user) => finding.matching(user.as_str()),
+        None => finding,
+    })
+}
+
+fn first_and_count(strange: impl Iterator<Item = bool>) -> Option<(usize, usize)> {
+    let mut places = strange.enumerate().filter_map(|(n, strange)| strange.then_some(n));
+    let first = places.next()?;
+    Some((first, 1 + places.count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::guard::rules::sample::Sample;
+
+    #[test]
+    fn a_test_to_customers_is_refused_whatever_else_is_wrong() {
+        for audience in ["customers", "staff", "nobody"] {
+            let sample = Sample::campaign("test", audience);
+            assert_eq!(sample.refused_by(Rule::TestToProduction), "to.audience", "{audience}");
+        }
+        assert_eq!(Sample::campaign("test", "qa").findings(Rule::TestToProduction), []);
+    }
+
+    #[test]
+    fn the_three_texts_of_the_accident_reach_no_customer() {
+        for text in ["ęśąćż", "test wiadomości push", "Życzymy miłego dnia"] {
+            let customer = Sample::test_to("u-1").body(text);
+            assert_eq!(customer.refused_by(Rule::TestToProduction), "to.users[0]");
+            assert!(Sample::test_to("qa-1").body(text).is_clear(), "a tester may be rung");
+        }
+    }
+
+    #[test]
+    fn one_stranger_among_testers_is_enough() {
+        let sample = Sample::direct().change(|job| job["intent"] = json!("test")).change(|job| {
+            job["to"] = json!({"users": ["qa-1", "u-7", "qa-2", "u-8"]});
+        });
+        assert_eq!(sample.refused_by(Rule::TestToProduction), "to.users[1]");
+        let finding = &sample.findings(Rule::TestToProduction)[0];
+        assert!(finding.reason.contains("2 recipient(s)"), "{}", finding.reason);
+    }
+
+    #[test]
+    fn a_tester_s_name_on_a_customer_s_device_does_not_help() {
+        let sample = Sample::test_to("qa-1").owned_by("u-1");
+        assert_eq!(sample.refused_by(Rule::TestToProduction), "to.users[0]");
+    }
+
+    #[test]
+    fn a_named_device_must_belong_to_a_tester() {
+        let device = |owner: &str| {
+            let id = "00000000-0000-0000-0000-000000000001";
+            let to = |job: &mut serde_json::Value| job["to"] = json!({"devices": [id]});
+            Sample::test_to("qa-1").change(to).owned_by(owner)
+        };
+        assert_eq!(device("u-1").refused_by(Rule::TestToProduction), "to.devices[0]");
+        assert!(device("qa-1").is_clear());
+    }
+
+    #[test]
+    fn a_tester_of_another_app_is_no_tester_of_this_one() {
+        assert_eq!(Sample::test_to("other-1").refused_by(Rule::TestToProduction), "to.users[0]");
+    }
+}
