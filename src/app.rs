@@ -39,7 +39,8 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let (settle, broker) = (intake.settle(), intake.health());
     let metrics = Metrics::new();
-    let lane = direct_lane(&config, policy, Arc::clone(&ledger), intake, metrics.clone(), clock, stop.clone())?;
+    let lane =
+        direct_lane(&config, policy, Arc::clone(&ledger), intake, metrics.clone(), clock, stop.clone())?;
     let deliver = Arc::clone(&lane.deliver);
     tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
     // The health listener outlives the drain, so that /readyz can say "stopping" and metrics stay readable.
@@ -124,7 +125,8 @@ pub fn deliver_config(config: &Config, policy: &Policy) -> anyhow::Result<Delive
 
 fn senders(app: &App, access: &Providers) -> anyhow::Result<AppSenders> {
     let key = |provider: &str| format!("providers.\"{}\".{provider}", app.id);
-    let unknown = |provider: &str| format!("{}: the policy's apps.toml has no {provider} for this app", key(provider));
+    let unknown =
+        |provider: &str| format!("{}: the policy's apps.toml has no {provider} for this app", key(provider));
     let apns = match &access.apns {
         None => None,
         Some(access) => {

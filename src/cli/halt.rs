@@ -60,8 +60,10 @@ impl What {
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
     let (scope, by) = (args.what.scope(), args.what.operator()?);
     let ledger = ledger::open(config).await?;
-    ledger.set_halt(&scope, by, &args.reason).await.context("the halt is NOT set")?;
-    output::remark(&format!("halted: {scope}. Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."));
+    ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
+    output::remark(&format!(
+        "halted: {scope}. Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
+    ));
     Ok(Exit::Ok)
 }
 
@@ -69,7 +71,7 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
     let (scope, by) = (args.what.scope(), args.what.operator()?);
     let ledger = ledger::open(config).await?;
-    if ledger.clear_halt(&scope, by).await.context("the halt is NOT lifted")? {
+    if ledger.clear_halt(&scope, by.as_str()).await.context("the halt is NOT lifted")? {
         output::remark(&format!("no longer halted: {scope}. Waiting jobs go on within 30 seconds."));
         Ok(Exit::Ok)
     } else {

@@ -6,14 +6,15 @@ use std::{
 };
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
     app,
     intake::{self, RabbitMqConfig},
-    ledger::{Cancelled, JobRecord},
-    model::{Job as ParsedJob, JobId, JobKey, ProducerId, job_schema},
+    ledger::{Cancelling, JobRecord, JobState},
+    model::{Job as ParsedJob, JobId, JobKey, ProducerId, Reason, job_schema},
 };
 
 /// What can be done with a job.
@@ -68,8 +69,9 @@ async fn send(config: &Path, file: Option<&Path>) -> anyhow::Result<Exit> {
             bytes
         }
     };
-    let job = ParsedJob::parse(&bytes)
-        .map_err(|malformed| With(Exit::Refused, format!("{malformed}; `bellwether job schema` has the format")))?;
+    let job = ParsedJob::parse(&bytes).map_err(|malformed| {
+        With(Exit::Refused, format!("{malformed}; `bellwether job schema` has the format"))
+    })?;
     // A producer's machine has no configuration of the service: the broker's address is enough.
     let broker = match std::env::var("AMQP_URL") {
         Ok(url) => RabbitMqConfig::new(&url).context("AMQP_URL")?,
@@ -82,7 +84,11 @@ async fn send(config: &Path, file: Option<&Path>) -> anyhow::Result<Exit> {
 
 async fn show(config: &Path, output: Output, key: &JobKey) -> anyhow::Result<Exit> {
     let Some(record) = ledger::open(config).await?.job(key).await? else {
-        return Err(With(Exit::NotFound, format!("no job {key} is on record; refused jobs are not (see `dead`)")).into());
+        return Err(With(
+            Exit::NotFound,
+            format!("no job {key} is on record; refused jobs are not (see `dead`)"),
+        )
+        .into());
     };
     match output {
         Output::Json => output::print_json(&as_json(&record))?,
@@ -92,61 +98,80 @@ async fn show(config: &Path, output: Output, key: &JobKey) -> anyhow::Result<Exi
 }
 
 fn as_json(record: &JobRecord) -> serde_json::Value {
-    let devices: Vec<_> = record
-        .devices
+    let (due_at, finished_at) = when(record.state);
+    let targets: Vec<_> = record
+        .targets
         .iter()
-        .map(|device| {
+        .map(|target| {
             json!({
-                "device": device.device, "outcome": device.outcome.as_str(),
-                "reason": device.reason.as_ref().map(crate::model::Reason::as_str),
+                "device": target.device, "outcome": target.outcome.as_str(), "at": target.at,
+                "reason": target.reason.as_ref().map(Reason::as_str),
             })
         })
         .collect();
     json!({
-        "producer": record.key.producer, "job": record.key.id, "state": record.state.as_str(),
-        "tries": record.tries, "received_at": record.received_at, "expires_at": record.expires_at,
-        "due_at": record.due_at, "finished_at": record.finished_at,
-        "unreachable": record.unreachable, "devices": devices,
+        "producer": record.key.producer, "job": record.key.id, "app": record.app,
+        "intent": record.intent, "digest": record.digest, "policy": record.policy,
+        "state": record.state.as_str(), "tries": record.tries,
+        "received_at": record.received_at, "expires_at": record.expires_at,
+        "due_at": due_at, "finished_at": finished_at,
+        "unreachable": record.unreachable, "devices": targets,
     })
 }
 
+/// When the job is due, and when it ended.
+const fn when(state: JobState) -> (Option<Timestamp>, Option<Timestamp>) {
+    match state {
+        JobState::Waiting { due_at } => (Some(due_at), None),
+        JobState::Sending { .. } => (None, None),
+        JobState::Finished { at } => (None, Some(at)),
+    }
+}
+
 fn as_table(record: &JobRecord) -> String {
-    let instant = |at: Option<jiff::Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let (due_at, finished_at) = when(record.state);
     let head = format!(
-        "{key}: {state}\nreceived {received}, expires {expires}, finished {finished}, next try {due}, tries {tries}\n\
-         {unreachable} recipient(s) without a device\n",
+        "{key}: {state}, {tries} tries\n\
+         received {received}  expires {expires}\n\
+         next try {due}  finished {finished}\n\
+         recipients without a device of the app: {unreachable}",
         key = output::visible(&record.key.to_string()),
         state = record.state.as_str(),
+        tries = record.tries,
         received = record.received_at,
         expires = record.expires_at,
-        finished = instant(record.finished_at),
-        due = instant(record.due_at),
-        tries = record.tries,
+        due = instant(due_at),
+        finished = instant(finished_at),
         unreachable = record.unreachable,
     );
     let rows: Vec<_> = record
-        .devices
+        .targets
         .iter()
-        .map(|device| {
-            let reason = device.reason.as_ref().map_or("", crate::model::Reason::as_str);
-            let id = device.device.map_or_else(|| "(gone)".to_owned(), |id| id.to_string());
-            vec![id, device.outcome.as_str().to_owned(), reason.to_owned()]
+        .map(|target| {
+            let reason = target.reason.as_ref().map_or("", Reason::as_str);
+            vec![target.device.to_string(), target.outcome.as_str().to_owned(), reason.to_owned()]
         })
         .collect();
-    head + &output::table(&["device", "outcome", "reason"], &rows)
+    if rows.is_empty() {
+        return head;
+    }
+    format!("{head}\n\n{}", output::table(&["device", "outcome", "reason"], &rows))
 }
 
 async fn cancel(config: &Path, key: &JobKey) -> anyhow::Result<Exit> {
-    match ledger::open(config).await?.cancel_job(key).await? {
-        Cancelled::Withdrawn { devices } => {
-            output::remark(&format!("withdrawn: {devices} device(s) will not be rung"));
-            Ok(Exit::Ok)
+    let (exit, message) = match ledger::open(config).await?.cancel_job(key).await? {
+        Cancelling::Cancelled => {
+            output::remark("withdrawn: nothing more is sent for it");
+            return Ok(Exit::Ok);
         }
-        Cancelled::TooLate => Err(With(Exit::Error, format!("{key} is finished; what was sent cannot be undone")).into()),
-        Cancelled::Unknown => Err(With(
+        Cancelling::TooLate => {
+            (Exit::Error, format!("{key} is finished or being sent; that cannot be undone"))
+        }
+        Cancelling::NotFound => (
             Exit::NotFound,
             format!("no job {key} is on record; it may still be in the queue, where it cannot be withdrawn"),
-        )
-        .into()),
-    }
+        ),
+    };
+    Err(With(exit, message).into())
 }

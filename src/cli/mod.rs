@@ -103,7 +103,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Migrate(args) => migrate::run(&common.config, &args).await,
         Command::Check => check::run(&common.config).await,
         Command::Demo(args) => demo::run(args, common.output).await,
-        Command::Simulator(args) => simulator::run(args).await.map(|()| Exit::Ok).map_err(Into::into),
+        Command::Simulator(args) => serve::simulator(args).await,
         Command::Job(job) => job::run(&common.config, common.output, job).await,
         Command::Device(device) => device::run(&common.config, common.output, device).await,
         Command::Audience(audience) => audience::run(&common.config, &audience),

@@ -1,4 +1,4 @@
-//! `bellwether serve`.
+//! `bellwether serve` and `bellwether simulator`: the commands that run until they are told to stop.
 
 use std::path::Path;
 
@@ -6,8 +6,12 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, ledger};
-use crate::{app, clock::Clock};
+use super::{Exit, ledger, output};
+use crate::{
+    app,
+    clock::Clock,
+    simulator::{self, SimulatorArgs},
+};
 
 /// The exit status of a process that was ended by a second signal: 128 + SIGTERM, as shells count.
 const ENDED_BY_SIGNAL: i32 = 143;
@@ -15,6 +19,18 @@ const ENDED_BY_SIGNAL: i32 = 143;
 /// Runs the service until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
 pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     let config = ledger::configuration(config)?;
+    app::serve(config, Clock::system(), stop_on_signal()?).await?;
+    Ok(Exit::Ok)
+}
+
+/// Runs the provider simulators until a signal.
+pub(super) async fn simulator(args: SimulatorArgs) -> anyhow::Result<Exit> {
+    simulator::run(args, Clock::system(), stop_on_signal()?, |ready| output::remark(ready)).await?;
+    Ok(Exit::Ok)
+}
+
+/// A token that the first SIGTERM or SIGINT sets; the second ends the process.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -30,6 +46,5 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
         tracing::warn!("ended by a second signal; what was not recorded is sent again, with the same ids");
         std::process::exit(ENDED_BY_SIGNAL);
     });
-    app::serve(config, Clock::system(), stop).await?;
-    Ok(Exit::Ok)
+    Ok(stop)
 }

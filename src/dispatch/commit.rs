@@ -116,7 +116,8 @@ impl Committer {
             return Some(batch);
         }
         let began = self.clock.monotonic();
-        match self.patience.ask("commit", async || self.ledger.commit_direct(&finished, &refused).await).await {
+        match self.patience.ask("commit", async || self.ledger.commit_direct(&finished, &refused).await).await
+        {
             Ok(()) => {
                 self.patience.metrics.committed(self.clock.monotonic().duration_since(began));
                 Some(batch)
@@ -137,18 +138,18 @@ impl Committer {
     ) -> Option<Vec<Ended>> {
         let mut failed = Vec::new();
         for job in finished {
-            let alone = self.patience.ask("commit", async || {
-                self.ledger.commit_direct(std::slice::from_ref(&job), &[]).await
-            });
+            let alone = self
+                .patience
+                .ask("commit", async || self.ledger.commit_direct(std::slice::from_ref(&job), &[]).await);
             if let Err(NoAnswer::Refused(error)) = alone.await {
                 tracing::error!(job = %job.key, %error, "a job cannot be recorded; its message stays in the queue");
                 failed.push(job.key);
             }
         }
         for job in refused {
-            let alone = self.patience.ask("commit", async || {
-                self.ledger.commit_direct(&[], std::slice::from_ref(&job)).await
-            });
+            let alone = self
+                .patience
+                .ask("commit", async || self.ledger.commit_direct(&[], std::slice::from_ref(&job)).await);
             if let Err(NoAnswer::Refused(error)) = alone.await {
                 tracing::error!(event = %job.event.id, %error, "a refusal cannot be recorded");
             }
@@ -182,7 +183,9 @@ impl Committer {
         };
         match published.await {
             Ok(()) => self.settle.ack(receipts).await,
-            Err(error) => tracing::warn!(%error, messages = receipts.len(), "not settled; the broker delivers them again"),
+            Err(error) => {
+                tracing::warn!(%error, messages = receipts.len(), "not settled; the broker delivers them again")
+            }
         }
         for key in held {
             for parked in self.in_flight.leave(&key) {

@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{
-    commit::Ended,
-    direct::DirectLane,
-    judge,
-    patience::NoAnswer,
-    send::send_job,
-    tries::Attempt,
-};
+use super::{commit::Ended, direct::DirectLane, judge, patience::NoAnswer, send::send_job, tries::Attempt};
 use crate::{
     guard::{self, Finding},
     intake::Receipt,

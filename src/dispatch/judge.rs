@@ -28,7 +28,11 @@ pub(super) struct Refusal {
 }
 
 /// Reads a delivery. The error is boxed: it is rare, and large.
-pub(super) fn read(delivery: &Delivery, now: Timestamp, metrics: &Metrics) -> Result<(JobKey, Job), Box<Refusal>> {
+pub(super) fn read(
+    delivery: &Delivery,
+    now: Timestamp,
+    metrics: &Metrics,
+) -> Result<(JobKey, Job), Box<Refusal>> {
     let parsed = delivery
         .producer
         .clone()
@@ -144,7 +148,8 @@ fn id_reused() -> FindingNote {
 }
 
 pub(super) fn refuse(asked: &Asked, findings: Vec<FindingNote>, now: Timestamp) -> Refusal {
-    let event = refused_event(&asked.key, &asked.job, asked.delivery.traceparent.clone(), findings.clone(), now);
+    let event =
+        refused_event(&asked.key, &asked.job, asked.delivery.traceparent.clone(), findings.clone(), now);
     Refusal {
         refused: RefusedJob { event },
         dead: dead_letter(&asked.delivery, DeadReason::Refused(findings)),

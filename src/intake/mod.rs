@@ -33,7 +33,9 @@ pub use embedded::{
 };
 pub use health::BrokerHealth;
 pub use ladder::Ladder;
-pub use rabbitmq::{BrokerError, ConfigError, RabbitMqConfig, RabbitMqIntake, RabbitMqSettle, enqueue, names, probe};
+pub use rabbitmq::{
+    BrokerError, ConfigError, RabbitMqConfig, RabbitMqIntake, RabbitMqSettle, enqueue, names, probe,
+};
 pub use settle::{QueueDepth, Settle, SettleError};
 
 use crate::{

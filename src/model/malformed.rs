@@ -137,4 +137,3 @@ fn id_of(text: &str) -> Option<JobId> {
     }
     serde_json::from_str::<OnlyId>(text).ok().map(|only| only.id)
 }
-

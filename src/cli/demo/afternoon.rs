@@ -182,7 +182,7 @@ async fn accepted_on_record(bank: &Bank, jobs: &[JobKey]) -> anyhow::Result<u64>
     let mut accepted = 0;
     for key in jobs {
         let record = bank.ledger.job(key).await?.with_context(|| format!("job {key} is not on record"))?;
-        let devices = record.devices.iter();
+        let devices = record.targets.iter();
         accepted += devices.filter(|device| device.outcome == OutcomeCode::Accepted).count() as u64;
     }
     output::remark(&format!("{accepted} acceptances on record"));

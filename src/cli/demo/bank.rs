@@ -21,9 +21,7 @@ use crate::{
     intake::{EmbeddedConfig, EmbeddedProducer, Intake},
     ledger::Ledger,
     metrics::Metrics,
-    model::{
-        AppId, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Token, UserId,
-    },
+    model::{AppId, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Token, UserId},
     simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
 };
 
@@ -81,7 +79,8 @@ impl Bank {
             Some(path) => Folder::Kept(path.to_owned()),
             None => Folder::Temporary(TempDir::new().context("cannot make a temporary folder")?),
         };
-        let quiet = SimulatorConfig { detail: RecordDetail::Compact, ..SimulatorConfig::quiet(clock.clone()) };
+        let quiet =
+            SimulatorConfig { detail: RecordDetail::Compact, ..SimulatorConfig::quiet(clock.clone()) };
         let simulator = Simulator::start(quiet).await.context("the simulators do not start")?;
         let config = configuration(&simulator, folder.path())?;
         let policy = Arc::new(shipped_policy()?);
@@ -90,15 +89,28 @@ impl Bank {
         simulator.register_synthetic(phones);
         import(&ledger, customers, phones).await?;
         let testers = register_testers(&simulator, &ledger, &policy).await?;
-        let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone());
         let stop = CancellationToken::new();
-        let parts = app::direct_lane(&config, policy, Arc::clone(&ledger), intake, Metrics::new(), clock, stop.clone())?;
+        let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone(), stop.clone());
+        let parts = app::direct_lane(
+            &config,
+            policy,
+            Arc::clone(&ledger),
+            intake,
+            Metrics::new(),
+            clock,
+            stop.clone(),
+        )?;
         let lane = tokio::spawn(DirectLane::run(parts));
         Ok(Self { simulator, ledger, producer, testers, stop, lane, folder })
     }
 
     /// Enqueues a job as `producer` would.
-    pub(super) async fn enqueue(&self, producer: &str, job: &serde_json::Value, lane: Lane) -> anyhow::Result<JobKey> {
+    pub(super) async fn enqueue(
+        &self,
+        producer: &str,
+        job: &serde_json::Value,
+        lane: Lane,
+    ) -> anyhow::Result<JobKey> {
         let producer = ProducerId::parse(producer)?;
         let key = JobKey { producer: producer.clone(), id: job["id"].as_str().unwrap_or_default().parse()? };
         self.producer.enqueue(producer, Bytes::from(job.to_string()), lane).await?;
@@ -210,12 +222,11 @@ async fn import(
     for device in devices {
         batch.push(device?);
         if batch.len() == IMPORT {
-            ledger.import(&batch).await.context("cannot register phones")?;
-            progress.inc(batch.len() as u64);
-            batch.clear();
+            ledger.import(std::mem::take(&mut batch)).await.context("cannot register phones")?;
+            progress.inc(IMPORT as u64);
         }
     }
-    ledger.import(&batch).await.context("cannot register phones")?;
+    ledger.import(batch).await.context("cannot register phones")?;
     progress.finish_and_clear();
     Ok(())
 }
@@ -248,6 +259,6 @@ async fn register_testers(
         });
         testers.push((user.clone(), token));
     }
-    ledger.import(&devices).await.context("cannot register the testers' phones")?;
+    ledger.import(devices).await.context("cannot register the testers' phones")?;
     Ok(testers)
 }
