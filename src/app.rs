@@ -39,15 +39,23 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let (settle, broker) = (intake.settle(), intake.health());
     let metrics = Metrics::new();
-    let lane =
-        direct_lane(&config, policy, Arc::clone(&ledger), intake, metrics.clone(), clock, stop.clone())?;
+    let lane = direct_lane(
+        &config,
+        policy,
+        Arc::clone(&ledger),
+        intake,
+        metrics.clone(),
+        clock.clone(),
+        stop.clone(),
+    )?;
     let deliver = Arc::clone(&lane.deliver);
     tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
     // The health listener outlives the drain, so that /readyz can say "stopping" and metrics stay readable.
     let drained = CancellationToken::new();
     let health = Health { ledger: Arc::clone(&ledger), broker, metrics: metrics.clone(), stop };
     let health = tokio::spawn(health::serve(listener, health, drained.clone()));
-    let gauges = Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics };
+    let gauges =
+        Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));
     DirectLane::run(lane).await;
     deliver.drain().await;
@@ -167,7 +175,7 @@ fn ceilings(policy: &Policy) -> Ceilings {
         let fcm = app.fcm.as_ref().map(|fcm| (Provider::Fcm, fcm.max_rate));
         let rates = [apns, fcm].into_iter().flatten();
         rates.filter_map(|(provider, rate)| {
-            let rate = NonZeroU32::new(rate?.per_second())?;
+            let rate = NonZeroU32::new(rate.per_second())?;
             Some(((app.id.clone(), provider), rate))
         })
     });
@@ -211,6 +219,7 @@ struct Gauges {
     deliver: Arc<Deliver>,
     settle: Settle,
     metrics: Metrics,
+    clock: Clock,
 }
 
 impl Gauges {
@@ -228,13 +237,13 @@ impl Gauges {
         for provider in Provider::ALL {
             self.metrics.set_in_flight(provider, self.deliver.in_flight(provider));
         }
-        for (app, provider, left) in self.deliver.credential_expiries() {
-            let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
-            self.metrics.set_credential_expiry(&app, provider, seconds);
+        for (app, provider, expires_at) in self.deliver.credential_expiry() {
+            let left = expires_at.duration_since(self.clock.now());
+            self.metrics.set_credential_expiry(&app, provider, left.as_secs());
         }
         if let Ok(depths) = self.settle.queue_depths().await {
             for depth in depths {
-                self.metrics.set_queue_messages(depth.queue, depth.messages);
+                self.metrics.set_queue_messages(depth.queue, depth.ready);
             }
         }
         // While the ledger is away the last reading stands; `dependency_up` says that it is old.

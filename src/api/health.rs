@@ -37,15 +37,14 @@ pub struct Health {
     pub stop: CancellationToken,
 }
 
-/// Serves until `stop` is set.
-pub async fn serve(listener: TcpListener, health: Health) -> std::io::Result<()> {
-    let stop = health.stop.clone();
+/// Serves until `until` is set.
+pub async fn serve(listener: TcpListener, health: Health, until: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router).with_graceful_shutdown(until.cancelled_owned()).await
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
@@ -56,7 +55,8 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     };
     let broker = match &*health.broker.borrow() {
         BrokerHealth::Connected => Ok(()),
-        away => Err(away.to_string()),
+        BrokerHealth::Away { since, reason } => Err(format!("away since {since}: {reason}")),
+        BrokerHealth::Blocked { since, reason } => Err(format!("takes no messages since {since}: {reason}")),
     };
     health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
     health.metrics.set_up(Dependency::Broker, broker.is_ok());

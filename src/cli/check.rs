@@ -30,7 +30,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
         if let Some(deliver) = report.note("credentials", deliver, |_| "readable".to_owned())? {
             for check in deliver.check().await {
                 let name = format!("{} {}", check.provider, check.app);
-                report.note(&name, check.result.map_err(Into::into), Clone::clone)?;
+                report.note(&name, check.result.map_err(Into::into), |()| "answers".to_owned())?;
             }
         }
     }

@@ -116,8 +116,7 @@ impl Committer {
             return Some(batch);
         }
         let began = self.clock.monotonic();
-        match self.patience.ask("commit", async || self.ledger.commit_direct(&finished, &refused).await).await
-        {
+        match self.patience.ask("commit", || self.ledger.commit_direct(&finished, &refused)).await {
             Ok(()) => {
                 self.patience.metrics.committed(self.clock.monotonic().duration_since(began));
                 Some(batch)
@@ -138,18 +137,16 @@ impl Committer {
     ) -> Option<Vec<Ended>> {
         let mut failed = Vec::new();
         for job in finished {
-            let alone = self
-                .patience
-                .ask("commit", async || self.ledger.commit_direct(std::slice::from_ref(&job), &[]).await);
+            let alone =
+                self.patience.ask("commit", || self.ledger.commit_direct(std::slice::from_ref(&job), &[]));
             if let Err(NoAnswer::Refused(error)) = alone.await {
                 tracing::error!(job = %job.key, %error, "a job cannot be recorded; its message stays in the queue");
                 failed.push(job.key);
             }
         }
         for job in refused {
-            let alone = self
-                .patience
-                .ask("commit", async || self.ledger.commit_direct(&[], std::slice::from_ref(&job)).await);
+            let alone =
+                self.patience.ask("commit", || self.ledger.commit_direct(&[], std::slice::from_ref(&job)));
             if let Err(NoAnswer::Refused(error)) = alone.await {
                 tracing::error!(event = %job.event.id, %error, "a refusal cannot be recorded");
             }

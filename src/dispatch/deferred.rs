@@ -23,10 +23,7 @@ impl DirectLane {
             return;
         }
         let pointers: Vec<_> = due.iter().map(|(pointer, _)| pointer.clone()).collect();
-        let taken = self
-            .patience
-            .ask("take deferred", async || self.ledger.take_deferred(&pointers, CLAIM).await)
-            .await;
+        let taken = self.patience.ask("take deferred", || self.ledger.take_deferred(&pointers, CLAIM)).await;
         let taken = match taken {
             Ok(taken) => taken,
             Err(NoAnswer::Stopping) => return,

@@ -25,7 +25,7 @@ use super::{
     commit::{Committer, Ended},
     in_flight::InFlight,
     judge::{self, Asked, Judged},
-    patience::{NoAnswer, Patience},
+    patience::Patience,
     relay::{self, Relay},
     send::send_job,
     sweep,

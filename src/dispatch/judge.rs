@@ -76,17 +76,7 @@ fn malformed_refusal(delivery: &Delivery, malformed: Malformed, now: Timestamp) 
     let subject = Digest::of(&delivery.body);
     let event = Event::new(now, delivery.traceparent.clone(), subject.as_bytes(), body);
     let reason = DeadReason::Malformed { code: code.as_str(), field, problem };
-    Refusal { refused: RefusedJob { event }, dead: dead_letter(delivery, reason) }
-}
-
-fn dead_letter(delivery: &Delivery, reason: DeadReason) -> DeadLetter {
-    DeadLetter {
-        body: delivery.body.clone(),
-        producer: delivery.producer.clone().ok(),
-        lane: delivery.lane,
-        reason,
-        traceparent: delivery.traceparent.clone(),
-    }
+    Refusal { refused: RefusedJob { event }, dead: delivery.dead_letter(reason) }
 }
 
 /// What becomes of a job after the guard and the record have been asked.
@@ -150,10 +140,7 @@ fn id_reused() -> FindingNote {
 pub(super) fn refuse(asked: &Asked, findings: Vec<FindingNote>, now: Timestamp) -> Refusal {
     let event =
         refused_event(&asked.key, &asked.job, asked.delivery.traceparent.clone(), findings.clone(), now);
-    Refusal {
-        refused: RefusedJob { event },
-        dead: dead_letter(&asked.delivery, DeadReason::Refused(findings)),
-    }
+    Refusal { refused: RefusedJob { event }, dead: asked.delivery.dead_letter(DeadReason::Refused(findings)) }
 }
 
 pub(super) fn refused_event(

@@ -35,11 +35,10 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Asks until the ledger answers.
-    pub(super) async fn ask<T>(
-        &self,
-        what: &'static str,
-        question: impl AsyncFn() -> Result<T, LedgerError>,
-    ) -> Result<T, NoAnswer> {
+    pub(super) async fn ask<T, F>(&self, what: &'static str, question: impl Fn() -> F) -> Result<T, NoAnswer>
+    where
+        F: Future<Output = Result<T, LedgerError>>,
+    {
         let mut wait = FIRST_WAIT;
         loop {
             match question().await {

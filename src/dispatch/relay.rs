@@ -22,7 +22,7 @@ pub(super) struct Relay {
 }
 
 /// Events of one round.
-const ROUND: u32 = 500;
+const ROUND: i64 = 500;
 
 /// Looks even when nobody called: another process may have died between commit and publication.
 const LOOK_ANYWAY: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub(super) async fn run(relay: Relay) {
 }
 
 /// Publishes one round of events; returns how many.
-async fn round(relay: &Relay) -> u32 {
+async fn round(relay: &Relay) -> i64 {
     let batch = match relay.ledger.outbox_batch(ROUND).await {
         Ok(batch) => batch,
         Err(error) => {
@@ -57,14 +57,14 @@ async fn round(relay: &Relay) -> u32 {
     if batch.is_empty() {
         return 0;
     }
-    let ids: Vec<_> = batch.iter().map(|event| event.id).collect();
-    let events = batch.into_iter().map(|event| (event.routing_key, event.body)).collect();
+    let ids: Vec<_> = batch.iter().map(|event| event.seq).collect();
+    let events = batch.into_iter().map(|event| (event.routing_key, event.event.into())).collect();
     if let Err(error) = relay.settle.publish_events(events).await {
         tracing::warn!(%error, events = ids.len(), "events wait in the outbox until the broker takes them");
         return 0;
     }
     match relay.ledger.outbox_done(&ids).await {
-        Ok(()) => u32::try_from(ids.len()).unwrap_or(ROUND),
+        Ok(()) => i64::try_from(ids.len()).unwrap_or(ROUND),
         Err(error) => {
             tracing::warn!(%error, events = ids.len(), "events will be told again, with the same ids");
             0

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Jobs of one sweep.
-const SWEEP: u32 = 200;
+const SWEEP: i64 = 200;
 
 /// Runs until the lane stops.
 pub(super) async fn run(lane: Arc<DirectLane>) {

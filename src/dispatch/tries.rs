@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{judge::Asked, send::Tried};
+use super::{direct::unreachable, judge::Asked, send::Tried};
 use crate::{
     guard::Cleared,
     intake::Deferral,
@@ -53,7 +53,7 @@ impl Attempt {
             traceparent: deferred.traceparent.clone(),
             received_at: deferred.received_at,
             tries: deferred.tries + 1,
-            unreachable: deferred.unreachable,
+            unreachable: unreachable(&deferred.recipients),
         }
     }
 

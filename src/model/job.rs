@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, AudienceName, DeviceId, Digest, JobId, JobKey, Notification, PlanName, ProducerId, UserId,
+    AppId, AudienceName, DeviceId, Digest, JobId, JobKey, Malformed, MalformedCode, Notification, PlanName,
+    ProducerId, UserId,
+    malformed::{explain, not_json},
 };
 
 /// Largest job, in bytes. A job is text for one screen; 64 KiB holds it in every language.

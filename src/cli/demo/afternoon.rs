@@ -5,10 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{
-    bank::{APP, Bank},
-    output,
-};
+use super::bank::{APP, Bank};
 use crate::model::{JobKey, Lane, OutcomeCode};
 
 /// The texts of 5 August 2020, as they were reported.
@@ -91,6 +88,7 @@ async fn wrong_way(
     for (n, text) in TEST_TEXTS.iter().enumerate() {
         let mut job = job(&format!("{}-{n}", name.replace(' ', "-")), text);
         job["to"] = json!({"audience": "customers-pl", "at_most": 4_300_000});
+        job["expires_at"] = json!(bank.in_an_hour());
         if let Some(intent) = intent {
             job["intent"] = json!(intent);
         }
@@ -185,7 +183,6 @@ async fn accepted_on_record(bank: &Bank, jobs: &[JobKey]) -> anyhow::Result<u64>
         let devices = record.targets.iter();
         accepted += devices.filter(|device| device.outcome == OutcomeCode::Accepted).count() as u64;
     }
-    output::remark(&format!("{accepted} acceptances on record"));
     Ok(accepted)
 }
 
@@ -193,6 +190,5 @@ fn job(id: &str, body: &str) -> Value {
     json!({
         "v": 1, "id": id, "app": APP,
         "notification": {"title": "Bank", "body": body},
-        "expires_at": "2099-01-01T00:00:00Z",
     })
 }

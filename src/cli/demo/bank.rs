@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,7 @@ pub(super) struct Bank {
     stop: CancellationToken,
     lane: JoinHandle<()>,
     folder: Folder,
+    clock: Clock,
 }
 
 enum Folder {
@@ -97,11 +99,11 @@ impl Bank {
             Arc::clone(&ledger),
             intake,
             Metrics::new(),
-            clock,
+            clock.clone(),
             stop.clone(),
         )?;
         let lane = tokio::spawn(DirectLane::run(parts));
-        Ok(Self { simulator, ledger, producer, testers, stop, lane, folder })
+        Ok(Self { simulator, ledger, producer, testers, stop, lane, folder, clock })
     }
 
     /// Enqueues a job as `producer` would.
@@ -115,6 +117,11 @@ impl Bank {
         let key = JobKey { producer: producer.clone(), id: job["id"].as_str().unwrap_or_default().parse()? };
         self.producer.enqueue(producer, Bytes::from(job.to_string()), lane).await?;
         Ok(key)
+    }
+
+    /// When the campaigns of the afternoon are worthless.
+    pub(super) fn in_an_hour(&self) -> Timestamp {
+        self.clock.now().checked_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX)
     }
 
     /// Waits until every job that was enqueued has come to its end.

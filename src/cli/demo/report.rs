@@ -85,7 +85,8 @@ impl Report {
             .iter()
             .map(|way| {
                 let what = format!("3 test pushes to all customers, {}", way.name);
-                vec![what, format!("{} refused: {}", way.refused, way.rule), "0 wanted".to_owned()]
+                let by_rule = format!("{} refused, {} of them by {}", way.refused, way.by_rule, way.rule);
+                vec![what, by_rule, "none may ring".to_owned()]
             })
             .collect();
         let (testers, shown) = seen.testers;
