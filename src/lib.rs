@@ -7,3 +7,4 @@ pub mod intake;
 pub mod ledger;
 pub mod model;
 pub mod pace;
+pub mod simulator;
