@@ -53,4 +53,3 @@ pub mod metrics;
 pub mod model;
 pub mod pace;
 pub mod simulator;
-pub mod telemetry;

@@ -90,3 +90,12 @@ impl Cleared {
         self.expires_at
     }
 }
+
+#[cfg(test)]
+impl Cleared {
+    /// A production clearance, for tests of what needs one. Not in a release build: there only the guard's rules
+    /// make one.
+    pub(crate) fn for_test(key: JobKey, digest: Digest, app: AppId, expires_at: Timestamp) -> Self {
+        Self { key, digest, app, expires_at, reach: Reach::Named }
+    }
+}

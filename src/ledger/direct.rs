@@ -140,6 +140,14 @@ impl OpenJob {
     }
 }
 
+#[cfg(test)]
+impl OpenJob {
+    /// An open job, for tests of what needs one. Not in a release build: there only the engines make one.
+    pub(crate) fn for_test(key: JobKey, digest: Digest, devices: Vec<Device>) -> Self {
+        Self::new(key, digest, 1, devices.into_iter().enumerate().collect())
+    }
+}
+
 /// The ledger's proof: an intent for this device is on record, not expired, not halted.
 ///
 /// It has no `Clone`, no `Default` and no serde, and it cannot outlive the job that was opened.
