@@ -1,6 +1,6 @@
 //! Everything that needs a real service beside it, as one binary.
 
 mod harness {
-    pub mod broker;
+    pub(crate) mod broker;
 }
 mod intake;

@@ -128,6 +128,19 @@ async fn cancelling_stops_taking_and_lets_what_is_held_be_settled() {
     next.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intake_that_is_dropped_lets_go_of_the_broker() {
+    let broker = Broker::start().await;
+    let mut dropped = connected(broker.config()).await;
+    let cards = broker.producer("cards").await;
+    broker.client(&cards).await.enqueue("held").await;
+    delivery(&mut dropped).await;
+    drop(dropped);
+    let mut next = connected(broker.config()).await;
+    assert_eq!(delivery(&mut next).await.body, "held");
+    next.close().await;
+}
+
 /// A broker of one test's own: what happens to all of it must not happen to the other tests.
 struct PrivateServices {
     folder: tempfile::TempDir,

@@ -8,8 +8,8 @@ use bellwether::{
 };
 use bytes::Bytes;
 use lapin::{
-    options::{BasicNackOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable},
+    options::{BasicGetOptions, BasicNackOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 
 use super::{arrivals, bodies, connected, delivery, receipt};
@@ -85,7 +85,7 @@ async fn a_dead_letter_says_why_in_its_headers() {
     let dead = client.take("dead").await;
     assert_eq!(dead.data, b"{\"v\":1}");
     assert_eq!(dead.properties.delivery_mode(), &Some(2), "persistent");
-    assert_eq!(dead.properties.user_id().as_ref().map(|user| user.as_str()), Some(broker.service()));
+    assert_eq!(dead.properties.user_id().as_ref().map(ShortString::as_str), Some(broker.service()));
     let headers = texts(dead.properties.headers().as_ref().expect("headers"));
     assert_eq!(headers[name::REASON], "refused");
     assert_eq!(headers[name::CODE], "test-to-production");
@@ -113,17 +113,21 @@ async fn a_message_that_nobody_can_finish_is_buried_by_the_broker_with_its_produ
     let client = broker.client(broker.service()).await;
     let mut deliveries = 0;
     let dead = eventually("the broker gives up", async || {
-        let got = client.channel.basic_get("jobs.direct".into(), Default::default()).await.expect("a queue");
+        let got = client
+            .channel
+            .basic_get("jobs.direct".into(), BasicGetOptions::default())
+            .await
+            .expect("a queue");
         if let Some(message) = got {
             deliveries += 1;
             message.nack(BasicNackOptions { requeue: true, multiple: false }).await.expect("returned");
             return None;
         }
-        client.channel.basic_get("dead".into(), Default::default()).await.expect("a queue")
+        client.channel.basic_get("dead".into(), BasicGetOptions::default()).await.expect("a queue")
     })
     .await;
     assert_eq!(deliveries, 21, "the first and 20 more");
-    assert_eq!(dead.properties.user_id().as_ref().map(|user| user.as_str()), Some(cards.as_str()));
+    assert_eq!(dead.properties.user_id().as_ref().map(ShortString::as_str), Some(cards.as_str()));
     let headers = texts(dead.properties.headers().as_ref().expect("headers"));
     assert_eq!(headers["x-first-death-reason"], "delivery_limit");
     assert_eq!(headers["x-first-death-queue"], "jobs.direct");
