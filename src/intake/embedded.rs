@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pointer_comes_down_when_its_rung_says_and_not_behind_a_longer_one() {
-        let mut waits = [Duration::from_secs(3_600); Rung::ALL.len()];
+        let mut waits = [Duration::from_hours(1); Rung::ALL.len()];
         waits[0] = Duration::from_millis(1);
         let config = EmbeddedConfig { ladder: Ladder::of(waits), ..EmbeddedConfig::default() };
         let (mut intake, producer, _cancel) = start(config);

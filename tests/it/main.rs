@@ -1,2 +1,6 @@
-#[test]
-fn x() {}
+//! Everything that needs a real service beside it, as one binary.
+
+mod harness {
+    pub(crate) mod broker;
+}
+mod intake;

@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use lapin::{Channel, options::BasicAckOptions};
@@ -56,15 +59,13 @@ struct Open {
     settled: Settled,
 }
 
+/// Channels are counted over the process's life, whatever intake they belong to: a receipt given to the wrong one is
+/// void there, and never another message's.
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// The channels that messages come from, by the number that is in their receipts.
 #[derive(Default)]
-pub(super) struct OpenChannels(Mutex<Table>);
-
-#[derive(Default)]
-struct Table {
-    last: u64,
-    open: HashMap<u64, Arc<tokio::sync::Mutex<Open>>>,
-}
+pub(super) struct OpenChannels(Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Open>>>>);
 
 impl std::fmt::Debug for OpenChannels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,17 +76,15 @@ impl std::fmt::Debug for OpenChannels {
 impl OpenChannels {
     /// Enters a channel; its number is never used again.
     pub(super) fn open(&self, channel: Channel) -> u64 {
-        let mut table = self.table();
-        table.last += 1;
-        let number = table.last;
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
         let open = Open { channel, settled: Settled::default() };
-        table.open.insert(number, Arc::new(tokio::sync::Mutex::new(open)));
+        self.table().insert(number, Arc::new(tokio::sync::Mutex::new(open)));
         number
     }
 
     /// Voids every receipt of a channel.
     pub(super) fn close(&self, number: u64) {
-        self.table().open.remove(&number);
+        self.table().remove(&number);
     }
 
     /// Acknowledges; receipts of channels that are no more are ignored.
@@ -95,7 +94,7 @@ impl OpenChannels {
             by_channel.entry(receipt.channel).or_default().push(receipt.tag);
         }
         for (number, tags) in by_channel {
-            let open = self.table().open.get(&number).cloned();
+            let open = self.table().get(&number).cloned();
             if let Some(open) = open
                 && let Err(error) = acknowledge(&mut *open.lock().await, &tags).await
             {
@@ -105,7 +104,7 @@ impl OpenChannels {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Arc<tokio::sync::Mutex<Open>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

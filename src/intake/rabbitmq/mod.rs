@@ -52,7 +52,8 @@ pub struct RabbitMqIntake {
     health: Arc<health::Health>,
     cancel: CancellationToken,
     tasks: TaskTracker,
-    /// Ends the tasks also when the intake is dropped without being closed.
+    /// Both end the tasks also when the intake is dropped without being closed.
+    stop: DropGuard,
     closed: DropGuard,
 }
 
@@ -61,7 +62,7 @@ impl RabbitMqIntake {
         let config = Arc::new(config);
         let health = Arc::new(health::Health::new(clock.now()));
         let (inbox, channels) = (Arc::<Inbox>::default(), Arc::<OpenChannels>::default());
-        let closed = CancellationToken::new();
+        let (cancel, closed) = (cancel.child_token(), CancellationToken::new());
         let (publishing, publisher) =
             publishing(Arc::clone(&config), clock.clone(), Arc::clone(&health), closed.clone());
         let consuming = Consuming {
@@ -78,7 +79,8 @@ impl RabbitMqIntake {
         tasks.spawn(consuming.run());
         tasks.close();
         let settle = RabbitMqSettle { config, clock, channels, publisher };
-        Self { inbox, settle, health, cancel, tasks, closed: closed.drop_guard() }
+        let (stop, closed) = (cancel.clone().drop_guard(), closed.drop_guard());
+        Self { inbox, settle, health, cancel, tasks, stop, closed }
     }
 
     pub(super) async fn batch(&mut self, max: usize) -> Option<Vec<Arrival>> {
@@ -103,7 +105,7 @@ impl RabbitMqIntake {
     }
 
     pub(super) async fn close(self) {
-        self.cancel.cancel();
+        drop(self.stop);
         drop(self.closed);
         self.tasks.wait().await;
     }
