@@ -304,8 +304,8 @@ fn tiers(item: &Item<'_>, class: Option<Class>) -> Option<Vec<Tier>> {
 /// Reads the people of `members_file`: one user id a line; a line that begins with `#` is a comment.
 fn members_of(item: &Item<'_>, texts: &Texts<'_>, problems: &Problems) -> Option<Arc<BTreeSet<UserId>>> {
     let path = item.parse(|name| {
-        let plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with('.');
-        if !plain || !std::path::Path::new(name).extension().is_some_and(|extension| extension == "txt") {
+        let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
+        if !plain || super::extension(name) != Some("txt") {
             let problem = format!("{name:?} is no text file beside this one");
             return Err(Wrong::new(problem, "write the name of a .txt file in cohorts/, without a path"));
         }
@@ -322,16 +322,13 @@ fn members_of(item: &Item<'_>, texts: &Texts<'_>, problems: &Problems) -> Option
             continue;
         }
         let place = Place { line: n + 1, ..Place::file(&path) };
-        match UserId::parse(line) {
-            Ok(user) => {
-                if !members.insert(user) {
-                    problems.warning(&place, "names a person who is listed already", "leave one out");
-                }
-            }
-            Err(_) => {
-                problems.error(&place, "is no user id", "write 1 to 128 characters, one id a line");
-                sound = false;
-            }
+        let Ok(user) = UserId::parse(line) else {
+            problems.error(&place, "is no user id", "write 1 to 128 characters, one id a line");
+            sound = false;
+            continue;
+        };
+        if !members.insert(user) {
+            problems.warning(&place, "names a person who is listed already", "leave one out");
         }
     }
     if sound && members.is_empty() {

@@ -113,21 +113,21 @@ impl Policy {
                 (self.apps, self.signals) = (read.apps, read.signals);
             }
             ["producers.toml"] => self.producers = file.read(producer::read).unwrap_or_default(),
-            ["cohorts", name] if name.ends_with(".toml") => {
+            ["cohorts", name] if extension(name) == Some("toml") => {
                 let name = stem(file, name, AudienceName::parse);
                 let read = |name| file.read(|root| cohort::read(root, name, texts, file.problems));
                 if let Some(audience) = name.and_then(read) {
                     self.audiences.insert(audience.name.clone(), audience);
                 }
             }
-            ["plans", name] if name.ends_with(".toml") => {
+            ["plans", name] if extension(name) == Some("toml") => {
                 let name = stem(file, name, PlanName::parse);
                 if let Some(plan) = name.and_then(|name| file.read(|root| plan::read(root, name))) {
                     self.plans.insert(plan.name.clone(), plan);
                 }
             }
             // Read with the cohort that names it.
-            ["cohorts", name] if name.ends_with(".txt") => {}
+            ["cohorts", name] if extension(name) == Some("txt") => {}
             _ => file.problems.error(
                 &Place::file(file.path),
                 "is no file of a policy, so it would be ignored",
@@ -213,6 +213,11 @@ impl Policy {
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
+}
+
+/// Exactly as written: `X.TOML` is no file of a policy.
+fn extension(name: &str) -> Option<&str> {
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
 }
 
 fn hash(texts: &cohort::Texts<'_>) -> Digest {

@@ -31,7 +31,7 @@ pub(super) struct At<T> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     place: Place,
-    problem: String,
+    what: String,
     fix: String,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Problem {
         if !key.is_empty() {
             write!(f, ": {key}")?;
         }
-        write!(f, ": {}; {}", self.problem, self.fix)
+        write!(f, ": {}; {}", self.what, self.fix)
     }
 }
 
@@ -59,13 +59,13 @@ pub(super) struct Problems {
 impl Problems {
     /// The policy cannot be used.
     pub(super) fn error(&self, place: &Place, problem: impl Into<String>, fix: impl Into<String>) {
-        let problem = Problem { place: place.clone(), problem: problem.into(), fix: fix.into() };
+        let problem = Problem { place: place.clone(), what: problem.into(), fix: fix.into() };
         self.errors.borrow_mut().push(problem);
     }
 
     /// The policy can be used, but somebody probably meant something else.
     pub(super) fn warning(&self, place: &Place, problem: impl Into<String>, fix: impl Into<String>) {
-        let problem = Problem { place: place.clone(), problem: problem.into(), fix: fix.into() };
+        let problem = Problem { place: place.clone(), what: problem.into(), fix: fix.into() };
         self.warnings.borrow_mut().push(problem);
     }
 
@@ -94,7 +94,7 @@ pub struct PolicyErrors {
 impl PolicyErrors {
     /// A mistake before any file was read.
     pub(super) fn one(place: &Place, problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        let error = Problem { place: place.clone(), problem: problem.into(), fix: fix.into() };
+        let error = Problem { place: place.clone(), what: problem.into(), fix: fix.into() };
         Self { folder: String::new(), errors: vec![error] }
     }
 

@@ -56,8 +56,7 @@ impl File<'_> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.text.get(..offset).unwrap_or(self.text).matches('\n').count()
     }
 }
 
@@ -172,7 +171,8 @@ impl<'a> Item<'a> {
 
     /// Any number, read by `check`.
     pub(super) fn number<T>(&self, check: impl FnOnce(f64) -> Result<T, Wrong>) -> Option<T> {
-        let text = self.value.as_float().map(|n| n.as_str()).or(self.value.as_integer().map(|n| n.as_str()));
+        let whole = || self.value.as_integer().map(toml::de::DeInteger::as_str);
+        let text = self.value.as_float().map(toml::de::DeFloat::as_str).or_else(whole);
         let number = text.and_then(|text| text.parse::<f64>().ok()).filter(|number| number.is_finite());
         let Some(number) = number else { return self.expected("a number") };
         self.settle(check(number))

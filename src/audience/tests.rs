@@ -160,7 +160,7 @@ fn every_mistake_of_every_file_is_told_at_once() {
     folder.insert("cohorts/qa.toml", QA.replace("50", "501").replace("class", "klass"));
     folder.insert("plans/cautious.toml", "[[stage]\n".into());
     let errors = parse(&folder).expect_err("must be refused");
-    let lines: Vec<_> = errors.problems().iter().map(|problem| problem.to_string()).collect();
+    let lines: Vec<_> = errors.problems().iter().map(ToString::to_string).collect();
     let starts = |n: usize, start: &str| assert!(lines[n].starts_with(start), "{}", lines[n]);
     starts(0, "apps.toml:2: apps.\"pl.example.bank\".default_locale: ");
     starts(1, "apps.toml:5: apps.\"pl.example.bank\".apns.team: ");

@@ -146,8 +146,8 @@ fn hour(text: &str) -> Result<Time, Wrong> {
 
 /// `30s`, `5m`, `2h`, `90d`.
 pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
-    let wrong = |fix| Wrong::new(format!("{text:?} is no duration"), fix);
     const FORM: &str = "write a number and s, m, h or d, such as \"5m\"";
+    let wrong = |fix| Wrong::new(format!("{text:?} is no duration"), fix);
     let unit = text.chars().last().ok_or_else(|| wrong(FORM))?;
     let seconds = match unit {
         's' => 1,
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn durations_have_one_unit_and_are_not_zero() {
-        assert_eq!(duration("90d").expect("90 days"), Duration::from_secs(7_776_000));
-        assert_eq!(duration("5m").expect("5 minutes"), Duration::from_secs(300));
+        assert_eq!(duration("90d").expect("90 days"), Duration::from_hours(90 * 24));
+        assert_eq!(duration("5m").expect("5 minutes"), Duration::from_mins(5));
         for bad in ["", "5", "m", "5 m", "-5m", "5m30s", "0s", "5ż", "99999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

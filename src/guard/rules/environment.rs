@@ -5,7 +5,7 @@
 //! the engineer has. A test job may address either world.
 
 use crate::{
-    guard::{Finding, Rule, Severity, case::Case},
+    guard::{Finding, FoundRecipient, Rule, Severity, case::Case},
     model::{Environment, Intent},
 };
 
@@ -13,7 +13,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     if !case.is(Intent::Production) {
         return Vec::new();
     }
-    let devices = case.facts.recipients.iter().flat_map(|found| found.devices());
+    let devices = case.facts.recipients.iter().flat_map(FoundRecipient::devices);
     let sandbox = devices.filter(|device| device.environment == Environment::Sandbox).count();
     if sandbox == 0 {
         return Vec::new();

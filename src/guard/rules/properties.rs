@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn i1_no_test_to_production((job, producer, found) in question(), strangers in proptest::collection::vec(person(), 1..6)) {
         let verdict = ask(&job, &producer, &found);
-        let owners = found.iter().flat_map(|found| found.devices()).map(|device| &device.user);
+        let owners = found.iter().flat_map(FoundRecipient::devices).map(|device| &device.user);
         let stranger = owners.into_iter().any(|user| !is_tester(user));
         if job.intent() == Some(Intent::Test) && stranger {
             prop_assert!(matches!(verdict, Verdict::Refuse(_)));
@@ -104,7 +104,7 @@ proptest! {
         let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
         let facts = Facts { recipients: &found, max_recipients: 100, received_at: now };
         let again = recheck(&job, &job.key(&producer), &policy(), &facts, now);
-        let stranger = found.iter().flat_map(|found| found.devices()).any(|device| !is_tester(&device.user));
+        let stranger = found.iter().flat_map(FoundRecipient::devices).any(|device| !is_tester(&device.user));
         if job.intent() == Some(Intent::Test) && stranger {
             prop_assert!(again.is_err());
         }

@@ -42,8 +42,7 @@ fn people(case: &Case<'_>) -> Option<Finding> {
         let by_name = matches!(found, FoundRecipient::User(user, _) if !case.testers.contains(user));
         by_name || found.devices().iter().any(|device| !case.testers.contains(&device.user))
     });
-    let (names, devices) = (first_and_count(strange_name), first_and_count(strange_device));
-    let (first, count) = names.or(devices)?;
+    let (first, count) = first_and_count(strange_name).or_else(|| first_and_count(strange_device))?;
     let field = match case.job.to() {
         Some(Recipients::Devices(_)) => format!("to.devices[{first}]"),
         _ => format!("to.users[{first}]"),
