@@ -53,3 +53,4 @@ pub mod metrics;
 pub mod model;
 pub mod pace;
 pub mod simulator;
+pub mod telemetry;

@@ -96,6 +96,8 @@ impl Cleared {
     /// A production clearance, for tests of what needs one. Not in a release build: there only the guard's rules
     /// make one.
     pub(crate) fn for_test(key: JobKey, digest: Digest, app: AppId, expires_at: Timestamp) -> Self {
-        Self { key, digest, app, expires_at, reach: Reach::Named }
+        let notification = serde_json::from_str(r#"{"body": "b"}"#).expect("a notification");
+        let message = Message::render(&notification, &key, expires_at, expires_at).expect("renders");
+        Self { key, digest, app, expires_at, reach: Reach::Named, message }
     }
 }
