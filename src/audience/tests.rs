@@ -151,7 +151,7 @@ macro_rules! mistakes {
     )+};
 }
 
-include!("mistakes.rs");
+mod mistakes;
 
 #[test]
 fn every_mistake_of_every_file_is_told_at_once() {
