@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    app::Probe,
+    apps::Probe,
     problem::At,
     read::{Item, Section, Wrong, absent_or_sound},
     words::{Percent, QuietHours, Rate, above_zero, duration, word},
@@ -101,7 +101,7 @@ pub struct Downstream {
     /// For how long it must be breached.
     pub hold: Duration,
     /// What happens when there is no number. Going on is no choice (I3).
-    pub no_data: NoData,
+    pub no_data: WhenBlind,
 }
 
 /// What breaches a guard.
@@ -115,7 +115,7 @@ pub enum Breach {
 
 /// What happens when a number cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoData {
+pub enum WhenBlind {
     /// The rollout waits.
     Pause,
     /// The rollout ends.
@@ -278,8 +278,8 @@ fn downstream(section: Section<'_>) -> Option<Downstream> {
         }
     };
     let hold = section.need("for", "write a duration, such as \"30s\"").and_then(|item| item.parse(duration));
-    let no_data = section.get("no_data").map_or(Some(NoData::Pause), |item| {
-        item.parse(|text| word(text, &[("pause", NoData::Pause), ("halt", NoData::Halt)]))
+    let no_data = section.get("no_data").map_or(Some(WhenBlind::Pause), |item| {
+        item.parse(|text| word(text, &[("pause", WhenBlind::Pause), ("halt", WhenBlind::Halt)]))
     });
     section.close();
     Some(Downstream { name: name?, probe: probe?, halt: halt?, hold: hold?, no_data: no_data? })
