@@ -9,7 +9,7 @@ use super::{
     problem::{At, Place, Problems},
     words::Percent,
 };
-use crate::model::AppId;
+use crate::model::{AppId, PlanName};
 
 /// Compares the files with each other.
 pub(super) fn across(policy: &Policy, problems: &Problems) {
@@ -109,7 +109,7 @@ fn plans(policy: &Policy, problems: &Problems) {
                 }
                 Some(_) => {}
             }
-        } else {
+        } else if !only_for_our_own(policy, &plan.name) {
             let problem = "begins with customers: nobody of our own sees it first";
             problems.warning(&file, problem, "begin with [[stage]] audience = \"…\"");
         }
@@ -126,6 +126,12 @@ fn plans(policy: &Policy, problems: &Problems) {
             problems.error(&signal.place, problem, "define it there under [signals], or correct the name");
         }
     }
+}
+
+/// Is it the plan of audiences, and of none that is customers'?
+fn only_for_our_own(policy: &Policy, plan: &PlanName) -> bool {
+    let mut users = policy.audiences().filter(|audience| audience.default_plan() == Some(plan)).peekable();
+    users.peek().is_some() && users.all(|audience| audience.class != Class::Production)
 }
 
 /// What the policy is, in a few lines.

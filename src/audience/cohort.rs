@@ -9,9 +9,8 @@ use std::{
 
 use super::{
     problem::{At, Place, Problems},
-    producer::above_zero,
-    read::{Item, Section, Wrong},
-    words::{Country, Timezone, duration, word},
+    read::{Item, Section, Wrong, absent_or_sound},
+    words::{Country, Timezone, above_zero, duration, word},
 };
 use crate::model::{AppId, AudienceName, Locale, PlanName, Platform, UserId};
 
@@ -161,12 +160,12 @@ pub(super) fn read(
         name,
         class: class?,
         app: app?,
-        description: super::app::swap(description)?,
+        description: absent_or_sound(description)?,
         who: who?,
         max_devices,
         approvals,
         proof_required: proof?,
-        default_plan: super::app::swap(default_plan)?,
+        default_plan: absent_or_sound(default_plan)?,
     })
 }
 
@@ -239,7 +238,7 @@ fn selection(section: Section<'_>) -> Option<Select> {
         platform: platform?,
         language: language?,
         timezone: timezone?,
-        last_seen_within: super::app::swap(last_seen)?,
+        last_seen_within: absent_or_sound(last_seen)?,
     };
     if select == Select::default() {
         let fix = "write at least one; platform = [\"ios\", \"android\"] is everyone";

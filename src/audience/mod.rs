@@ -10,7 +10,7 @@
 //! - **I3 unknown-is-no**: a field that is not known is an error, never ignored. What a producer is not
 //!   given it has not.
 
-mod app;
+mod apps;
 mod check;
 mod cohort;
 mod load;
@@ -29,10 +29,10 @@ use std::{
     sync::Arc,
 };
 
-pub use app::{ApnsApp, App, FcmApp, Probe};
+pub use apps::{ApnsApp, App, FcmApp, Probe};
 pub use cohort::{Audience, Class, Select, TEST_CLASS_CAP, Tier, Who};
 pub use load::check;
-pub use plan::{Breach, Downstream, Gate, Health, NoData, Plan, PlanPace, Stage, StageTake};
+pub use plan::{Breach, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
 pub use problem::{PolicyErrors, Problem};
 pub use producer::{DeclaredText, Producer};
 pub use text::{DirectText, Part};
@@ -109,7 +109,7 @@ impl Policy {
     fn read(&mut self, file: &File<'_>, texts: &cohort::Texts<'_>) {
         match file.path.split('/').collect::<Vec<_>>()[..] {
             ["apps.toml"] => {
-                let read = file.read(app::Apps::read).unwrap_or_default();
+                let read = file.read(apps::Apps::read).unwrap_or_default();
                 (self.apps, self.signals) = (read.apps, read.signals);
             }
             ["producers.toml"] => self.producers = file.read(producer::read).unwrap_or_default(),

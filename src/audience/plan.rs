@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    app::{Probe, swap},
+    apps::Probe,
     problem::At,
-    producer::above_zero,
-    read::{Item, Section, Wrong},
-    words::{Percent, QuietHours, Rate, duration, word},
+    read::{Item, Section, Wrong, absent_or_sound},
+    words::{Percent, QuietHours, Rate, above_zero, duration, word},
 };
 use crate::model::{AudienceName, PlanName};
 
@@ -102,7 +101,7 @@ pub struct Downstream {
     /// For how long it must be breached.
     pub hold: Duration,
     /// What happens when there is no number. Going on is no choice (I3).
-    pub no_data: NoData,
+    pub no_data: WhenBlind,
 }
 
 /// What breaches a guard.
@@ -116,7 +115,7 @@ pub enum Breach {
 
 /// What happens when a number cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoData {
+pub enum WhenBlind {
     /// The rollout waits.
     Pause,
     /// The rollout ends.
@@ -178,8 +177,8 @@ pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
         stages: stages?,
         health: health?,
         downstream: downstream?,
-        pace: swap(pace)?,
-        quiet_hours: swap(quiet_hours)?,
+        pace: absent_or_sound(pace)?,
+        quiet_hours: absent_or_sound(quiet_hours)?,
         avoid_quarter_hours: avoid?,
     })
 }
@@ -213,7 +212,12 @@ fn stages(item: &Item<'_>) -> Option<Vec<Stage>> {
         });
         let max_rate = section.get("max_rate").map(|item| item.count(Rate::read));
         section.close();
-        Some(Stage { take: take?, bake: swap(bake)?, gate: gate?, max_rate: swap(max_rate)? })
+        Some(Stage {
+            take: take?,
+            bake: absent_or_sound(bake)?,
+            gate: gate?,
+            max_rate: absent_or_sound(max_rate)?,
+        })
     })?;
     if stages.is_empty() {
         item.wrong("is empty", "write at least one [[stage]]");
@@ -274,8 +278,8 @@ fn downstream(section: Section<'_>) -> Option<Downstream> {
         }
     };
     let hold = section.need("for", "write a duration, such as \"30s\"").and_then(|item| item.parse(duration));
-    let no_data = section.get("no_data").map_or(Some(NoData::Pause), |item| {
-        item.parse(|text| word(text, &[("pause", NoData::Pause), ("halt", NoData::Halt)]))
+    let no_data = section.get("no_data").map_or(Some(WhenBlind::Pause), |item| {
+        item.parse(|text| word(text, &[("pause", WhenBlind::Pause), ("halt", WhenBlind::Halt)]))
     });
     section.close();
     Some(Downstream { name: name?, probe: probe?, halt: halt?, hold: hold?, no_data: no_data? })
@@ -294,7 +298,7 @@ fn pace(section: Section<'_>) -> Option<PlanPace> {
         section.wrong("has a min above its max", "let min be the smaller");
     }
     section.close();
-    Some(PlanPace { signal: swap(signal)?, min: min?, max: max? })
+    Some(PlanPace { signal: absent_or_sound(signal)?, min: min?, max: max? })
 }
 
 fn no_signal() -> Wrong {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     problem::At,
-    read::{Item, Section, Wrong},
+    read::{Item, Section, Wrong, absent_or_sound},
     text::DirectText,
-    words::{duration, word},
+    words::{above_zero, duration, word},
 };
 use crate::model::{AppId, AudienceName, Intent, OperatorName, ProducerId};
 
@@ -114,7 +114,7 @@ fn producer(name: &str, item: &Item<'_>) -> Option<Producer> {
         intents: intents?.into_iter().map(|intent| intent.value).collect(),
         audiences: audiences?,
         devices: !scopes?.is_empty(),
-        devices_per_day: super::app::swap(devices_per_day)?,
+        devices_per_day: absent_or_sound(devices_per_day)?,
         direct_limit: direct_limit?,
         direct_texts: direct_texts?,
     })
@@ -138,10 +138,6 @@ fn intent(text: &str) -> Result<Intent, Wrong> {
 
 fn scope(text: &str) -> Result<(), Wrong> {
     word(text, &[("devices", ())])
-}
-
-pub(super) fn above_zero(number: u64) -> Result<u64, Wrong> {
-    if number == 0 { Err(Wrong::new("is 0", "write at least 1")) } else { Ok(number) }
 }
 
 /// A list in which nothing stands twice.

@@ -237,3 +237,9 @@ impl<'a> Item<'a> {
         None
     }
 }
+
+/// Absent is fine; present and unreadable is not.
+#[expect(clippy::option_option, reason = "outer: is it there; inner: could it be read")]
+pub(super) fn absent_or_sound<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |read| read.map(Some))
+}

@@ -165,6 +165,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     if duration.is_zero() { Err(wrong("write more than zero")) } else { Ok(duration) }
 }
 
+/// A limit: zero would be none at all, and must be said in another way.
+pub(super) fn above_zero(number: u64) -> Result<u64, Wrong> {
+    if number == 0 { Err(Wrong::new("is 0", "write at least 1")) } else { Ok(number) }
+}
+
 /// A word from a closed list.
 pub(super) fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Wrong> {
     known.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {

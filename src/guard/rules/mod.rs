@@ -104,9 +104,8 @@ impl Rule {
     }
 }
 
-/// May this job reach these people? Pure; about 3 µs for a direct job.
-///
-/// The verdict's proof carries the message, rendered at `now`. Nothing in a finding but its matched text
+/// May this job reach these people? Pure; most of its cost is rendering the message, which is done once:
+/// the verdict's proof carries it. Nothing in a finding but its matched text
 /// quotes the notification.
 pub fn clear(job: &Job, key: &JobKey, policy: &Policy, facts: &Facts<'_>, now: Timestamp) -> Verdict {
     judge(Case::new(job, key, policy, facts, now), TABLE.iter())

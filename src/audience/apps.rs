@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    read::{Item, Section, Wrong},
+    read::{Item, Section, Wrong, absent_or_sound},
     words::{Rate, Timezone, word},
 };
 use crate::model::{AppId, Environment, Locale};
@@ -134,15 +134,9 @@ fn app(name: &str, item: &Item<'_>) -> Option<App> {
         default_locale: default_locale?,
         timezone: timezone?,
         link_hosts: link_hosts?.into_iter().map(|host| host.value).collect(),
-        apns: swap(apns)?,
-        fcm: swap(fcm)?,
+        apns: absent_or_sound(apns)?,
+        fcm: absent_or_sound(fcm)?,
     })
-}
-
-/// Absent is fine; present and unreadable is not.
-#[expect(clippy::option_option, reason = "outer: is it there; inner: could it be read")]
-pub(super) fn swap<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |read| read.map(Some))
 }
 
 fn apns(section: Section<'_>) -> Option<ApnsApp> {

@@ -1,4 +1,7 @@
-// The case `name: file, what is replaced => by what, the line that is told`; included by `tests.rs`.
+//! One case a mistake: its name, the file, what is replaced by what, and the line that a person reads.
+
+use super::refused;
+
 mistakes! {
     an_unknown_app: "cohorts/qa.toml", "\"pl.example.bank\"" => "\"pl.example.bnak\"",
         "cohorts/qa.toml:2: app: names the app pl.example.bnak, which apps.toml does not describe; describe it there, or correct the name";
