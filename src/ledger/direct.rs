@@ -217,7 +217,9 @@ impl FinishedJob {
     /// True if nothing is left to do.
     pub fn is_final(&self) -> bool {
         let at_most_once = self.job.at_most_once();
-        self.outcomes.iter().all(|target| target.outcome.code().is_final(at_most_once))
+        // A job that waits for its hour has no outcomes yet, and is not over.
+        self.due_at.is_none()
+            && self.outcomes.iter().all(|target| target.outcome.code().is_final(at_most_once))
     }
 
     /// How many devices ended (or rest) with each outcome, for the summary event.
@@ -255,6 +257,8 @@ pub struct DeferredJob {
     pub key: JobKey,
     /// When it arrived.
     pub received_at: Timestamp,
+    /// Nothing is sent after this.
+    pub expires_at: Timestamp,
     /// W3C trace context, if the job brought one.
     pub traceparent: Option<String>,
     /// The devices still to do, with their places; those that are gone since are left out and recorded.

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// No digest of anything: what the first link of a chain follows.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// Hashes `bytes` as they are.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

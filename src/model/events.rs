@@ -147,6 +147,12 @@ impl Event {
         }
     }
 
+    /// The event as it is published.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an event has only string keys")
+    }
+
     /// The JSON Schema (draft 2020-12) of every event.
     #[must_use]
     pub fn schema() -> serde_json::Value {

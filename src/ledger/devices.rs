@@ -1,0 +1,182 @@
+//! The registry: whose phone is whose.
+//!
+//! One (app, platform, environment, token) has one owner. Registering a token moves it from whoever had it, in
+//! one transaction: a one-time code never goes to the previous owner of a phone.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{
+    Ledger, LedgerError, on_pool,
+    rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
+    tx::{stored_bucket, stored_device},
+};
+use crate::model::{AppId, Bucket, Device, DeviceId, Digest, NewDevice, Platform, UserId};
+
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImportCounts {
+    /// Tokens that nobody had.
+    pub new: u64,
+    /// Tokens that their owner had already.
+    pub updated: u64,
+    /// Tokens that belonged to somebody else.
+    pub moved: u64,
+    /// Registrations that a later one of the same token in the same batch replaced.
+    pub repeated: u64,
+}
+
+impl std::ops::AddAssign for ImportCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.new += other.new;
+        self.updated += other.updated;
+        self.moved += other.moved;
+        self.repeated += other.repeated;
+    }
+}
+
+/// A device with what is known about it beyond the sending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// The device.
+    pub device: Device,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// IANA time zone name.
+    pub timezone: Option<String>,
+    /// The app's version.
+    pub app_version: Option<String>,
+    /// When the app was last opened.
+    pub last_seen_at: Option<Timestamp>,
+    /// Since when it is not rung any more.
+    pub gone_at: Option<Timestamp>,
+}
+
+/// How many live devices an app has on a platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCount {
+    /// Which app.
+    pub app: AppId,
+    /// Which platform.
+    pub platform: Platform,
+    /// Live devices.
+    pub devices: u64,
+}
+
+#[derive(FromRow)]
+struct RecordRow {
+    #[sqlx(flatten)]
+    device: DeviceRow,
+    country: Option<String>,
+    timezone: Option<String>,
+    app_version: Option<String>,
+    last_seen_at: Option<i64>,
+    gone_at: Option<i64>,
+}
+
+impl TryFrom<RecordRow> for DeviceRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: RecordRow) -> Result<Self, LedgerError> {
+        let id = row.device.id;
+        let at = |at: Option<i64>| at.map(|at| instant("device", id, at)).transpose();
+        Ok(Self {
+            last_seen_at: at(row.last_seen_at)?,
+            gone_at: at(row.gone_at)?,
+            device: row.device.try_into()?,
+            country: row.country,
+            timezone: row.timezone,
+            app_version: row.app_version,
+        })
+    }
+}
+
+impl Ledger {
+    /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
+    /// nothing but its instant.
+    pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
+        let mut counts = ImportCounts::default();
+        let given = batch.len();
+        let last: HashMap<Digest, &NewDevice> =
+            batch.iter().map(|device| (device.owner_key(), device)).collect();
+        if last.is_empty() {
+            return Ok(counts);
+        }
+        let mut last: Vec<(Digest, &NewDevice)> = last.into_iter().collect();
+        // One order for all who register: they wait for each other, never in a circle.
+        last.sort_by_key(|(key, _)| *key);
+        counts.repeated = (given - last.len()) as u64;
+
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        let owners = tx.claim_tokens(&last).await?;
+        let mut lost = Vec::new();
+        for ((_, device), owner) in last.iter().zip(owners) {
+            match owner {
+                None => counts.new += 1,
+                Some(owner) if owner == device.id() => counts.updated += 1,
+                Some(owner) => {
+                    counts.moved += 1;
+                    lost.push(owner);
+                }
+            }
+        }
+        tx.retire(&lost, now).await?;
+        tx.register(&last, now).await?;
+        tx.commit().await?;
+        Ok(counts)
+    }
+
+    /// A person's live devices, of one app or of all.
+    pub async fn devices_of(
+        &self,
+        app: Option<&AppId>,
+        user: &UserId,
+    ) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let sql = format!(
+            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
+             where bucket = $1 and user_id = $2 and gone_at is null and ($3 is null or app = $3) order by id"
+        );
+        let rows: Vec<RecordRow> = on_pool!(self, pool => {
+            sqlx::query_as(&sql)
+                .bind(stored_bucket(Bucket::of(user)))
+                .bind(user.as_str())
+                .bind(app.map(AppId::as_str))
+                .fetch_all(pool)
+                .await?
+        });
+        rows.into_iter().map(DeviceRecord::try_from).collect()
+    }
+
+    /// A device by its id, gone or not.
+    pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
+        let sql = format!(
+            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
+             where bucket = $1 and public_id = $2"
+        );
+        let (bucket, public_id): (i16, Uuid) = stored_device(id);
+        let row: Option<RecordRow> = on_pool!(self, pool => {
+            sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?
+        });
+        row.map(DeviceRecord::try_from).transpose()
+    }
+
+    /// Live devices by app and platform. Reads the whole registry.
+    pub async fn device_counts(&self) -> Result<Vec<DeviceCount>, LedgerError> {
+        const SQL: &str = "select app, platform, count(*) from device where gone_at is null \
+             group by app, platform order by app, platform";
+        let rows: Vec<(String, String, i64)> =
+            on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        let count = |(app, platform, devices): (String, String, i64)| {
+            Ok(DeviceCount {
+                app: column("device", &app, "app", AppId::parse(&app))?,
+                platform: column("device", &app, "platform", platform.parse())?,
+                devices: column("device", &app, "count", u64::try_from(devices))?,
+            })
+        };
+        rows.into_iter().map(count).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong at the ledger, and whether asking again can help.
+
+/// The ledger could not answer.
+///
+/// It keeps the database's code and message, not the driver's error: PostgreSQL's details quote whole
+/// rows, and a device's row has a token (I12).
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The address is none that the ledger knows.
+    #[error("the ledger's address is not usable: {0}; expected postgres://… or sqlite:<path>")]
+    Address(String),
+    /// The database is away, or said no.
+    #[error("the ledger's database: {message}{}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    Database {
+        /// The database's own code: an SQLSTATE, or SQLite's number.
+        code: Option<String>,
+        /// Its message, without the details.
+        message: String,
+        /// See [`LedgerError::is_transient`].
+        transient: bool,
+    },
+    /// A row that makes no sense. Nothing is guessed in its place.
+    #[error("{table} {id} makes no sense: {why}")]
+    Nonsense {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        id: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A migration failed, or the database has a history that this program does not know.
+    #[error("migrating the ledger: {0}")]
+    Migrate(String),
+}
+
+impl LedgerError {
+    /// True if the same request may succeed later without anybody mending anything: connection lost, server
+    /// starting or stopping, no connection free, deadlock, serialization failure, a lock held too long.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Database { transient: true, .. })
+    }
+
+    pub(super) fn nonsense(table: &'static str, id: impl ToString, why: impl Into<String>) -> Self {
+        Self::Nonsense { table, id: id.to_string(), why: why.into() }
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let transient = match &error {
+            sqlx::Error::Database(_) => code.as_deref().is_some_and(code_is_transient),
+            // The connection broke in the middle, or none could be had. A worker crash is SQLite's thread.
+            sqlx::Error::Io(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        Self::Database { code: code.map(Into::into), message: error.to_string(), transient }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for LedgerError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) => error.into(),
+            other => Self::Migrate(other.to_string()),
+        }
+    }
+}
+
+/// PostgreSQL: appendix A of its manual. SQLite: "Result and Error Codes"; the low byte is the kind.
+fn code_is_transient(code: &str) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    const SQLITE_LOCKED: u32 = 6;
+    const SQLITE_FULL: u32 = 13;
+    match code {
+        // serialization failure, deadlock, lock not available, statement timeout, read-only after a failover
+        "40001" | "40P01" | "55P03" | "57014" | "25006" => true,
+        // connection exceptions; out of connections, memory or disk; shutting down or starting
+        _ if code.len() == 5 => ["08", "53", "57P"].iter().any(|class| code.starts_with(class)),
+        _ => code
+            .parse()
+            .is_ok_and(|code: u32| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED | SQLITE_FULL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_whether_to_retry() {
+        for code in ["40001", "40P01", "57P01", "57P03", "08006", "53300", "5", "261", "517", "6"] {
+            assert!(code_is_transient(code), "{code}");
+        }
+        for code in ["23505", "42501", "42P01", "22P02", "1", "19", "2067"] {
+            assert!(!code_is_transient(code), "{code}");
+        }
+        assert!(LedgerError::from(sqlx::Error::PoolTimedOut).is_transient());
+        assert!(!LedgerError::from(sqlx::Error::RowNotFound).is_transient());
+    }
+}

@@ -1,0 +1,159 @@
+//! Halts: stop, said by a person or by the machine.
+//!
+//! - **I5 halt-is-now**, as far as the direct lane goes: a halt that is on record is seen by the very next
+//!   batch's read, and nothing of what it covers is opened.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+
+use super::{
+    Ledger, LedgerError,
+    rows::{column, instant, micros},
+    tx::on_either,
+};
+use crate::model::{AppId, Event, EventBody};
+
+/// What is halted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HaltScope {
+    /// Everything.
+    All,
+    /// One app.
+    App(AppId),
+}
+
+impl HaltScope {
+    /// True if this halt stops jobs of `app`. A job without an app goes nowhere in any case.
+    #[must_use]
+    pub fn covers(&self, app: Option<&AppId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::App(halted) => Some(halted) == app,
+        }
+    }
+}
+
+impl fmt::Display for HaltScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::App(app) => write!(f, "app:{app}"),
+        }
+    }
+}
+
+/// Not a scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a halt's scope is `all` or `app:<id>`")]
+pub struct UnknownScope;
+
+impl FromStr for HaltScope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        match text.split_once(':') {
+            None if text == "all" => Ok(Self::All),
+            Some(("app", app)) => AppId::parse(app).map(Self::App).map_err(|_| UnknownScope),
+            _ => Err(UnknownScope),
+        }
+    }
+}
+
+/// A halt in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// What is halted.
+    pub scope: HaltScope,
+    /// By whom.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct HaltRow {
+    scope: String,
+    actor: String,
+    reason: String,
+    at: i64,
+}
+
+impl TryFrom<HaltRow> for Halt {
+    type Error = LedgerError;
+
+    fn try_from(row: HaltRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            scope: column("halt", &row.scope, "scope", row.scope.parse())?,
+            at: instant("halt", &row.scope, row.at)?,
+            actor: row.actor,
+            reason: row.reason,
+        })
+    }
+}
+
+impl Ledger {
+    /// Halts `scope`. A second halt of the same scope replaces who said it and why.
+    pub async fn set_halt(&self, scope: &HaltScope, actor: &str, reason: &str) -> Result<(), LedgerError> {
+        const SQL: &str = "insert into halt (scope, actor, reason, at) values ($1, $2, $3, $4) \
+             on conflict (scope) do update set actor = excluded.actor, reason = excluded.reason, at = excluded.at";
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        let word = scope.to_string();
+        on_either!(&mut tx, c => {
+            sqlx::query(SQL).bind(&word).bind(actor).bind(reason).bind(micros(now)).execute(c).await?;
+        });
+        let body =
+            EventBody::HaltSet { scope: word.clone(), by: actor.to_owned(), reason: reason.to_owned() };
+        tx.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
+        let particulars = serde_json::json!({ "scope": word, "reason": reason });
+        tx.append_audit(now, actor, "halt.set", &particulars).await?;
+        tx.commit().await
+    }
+
+    /// Lifts the halt of `scope`; false if there was none.
+    pub async fn clear_halt(&self, scope: &HaltScope, actor: &str) -> Result<bool, LedgerError> {
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        let word = scope.to_string();
+        let lifted = on_either!(&mut tx, c => {
+            sqlx::query("delete from halt where scope = $1").bind(&word).execute(c).await?.rows_affected()
+        });
+        if lifted == 0 {
+            return Ok(false);
+        }
+        let body = EventBody::HaltCleared { scope: word.clone(), by: actor.to_owned() };
+        tx.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
+        tx.append_audit(now, actor, "halt.cleared", &serde_json::json!({ "scope": word })).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Every halt in force, the oldest first.
+    pub async fn halts(&self) -> Result<Vec<Halt>, LedgerError> {
+        const SQL: &str = "select scope, actor, reason, at from halt order by at, scope";
+        let rows: Vec<HaltRow> = super::on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(Halt::try_from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_read_back_as_written_and_covers_its_app_only() {
+        let app = AppId::parse("pl.example.bank").expect("an app");
+        let other = AppId::parse("pl.example.shop").expect("an app");
+        for scope in [HaltScope::All, HaltScope::App(app.clone())] {
+            assert_eq!(scope.to_string().parse(), Ok(scope.clone()));
+            assert!(scope.covers(Some(&app)));
+        }
+        assert!(!HaltScope::App(app).covers(Some(&other)));
+        for bad in ["", "app:", "app", "audience:x", "ALL"] {
+            assert_eq!(bad.parse::<HaltScope>(), Err(UnknownScope), "{bad}");
+        }
+    }
+}
