@@ -1,1 +1,118 @@
+//! One suite, two engines: what the ledger promises holds on PostgreSQL (a fresh database for each test, on
+//! the server of `DATABASE_URL`) and on SQLite (a file for each test).
 
+mod audit;
+mod deferred;
+mod direct;
+mod fixtures;
+mod outbox;
+mod postgres_only;
+mod registry;
+
+#[path = "../../../tests/it/harness/database.rs"]
+#[expect(unreachable_pub, reason = "shared with the integration tests, where it is public")]
+mod database;
+
+use super::{Ledger, LedgerOptions};
+use database::TestDatabase;
+
+/// A ledger of one test's own. Fields drop in order: connections first, then the database.
+pub(super) struct Store {
+    pub(super) ledger: Ledger,
+    url: String,
+    _keep: Keep,
+}
+
+enum Keep {
+    Database(TestDatabase),
+    Folder(tempfile::TempDir),
+}
+
+impl Store {
+    async fn postgres() -> Self {
+        let database = TestDatabase::create().await;
+        Self::open(database.url(), Keep::Database(database)).await
+    }
+
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+        let store = Self::open(url, Keep::Folder(folder)).await;
+        store.ledger.migrate().await.expect("the migrations apply");
+        store
+    }
+
+    async fn open(url: String, keep: Keep) -> Self {
+        let ledger = Ledger::connect(&url, LedgerOptions::default()).await.expect("the ledger answers");
+        Self { ledger, url, _keep: keep }
+    }
+
+    /// The same ledger, as another process has it.
+    async fn other_process(&self) -> Ledger {
+        Ledger::connect(&self.url, LedgerOptions::default()).await.expect("the ledger answers")
+    }
+
+    /// Changes the database behind the ledger's back, as its owner.
+    async fn tamper(&self, postgres: &str, sqlite: &str) {
+        let done = match &self.ledger {
+            Ledger::Postgres(store) => sqlx::raw_sql(postgres).execute(&store.pool).await.map(drop),
+            Ledger::Sqlite(store) => sqlx::raw_sql(sqlite).execute(&store.writer).await.map(drop),
+        };
+        done.expect("the statement is right");
+    }
+}
+
+macro_rules! on_both_engines {
+    ($($module:ident: $($test:ident),+;)+) => {
+        mod on_postgres {
+            $($(#[tokio::test]
+            async fn $test() {
+                super::$module::$test(&super::Store::postgres().await).await;
+            })+)+
+        }
+        mod on_sqlite {
+            $($(#[tokio::test]
+            async fn $test() {
+                super::$module::$test(&super::Store::sqlite().await).await;
+            })+)+
+        }
+    };
+}
+
+on_both_engines! {
+    registry:
+        migrating_twice_changes_nothing,
+        a_read_finds_the_live_devices_of_those_who_are_named,
+        a_token_moves_to_its_new_owner_and_the_old_one_has_none,
+        registering_again_updates_and_revives,
+        a_later_registration_beats_the_providers_word,
+        a_row_that_makes_no_sense_is_an_error_with_its_id;
+    direct:
+        the_same_id_is_answered_from_the_record,
+        a_key_is_free_again_after_thirty_days,
+        a_second_try_is_merged_by_position,
+        a_final_outcome_is_never_reopened,
+        two_jobs_with_one_key_at_once_leave_the_first_on_record,
+        at_most_once_is_on_record_before_it_is_sent,
+        nothing_early_nothing_late,
+        i5_a_halt_is_seen_by_the_next_read,
+        refusals_are_told_and_audited,
+        text_is_forgotten_after_its_time;
+    deferred:
+        i6_one_try_is_claimed_by_one_process,
+        a_lapsed_claim_lets_the_job_be_taken_again,
+        a_lapsed_at_most_once_job_is_given_up,
+        a_stale_pointer_leads_nowhere,
+        a_halted_job_waits,
+        i9_an_expired_job_is_recorded_and_not_taken,
+        i8_devices_that_are_gone_are_left_out,
+        a_job_that_waited_for_its_hour_is_resolved_when_due,
+        a_cancelled_job_is_not_sent;
+    outbox:
+        each_event_is_handed_to_one_relay,
+        a_dead_relays_events_are_handed_out_again;
+    audit:
+        i10_tampering_is_found,
+        i10_the_chain_does_not_fork_under_concurrency,
+        the_audit_is_append_only_for_its_owner_too;
+}

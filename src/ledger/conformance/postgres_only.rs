@@ -1,0 +1,110 @@
+//! What only PostgreSQL has: roles, partitions, and a server that can go away.
+
+use sqlx::{Executor, PgConnection};
+
+use super::{Store, fixtures::*};
+use crate::ledger::{Ledger, LedgerError, LedgerOptions};
+
+/// A connection that has only what a member of the serving role has.
+async fn serving(store: &Store) -> PgConnection {
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let mut connection = pg.pool.acquire().await.expect("a connection").detach();
+    connection.execute("set role bellwether_serving").await.expect("the role is there");
+    connection
+}
+
+#[tokio::test]
+async fn i10_the_serving_role_cannot_alter_the_audit_or_the_schema() {
+    let store = Store::postgres().await;
+    store.ledger.audit_append("ada", "x", &serde_json::json!({})).await.expect("appended");
+    let mut serving = serving(&store).await;
+    for sql in [
+        "update audit set actor = 'eve'",
+        "delete from audit",
+        "truncate audit",
+        "alter table audit disable trigger audit_append_only",
+        "drop table audit",
+        "create table mine (n int)",
+        "truncate device",
+        "delete from device",
+        "delete from direct_job",
+        "create role eve",
+    ] {
+        let error = serving.execute(sql).await.expect_err(sql);
+        let code = error.as_database_error().and_then(|error| error.code().map(Into::into));
+        assert_eq!(code, Some(String::from("42501")), "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_serving_role_can_do_all_that_serving_needs() {
+    let store = Store::postgres().await;
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    // A login role of this test's own, dropped again below.
+    let role: String = sqlx::query_scalar("select 'server_' || md5(random()::text)")
+        .fetch_one(&pg.pool)
+        .await
+        .expect("a name");
+    let create = format!("create role {role} login in role bellwether_serving");
+    sqlx::raw_sql(&create).execute(&pg.pool).await.expect("the role may create roles");
+    let super::Keep::Database(database) = &store._keep else { panic!("a test of PostgreSQL") };
+    let url = database.url_as(&role);
+    let served = serve(&store, &url).await;
+    sqlx::raw_sql(&format!("drop role {role}")).execute(&pg.pool).await.expect("nothing depends on it");
+    served.expect("serving needs nothing more");
+}
+
+async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
+    let ledger = Ledger::connect(url, LedgerOptions::default()).await?;
+    assert!(ledger.schema_is_current().await?);
+    ledger.import(vec![phone("a", "1"), phone("b", "2")]).await?;
+    ledger.import(vec![phone("b", "1")]).await?;
+    let device = ledger.devices_of(None, &user("b")).await?.remove(0).device;
+    let (done, deferred) = (job("done", &["b"]), job("deferred", &["b"]));
+    let now = ledger.now().await?;
+    let mut finished = over(&done, 1, &[(0, &device, gone(None))], now, None);
+    finished.gone = vec![0];
+    let waiting = over(&deferred, 1, &[(0, &device, throttled())], now, Some(now));
+    ledger.commit_direct(&[finished, waiting], &[]).await?;
+    let taken = ledger.take_deferred(&[pointer(&deferred, 1)], std::time::Duration::ZERO).await?;
+    assert_eq!(taken.len(), 1);
+    let events = ledger.outbox_batch(10).await?;
+    ledger.outbox_done(&events.iter().map(|event| event.seq).collect::<Vec<_>>()).await?;
+    ledger.set_halt(&crate::ledger::HaltScope::All, "ada", "drill").await?;
+    ledger.clear_halt(&crate::ledger::HaltScope::All, "ada").await?;
+    ledger.forget_old(hours(now, 91 * 24)).await?;
+    ledger.close().await;
+    assert!(store.ledger.audit_verify(None).await?.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_transient_and_healed() {
+    let store = Store::postgres().await;
+    let other = store.other_process().await;
+    other.ping().await.expect("it answers");
+    store
+        .tamper(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where datname = current_database() and pid <> pg_backend_pid()",
+            "",
+        )
+        .await;
+    let mut failures = 0;
+    // At most one failure for each connection that the pool had.
+    while let Err(error) = other.ping().await {
+        assert!(error.is_transient(), "{error}");
+        failures += 1;
+        assert!(failures <= LedgerOptions::default().max_connections, "it never recovers");
+    }
+    let refused = Ledger::connect("postgres://nobody@127.0.0.1:1/x", LedgerOptions::default()).await;
+    assert!(refused.expect_err("nobody listens there").is_transient());
+}
+
+#[tokio::test]
+async fn an_address_of_no_known_kind_is_refused_without_its_password() {
+    for url in ["mysql://u:hunter2@h/d", "hunter2", "postgres://u:hunter2@h:notaport/d"] {
+        let error = Ledger::connect(url, LedgerOptions::default()).await.expect_err(url).to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
