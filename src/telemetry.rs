@@ -16,6 +16,14 @@ pub enum LogFormat {
     Text,
 }
 
+/// Makes a panic say where, and not what: its message may quote what it choked on (I12).
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect: the program panicked here; please report it");
+    }));
+}
+
 /// Starts logging. `BELLWETHER_LOG` sets the filter (`info`, `bellwether=debug`, …); it defaults to `default_filter`.
 ///
 /// A second call changes nothing: the first one wins.

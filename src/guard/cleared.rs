@@ -46,12 +46,6 @@ pub enum NotAdmitted {
 }
 
 impl Cleared {
-    /// A proof for the unit tests of the modules that only pass it on.
-    #[cfg(test)]
-    pub(crate) const fn for_test(key: JobKey, digest: Digest, app: AppId, expires_at: Timestamp) -> Self {
-        Self { key, digest, app, expires_at, reach: Reach::Named }
-    }
-
     /// Asks again, for this one device, at the last moment before a permit is made.
     pub fn admits(&self, device: &Device) -> Result<(), NotAdmitted> {
         if device.app != self.app {

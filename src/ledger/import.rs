@@ -20,7 +20,7 @@ pub enum DeviceFormat {
 
 /// Every field; the first four are required.
 const FIELDS: [&str; 10] = [
-    "user",
+    "user_id",
     "app",
     "platform",
     "token",
@@ -156,7 +156,7 @@ fn check(line: u64, fields: Fields) -> Result<NewDevice, RefusedLine> {
     let [user, app, platform, token, environment, country, language, timezone, app_version, last_seen_at] =
         fields;
     Ok(NewDevice {
-        user: required(line, "user", user, |text| UserId::parse(text).ok())?,
+        user: required(line, "user_id", user, |text| UserId::parse(text).ok())?,
         app: required(line, "app", app, |text| AppId::parse(text).ok())?,
         platform: required(line, "platform", platform, |text| text.parse().ok())?,
         token: required(line, "token", token, Token::parse)?,
@@ -191,7 +191,7 @@ fn optional<T>(
 
 fn rule(field: &str) -> &'static str {
     match field {
-        "user" => "is not 1 to 128 characters without control characters",
+        "user_id" => "is not 1 to 128 characters without control characters",
         "app" => "is not 1 to 155 letters, digits, '.', '-' or '_'",
         "platform" => "is not ios or android",
         "token" => "is not 1 to 4000 letters, digits, '-', '_', ':', '.' or '~'",
@@ -230,10 +230,10 @@ mod tests {
 
     #[test]
     fn both_formats_read_the_same_device() {
-        let json = r#"{"user":"u-1","app":"pl.example.bank","platform":"ios","token":"abc","country":"PL",
+        let json = r#"{"user_id":"u-1","app":"pl.example.bank","platform":"ios","token":"abc","country":"PL",
             "language":"pl","last_seen_at":"2026-11-01T00:00:00Z"}"#
             .replace('\n', " ");
-        let csv = "user,app,platform,token,country,language,last_seen_at,timezone\n\
+        let csv = "user_id,app,platform,token,country,language,last_seen_at,timezone\n\
                    u-1,pl.example.bank,ios,abc,PL,pl,2026-11-01T00:00:00Z,\n";
         let (from_json, from_csv) = (read(&json, DeviceFormat::Ndjson), read(csv, DeviceFormat::Csv));
         assert_eq!(from_json, from_csv);
@@ -243,32 +243,34 @@ mod tests {
 
     #[test]
     fn good_lines_stay_and_bad_ones_are_named_without_being_quoted() {
-        let good = r#"{"user":"u-1","app":"a","platform":"ios","token":"abc"}"#;
+        let good = r#"{"user_id":"u-1","app":"a","platform":"ios","token":"abc"}"#;
         let lines = [
             good,
-            r#"{"user":"u-1","app":"a","platform":"ios"}"#,
+            r#"{"user_id":"u-1","app":"a","platform":"ios"}"#,
             "",
-            r#"{"user":"u-1","app":"a","platform":"ios","token":"secret/secret"}"#,
-            r#"{"user":"u-1","app":"a","platform":"secret","token":"abc"}"#,
-            r#"{"user":"u-1","app":"a","platform":"ios","token":"abc","colour":"red"}"#,
-            r#"{"user":7,"app":"a","platform":"ios","token":"abc"}"#,
+            r#"{"user_id":"u-1","app":"a","platform":"ios","token":"secret/secret"}"#,
+            r#"{"user_id":"u-1","app":"a","platform":"secret","token":"abc"}"#,
+            r#"{"user_id":"u-1","app":"a","platform":"ios","token":"abc","colour":"red"}"#,
+            r#"{"user_id":7,"app":"a","platform":"ios","token":"abc"}"#,
             "[secret",
             good,
         ];
         let (devices, refused) = read(&lines.join("\n"), DeviceFormat::Ndjson);
         assert_eq!(devices.len(), 2);
         let named: Vec<_> = refused.iter().map(|line| (line.line, line.field.as_str())).collect();
-        let expected = [(2, "token"), (4, "token"), (5, "platform"), (6, "colour"), (7, "user"), (8, "line")];
+        let expected =
+            [(2, "token"), (4, "token"), (5, "platform"), (6, "colour"), (7, "user_id"), (8, "line")];
         assert_eq!(named, expected);
         assert!(refused.iter().all(|line| !line.to_string().contains("secret")), "{refused:?}");
     }
 
     #[test]
     fn a_csv_line_of_another_length_is_refused_and_an_unknown_column_ends_the_import() {
-        let (devices, refused) = read("user,app,platform,token\nu,a,ios\nu,a,android,t\n", DeviceFormat::Csv);
+        let (devices, refused) =
+            read("user_id,app,platform,token\nu,a,ios\nu,a,android,t\n", DeviceFormat::Csv);
         assert_eq!((devices.len(), refused.len()), (1, 1));
         assert_eq!(refused[0].line, 2);
-        let error = DeviceReader::new("user,tokn\n".as_bytes(), DeviceFormat::Csv).expect_err("unknown");
+        let error = DeviceReader::new("user_id,tokn\n".as_bytes(), DeviceFormat::Csv).expect_err("unknown");
         assert!(error.to_string().contains("tokn"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The content of a notification, and which text a device gets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ pub enum Priority {
     Normal,
 }
 
-/// What a person reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What a person reads. Its `Debug` form does not show it (I12).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// The first line.
@@ -29,8 +29,8 @@ pub struct Text {
     pub body: String,
 }
 
-/// The content of a job, in every language it comes in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// The content of a job, in every language it comes in. Its `Debug` form does not show it (I12).
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notification {
     /// The first line, in the app's default language.
@@ -62,6 +62,18 @@ pub struct Notification {
     /// Passed to FCM beneath what the service itself sets: further keys of `message`.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub fcm: serde_json::Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Text(…)")
+    }
+}
+
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification").field("locales", &self.localized.keys()).finish_non_exhaustive()
+    }
 }
 
 impl Notification {
@@ -121,6 +133,12 @@ mod tests {
             notification.text(notification.locale_for(Some(&locale))).1
         };
         assert_eq!((text("de-AT"), text("de"), text("fr"), text("pl-PL")), ("B", "B", "b", "P"));
+    }
+
+    #[test]
+    fn the_text_is_never_printed() {
+        let printed = format!("{:?}", Notification { title: Some("secret".into()), ..notification() });
+        assert!(!printed.contains("secret"), "{printed}");
     }
 
     #[test]

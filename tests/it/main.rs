@@ -2,5 +2,8 @@
 
 mod harness {
     pub(crate) mod broker;
+    pub(crate) mod database;
+    pub(crate) mod service;
 }
 mod intake;
+mod service;

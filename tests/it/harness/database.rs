@@ -32,10 +32,15 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Clones the template, which is made first if this server has none for this history.
+    /// On the server that all tests share.
     pub async fn create() -> Self {
         let server = std::env::var("DATABASE_URL")
             .expect("DATABASE_URL must name a PostgreSQL server (deploy/services.sh up starts one)");
+        Self::create_on(server).await
+    }
+
+    /// Clones the template, which is made first if this server has none for this history.
+    pub async fn create_on(server: String) -> Self {
         let mut admin = PgConnection::connect(&server).await.expect("DATABASE_URL answers");
         make_template(&server, &mut admin).await;
         let name: String = sqlx::query_scalar("select 'bellwether_test_' || md5(random()::text)")

@@ -1,0 +1,3 @@
+//! The whole service, from a job on a real broker to the phone's screen and the record.
+
+mod ringing;
