@@ -45,10 +45,12 @@ async fn the_serving_role_can_do_all_that_serving_needs() {
         .fetch_one(&pg.pool)
         .await
         .expect("a name");
-    let create = format!("create role {role} login in role bellwether_serving");
+    let password: String =
+        sqlx::query_scalar("select md5(random()::text)").fetch_one(&pg.pool).await.expect("a password");
+    let create = format!("create role {role} login password '{password}' in role bellwether_serving");
     sqlx::raw_sql(&create).execute(&pg.pool).await.expect("the role may create roles");
     let super::Keep::Database(database) = &store._keep else { panic!("a test of PostgreSQL") };
-    let url = database.url_as(&role);
+    let url = database.url_as(&role, &password);
     let served = serve(&store, &url).await;
     sqlx::raw_sql(&format!("drop role {role}")).execute(&pg.pool).await.expect("nothing depends on it");
     served.expect("serving needs nothing more");

@@ -59,11 +59,11 @@ impl TestDatabase {
     }
 
     /// The same, for another role.
-    pub fn url_as(&self, role: &str) -> String {
+    pub fn url_as(&self, role: &str, password: &str) -> String {
         let url = self.url();
         let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
         let rest = rest.split_once('@').map_or(rest, |(_, host)| host);
-        format!("{scheme}://{role}@{rest}")
+        format!("{scheme}://{role}:{password}@{rest}")
     }
 }
 
