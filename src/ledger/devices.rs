@@ -113,18 +113,18 @@ impl Ledger {
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         let owners = tx.claim_tokens(&last).await?;
-        let mut lost = Vec::new();
+        let mut former = Vec::new();
         for ((_, device), owner) in last.iter().zip(owners) {
             match owner {
                 None => counts.new += 1,
                 Some(owner) if owner == device.id() => counts.updated += 1,
                 Some(owner) => {
                     counts.moved += 1;
-                    lost.push(owner);
+                    former.push(owner);
                 }
             }
         }
-        tx.retire(&lost, now).await?;
+        tx.retire(&former, now).await?;
         tx.register(&last, now).await?;
         tx.commit().await?;
         Ok(counts)

@@ -1,5 +1,7 @@
 //! What can go wrong at the ledger, and whether asking again can help.
 
+use std::fmt;
+
 /// The ledger could not answer.
 ///
 /// It keeps the database's code and message, not the driver's error: PostgreSQL's details quote whole
@@ -42,8 +44,15 @@ impl LedgerError {
         matches!(self, Self::Database { transient: true, .. })
     }
 
-    pub(super) fn nonsense(table: &'static str, id: impl ToString, why: impl Into<String>) -> Self {
-        Self::Nonsense { table, id: id.to_string(), why: why.into() }
+    /// True if a row with the same key is there already.
+    pub(super) fn is_key_taken(&self) -> bool {
+        // PostgreSQL: unique_violation. SQLite: SQLITE_CONSTRAINT_PRIMARYKEY.
+        matches!(self, Self::Database { code: Some(code), .. } if code == "23505" || code == "1555")
+    }
+
+    pub(super) fn nonsense(table: &'static str, id: impl fmt::Display, why: impl Into<String>) -> Self {
+        let id = format!("{id}");
+        Self::Nonsense { table, id, why: why.into() }
     }
 }
 

@@ -111,6 +111,17 @@ impl Tx {
         }
     }
 
+    /// Inserts jobs of which none is on record; if one is, the whole transaction fails with
+    /// [`LedgerError::is_key_taken`].
+    pub(super) async fn insert_new_jobs(&mut self, jobs: &[Stored]) -> Result<(), LedgerError> {
+        let rows: Vec<JobRow> = jobs.iter().map(JobRow::from).collect();
+        match self {
+            _ if rows.is_empty() => Ok(()),
+            Self::Postgres(tx) => postgres::jobs::insert_new(tx, &rows).await,
+            Self::Sqlite(tx) => sqlite::jobs::insert_new(tx, &rows).await,
+        }
+    }
+
     /// Reads jobs and holds their rows until the transaction ends.
     pub(super) async fn lock_jobs(
         &mut self,

@@ -54,13 +54,13 @@ pub(super) async fn a_lapsed_claim_lets_the_job_be_taken_again(store: &Store) {
     let (job, _) = half_done(store, "j", "").await;
     let pointer = pointer(&job, 1);
     let overdue = || store.ledger.overdue_direct(Duration::ZERO, 10);
-    assert_eq!(overdue().await.expect("an answer"), [pointer.clone()]);
+    assert_eq!(overdue().await.expect("an answer"), std::slice::from_ref(&pointer));
     assert!(take(&store.ledger, &pointer, CLAIM).await.is_ok());
     assert_eq!(take(&store.ledger, &pointer, CLAIM).await.err(), Some(NotDue::Later));
     assert_eq!(overdue().await.expect("an answer"), [], "somebody is at it");
     let lapse = "update direct_job set claim_until = 1, due_at = 1";
     store.tamper(lapse, lapse).await;
-    assert_eq!(overdue().await.expect("an answer"), [pointer.clone()], "the sweeper finds it");
+    assert_eq!(overdue().await.expect("an answer"), std::slice::from_ref(&pointer), "the sweeper finds it");
     let again = take(&store.ledger, &pointer, CLAIM).await.expect("its process died");
     assert_eq!(again.tries, 1);
 }
@@ -149,7 +149,7 @@ pub(super) async fn a_job_that_waited_for_its_hour_is_resolved_when_due(store: &
     store.tamper(hour, hour).await;
     let taken = take(ledger, &pointer(&job, 0), CLAIM).await.expect("due");
     assert_eq!(taken.recipients.len(), 2, "whoever has no device is named, too");
-    assert_eq!(taken.recipients[0].devices(), [device.clone()]);
+    assert_eq!(taken.recipients[0].devices(), std::slice::from_ref(&device));
     let mut finished = over(&job, 1, &[(0, &device, accepted())], now, None);
     finished.unreachable = 1;
     commit(ledger, finished).await;

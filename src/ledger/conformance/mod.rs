@@ -20,11 +20,12 @@ use database::TestDatabase;
 pub(super) struct Store {
     pub(super) ledger: Ledger,
     url: String,
-    _keep: Keep,
+    keep: Keep,
 }
 
 enum Keep {
     Database(TestDatabase),
+    #[expect(dead_code, reason = "held for its drop, which removes the folder")]
     Folder(tempfile::TempDir),
 }
 
@@ -44,7 +45,7 @@ impl Store {
 
     async fn open(url: String, keep: Keep) -> Self {
         let ledger = Ledger::connect(&url, LedgerOptions::default()).await.expect("the ledger answers");
-        Self { ledger, url, _keep: keep }
+        Self { ledger, url, keep }
     }
 
     /// The same ledger, as another process has it.

@@ -49,7 +49,7 @@ async fn the_serving_role_can_do_all_that_serving_needs() {
         sqlx::query_scalar("select md5(random()::text)").fetch_one(&pg.pool).await.expect("a password");
     let create = format!("create role {role} login password '{password}' in role bellwether_serving");
     sqlx::raw_sql(&create).execute(&pg.pool).await.expect("the role may create roles");
-    let super::Keep::Database(database) = &store._keep else { panic!("a test of PostgreSQL") };
+    let super::Keep::Database(database) = &store.keep else { panic!("a test of PostgreSQL") };
     let url = database.url_as(&role, &password);
     let served = serve(&store, &url).await;
     sqlx::raw_sql(&format!("drop role {role}")).execute(&pg.pool).await.expect("nothing depends on it");
@@ -99,7 +99,9 @@ async fn a_lost_connection_is_transient_and_healed() {
         failures += 1;
         assert!(failures <= LedgerOptions::default().max_connections, "it never recovers");
     }
-    let refused = Ledger::connect("postgres://nobody@127.0.0.1:1/x", LedgerOptions::default()).await;
+    let options =
+        LedgerOptions { acquire_timeout: std::time::Duration::from_millis(50), ..LedgerOptions::default() };
+    let refused = Ledger::connect("postgres://nobody@127.0.0.1:1/x", options).await;
     assert!(refused.expect_err("nobody listens there").is_transient());
 }
 

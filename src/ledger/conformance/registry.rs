@@ -28,12 +28,12 @@ pub(super) async fn a_read_finds_the_live_devices_of_those_who_are_named(store: 
     }
     store.ledger.import(phones).await.expect("committed");
 
-    let named: Vec<&str> = names.iter().map(String::as_str).chain(["nobody"]).collect();
-    let by_user = job("by-user", &named);
+    let asked: Vec<&str> = names.iter().map(String::as_str).chain(["nobody"]).collect();
+    let by_user = job("by-user", &asked);
     let answer = ask(&store.ledger, &by_user).await;
     let counts: Vec<usize> = answer.recipients.iter().map(|found| found.devices().len()).collect();
     assert_eq!(counts, [vec![2; 40], vec![0]].concat());
-    for (found, name) in answer.recipients.iter().zip(&named) {
+    for (found, name) in answer.recipients.iter().zip(&asked) {
         assert!(
             matches!(found, FoundRecipient::User(user, _) if user.as_str() == *name),
             "in the job's order"

@@ -12,7 +12,7 @@ use crate::{
         rows::{DeviceRow, micros},
         tx::{Gone, Wanted, stored_bucket, stored_device},
     },
-    model::{Bucket, DeviceId, Digest, NewDevice},
+    model::{Bucket, DeviceId, Digest, Locale, NewDevice},
 };
 
 /// Who is wanted, as the arrays that a statement takes.
@@ -111,7 +111,7 @@ pub(in crate::ledger) async fn mark_gone(
     for row in &rows {
         let column = |name| row.try_get::<String, _>(name);
         let key = [column("app")?, column("platform")?, column("environment")?, column("token")?];
-        owners.push(Digest::of_parts(&key.each_ref().map(|part| part.as_bytes())).as_bytes().to_vec());
+        owners.push(Digest::of_parts(&key.each_ref().map(String::as_bytes)).as_bytes().to_vec());
         devices.push(row.try_get::<Uuid, _>("public_id")?);
     }
     // Only where the token still is that device's: it may have moved on meanwhile.
@@ -209,7 +209,7 @@ pub(in crate::ledger) async fn register(
         .bind(devices.iter().map(|device| device.environment.as_str()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.token.reveal()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.country.as_deref()).collect::<Vec<_>>())
-        .bind(devices.iter().map(|device| device.language.as_ref().map(|l| l.as_str())).collect::<Vec<_>>())
+        .bind(devices.iter().map(|device| device.language.as_ref().map(Locale::as_str)).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.timezone.as_deref()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.app_version.as_deref()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.last_seen_at.map(micros)).collect::<Vec<_>>())

@@ -10,7 +10,7 @@ use crate::{
         rows::{DeviceRow, micros},
         tx::{Gone, Wanted, stored_device},
     },
-    model::{DeviceId, Digest, NewDevice},
+    model::{DeviceId, Digest, Locale, NewDevice},
 };
 
 /// `cross join` makes SQLite keep the order: each line of the JSON is looked up by index. The columns of a
@@ -71,7 +71,7 @@ pub(in crate::ledger) async fn mark_gone(
             .await?;
         let Some((app, platform, environment, token)) = marked else { continue };
         let key = [app, platform, environment, token];
-        let key = Digest::of_parts(&key.each_ref().map(|part| part.as_bytes()));
+        let key = Digest::of_parts(&key.each_ref().map(String::as_bytes));
         sqlx::query("delete from token_owner where owner_key = $1 and public_id = $2")
             .bind(&key.as_bytes()[..])
             .bind(id)
@@ -143,7 +143,7 @@ pub(in crate::ledger) async fn register(
             .bind(device.environment.as_str())
             .bind(device.token.reveal())
             .bind(&device.country)
-            .bind(device.language.as_ref().map(|language| language.as_str()))
+            .bind(device.language.as_ref().map(Locale::as_str))
             .bind(&device.timezone)
             .bind(&device.app_version)
             .bind(device.last_seen_at.map(micros))

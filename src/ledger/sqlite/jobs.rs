@@ -1,7 +1,7 @@
 //! Direct jobs on SQLite: row by row, inside one transaction; there is no round trip to save.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use crate::{
     ledger::{
@@ -16,49 +16,64 @@ const SELECT: &str = "select producer, job_id, digest, app, intent, at_most_once
      expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at \
      from direct_job where producer = $1 and job_id = $2";
 
-/// A key whose job ended before `$20` is free again: its row is replaced.
 const INSERT: &str = "insert into direct_job (producer, job_id, digest, app, intent, at_most_once, job, policy, \
          received_at, expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, \
          finished_at) \
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
-     on conflict (producer, job_id) do update set (digest, app, intent, at_most_once, job, policy, received_at, \
-         expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at) = \
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+
+/// A key whose job ended before `$20` is free again: its row is replaced.
+const UNLESS_TAKEN: &str = " on conflict (producer, job_id) do update set (digest, app, intent, at_most_once, job, \
+         policy, received_at, expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, \
+         traceparent, finished_at) = \
          (excluded.digest, excluded.app, excluded.intent, excluded.at_most_once, excluded.job, excluded.policy, \
          excluded.received_at, excluded.expires_at, excluded.state, excluded.tries, excluded.due_at, \
          excluded.claim_until, excluded.devices, excluded.outcomes, excluded.unreachable, excluded.traceparent, \
          excluded.finished_at) \
      where direct_job.finished_at < $20";
 
+fn bound<'q>(sql: &'q str, row: &'q JobRow) -> Query<'q, Sqlite, SqliteArguments<'q>> {
+    sqlx::query(sql)
+        .bind(&row.producer)
+        .bind(&row.job_id)
+        .bind(&row.digest)
+        .bind(&row.app)
+        .bind(&row.intent)
+        .bind(row.at_most_once)
+        .bind(&row.job)
+        .bind(&row.policy)
+        .bind(row.received_at)
+        .bind(row.expires_at)
+        .bind(&row.state)
+        .bind(row.tries)
+        .bind(row.due_at)
+        .bind(row.claim_until)
+        .bind(&row.devices)
+        .bind(&row.outcomes)
+        .bind(row.unreachable)
+        .bind(&row.traceparent)
+        .bind(row.finished_at)
+}
+
+/// Fails on a key that is taken.
+pub(in crate::ledger) async fn insert_new(
+    connection: &mut SqliteConnection,
+    rows: &[JobRow],
+) -> Result<(), LedgerError> {
+    for row in rows {
+        bound(INSERT, row).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 pub(in crate::ledger) async fn insert(
     connection: &mut SqliteConnection,
     rows: &[JobRow],
     freed: i64,
 ) -> Result<Vec<bool>, LedgerError> {
+    let sql = format!("{INSERT}{UNLESS_TAKEN}");
     let mut inserted = Vec::with_capacity(rows.len());
     for row in rows {
-        let done = sqlx::query(INSERT)
-            .bind(&row.producer)
-            .bind(&row.job_id)
-            .bind(&row.digest)
-            .bind(&row.app)
-            .bind(&row.intent)
-            .bind(row.at_most_once)
-            .bind(&row.job)
-            .bind(&row.policy)
-            .bind(row.received_at)
-            .bind(row.expires_at)
-            .bind(&row.state)
-            .bind(row.tries)
-            .bind(row.due_at)
-            .bind(row.claim_until)
-            .bind(&row.devices)
-            .bind(&row.outcomes)
-            .bind(row.unreachable)
-            .bind(&row.traceparent)
-            .bind(row.finished_at)
-            .bind(freed)
-            .execute(&mut *connection)
-            .await?;
+        let done = bound(&sql, row).bind(freed).execute(&mut *connection).await?;
         inserted.push(done.rows_affected() == 1);
     }
     Ok(inserted)

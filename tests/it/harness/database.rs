@@ -15,13 +15,11 @@ const TEMPLATE_LOCK: i64 = 0x6265_6c6c_7465_7374;
 
 /// Names the history of migrations, so that another history has another template.
 static TEMPLATE: LazyLock<String> = LazyLock::new(|| {
-    let mut name = String::from("bellwether_template_");
-    let newest = MIGRATOR.iter().fold(vec![0_u8; 8], |mut mixed, migration| {
-        mixed.iter_mut().zip(migration.checksum.iter()).for_each(|(to, from)| *to = to.rotate_left(1) ^ from);
-        mixed
-    });
-    newest.iter().for_each(|byte| name.push_str(&format!("{byte:02x}")));
-    name
+    let mut history: u64 = 0;
+    for byte in MIGRATOR.iter().flat_map(|migration| migration.checksum.iter()) {
+        history = history.rotate_left(5).wrapping_mul(31) ^ u64::from(*byte);
+    }
+    format!("bellwether_template_{history:016x}")
 });
 
 /// A database of one test's own.
