@@ -10,6 +10,7 @@
 
 mod answer;
 mod apns;
+mod bench;
 mod check;
 mod config;
 mod credentials;
@@ -37,6 +38,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::{
+    bench::{SendBench, SendBenchError, SendBenchReport, bench_send_path},
     check::{Check, CheckFailed},
     config::{
         ApnsConfig, AppSenders, DeliverConfig, Endpoint, FcmConfig, InvalidEndpoint, MIN_REQUEST_TIMEOUT,

@@ -6,4 +6,5 @@ mod harness {
     pub(crate) mod service;
 }
 mod intake;
+mod permits;
 mod service;

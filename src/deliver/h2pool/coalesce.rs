@@ -32,7 +32,7 @@ pub(super) struct Marks {
     last_taken: AtomicU32,
     /// The peer has sent its SETTINGS.
     settled: AtomicBool,
-    /// How many frames came in: a connection on which nothing moves is quiet.
+    /// How many bytes came in: a connection on which nothing moves is quiet.
     received: AtomicU64,
     /// Why the peer went away, if it said so.
     farewell: Mutex<Option<Reason>>,
@@ -74,7 +74,6 @@ impl Marks {
     }
 
     fn note(&self, seen: &Seen<'_>) {
-        self.received.fetch_add(1, Ordering::Relaxed);
         match seen {
             Seen::Settings => self.settled.store(true, Ordering::Release),
             Seen::GoAway { last, debug } => {
@@ -216,6 +215,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Coalesced<T> {
         if read.is_err() || (fresh.is_empty() && room > 0) {
             pipe.sealed = true;
         }
+        self.marks.received.fetch_add(fresh.len() as u64, Ordering::Relaxed);
         pipe.incoming.watch(fresh, |seen| self.marks.note(&seen));
         Poll::Ready(read)
     }

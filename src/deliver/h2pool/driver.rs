@@ -26,7 +26,7 @@ pub(super) struct Driver {
     opened: Instant,
     ping: Option<PingPong>,
     alarm: Pin<Box<Sleep>>,
-    /// The frames that had come in when the alarm was set.
+    /// How many bytes had come in when the alarm was set.
     received: u64,
     awaiting_pong: bool,
     ping_after: Duration,
@@ -95,6 +95,7 @@ impl Driver {
         let Some(ping) = self.ping.as_mut() else { return true };
         if self.awaiting_pong && ping.poll_pong(cx).is_ready() {
             self.awaiting_pong = false;
+            self.received = self.connection.marks().received();
             self.alarm = Box::pin(sleep(self.ping_after));
         }
         if self.connection.take_doubt() && !self.awaiting_pong {
