@@ -60,7 +60,7 @@ const PROVIDER_SOCKETS: &[&str] =
 
 /// The files that may: one owner, and the simulators (which speak the other side). The broker's and the ledger's
 /// crates open their own.
-const SOCKET_OWNERS: &[&str] = &["src/deliver/h2pool.rs", "src/simulator"];
+const SOCKET_OWNERS: &[&str] = &["src/deliver/h2pool.rs", "src/deliver/h2pool", "src/simulator"];
 
 /// The modules that see every stage of the path.
 const SEES_ALL: &[&str] = &["app", "dispatch"];

@@ -25,7 +25,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
 
 /// Runs the provider simulators until a signal.
 pub(super) async fn simulator(args: SimulatorArgs) -> anyhow::Result<Exit> {
-    simulator::run(args, Clock::system(), stop_on_signal()?, |ready| output::remark(ready)).await?;
+    simulator::run(args, Clock::system(), stop_on_signal()?, output::remark).await?;
     Ok(Exit::Ok)
 }
 

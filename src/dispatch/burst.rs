@@ -14,7 +14,7 @@ use std::{
 use crate::model::{AppId, Outcome, Provider};
 
 /// Answers older than this say nothing about now.
-const WINDOW: Duration = Duration::from_secs(300);
+const WINDOW: Duration = Duration::from_mins(5);
 
 /// How many answers are remembered: enough for the share below to be more than chance.
 const REMEMBERED: usize = 500;

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
 
 use super::{
     in_flight::InFlight,
@@ -87,6 +88,8 @@ pub(super) struct Committer {
     pub(super) committed: Arc<Notify>,
     /// Parked copies whose first is now on record.
     pub(super) again: mpsc::UnboundedSender<Delivery>,
+    /// Publications under way.
+    pub(super) settling: TaskTracker,
 }
 
 impl Committer {
@@ -96,6 +99,8 @@ impl Committer {
         while ended.recv_many(&mut batch, COMMIT).await > 0 {
             self.commit(std::mem::take(&mut batch)).await;
         }
+        self.settling.close();
+        self.settling.wait().await;
     }
 
     async fn commit(&self, batch: Vec<Ended>) {
@@ -151,44 +156,64 @@ impl Committer {
                 tracing::error!(event = %job.event.id, %error, "a refusal cannot be recorded");
             }
         }
-        let recorded = batch
-            .into_iter()
-            .filter(|ended| ended.held.as_ref().is_none_or(|key| !failed.contains(key)))
-            .collect();
+        let is_failed = |ended: &Ended| ended.held.as_ref().is_some_and(|key| failed.contains(key));
+        let (lost, recorded): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_failed);
+        // Nothing is on record for these: a copy is a new job, whenever the broker delivers it.
+        for ended in lost {
+            self.free(ended.held.as_ref());
+        }
         Some(recorded)
     }
 
+    /// Settles what is on record. What needs nothing published is acknowledged at once; the rest goes to a task of
+    /// its own, so that a broker that takes no messages for a while does not hold up the next commit.
     async fn settle(&self, recorded: Vec<Ended>) {
-        let (mut dead, mut deferrals, mut receipts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut held = Vec::new();
+        let mut plain = Vec::new();
+        let (mut published, mut dead, mut deferrals) = (Vec::new(), Vec::new(), Vec::new());
         for ended in recorded {
+            let receipts =
+                if ended.dead.is_some() || ended.deferral.is_some() { &mut published } else { &mut plain };
+            receipts.extend(ended.receipt);
             dead.extend(ended.dead);
             deferrals.extend(ended.deferral);
-            receipts.extend(ended.receipt);
-            held.extend(ended.held);
+            self.free(ended.held.as_ref());
         }
-        // If the broker does not take the copies, the originals stay unacknowledged and are delivered again:
-        // the refusal repeats, with the same event id. A pointer that is lost is found by the sweeper.
-        let published = async {
-            if !dead.is_empty() {
-                self.settle.dead(dead).await?;
-            }
-            if !deferrals.is_empty() {
-                self.settle.defer(deferrals).await?;
-            }
-            Ok::<(), SettleError>(())
-        };
-        match published.await {
-            Ok(()) => self.settle.ack(receipts).await,
-            Err(error) => {
-                tracing::warn!(%error, messages = receipts.len(), "not settled; the broker delivers them again")
-            }
+        if !dead.is_empty() || !deferrals.is_empty() {
+            self.settling.spawn(publish_and_acknowledge(self.settle.clone(), dead, deferrals, published));
         }
-        for key in held {
-            for parked in self.in_flight.leave(&key) {
-                // Fails only when the lane is gone; then the broker delivers the copy again.
-                self.again.send(parked).ok();
-            }
+        self.settle.ack(plain).await;
+    }
+
+    /// Frees the key; copies that were parked behind it are looked at again, now that it is on record.
+    fn free(&self, held: Option<&JobKey>) {
+        for parked in held.map(|key| self.in_flight.leave(key)).unwrap_or_default() {
+            // Fails only when the lane is gone; then the broker delivers the copy again.
+            self.again.send(parked).ok();
+        }
+    }
+}
+
+/// If the broker does not take the copies, the originals stay unacknowledged and are delivered again: a refusal
+/// repeats, with the same event id. A pointer that is lost is found by the sweeper.
+async fn publish_and_acknowledge(
+    settle: Settle,
+    dead: Vec<DeadLetter>,
+    deferrals: Vec<Deferral>,
+    receipts: Vec<Receipt>,
+) {
+    let published = async {
+        if !dead.is_empty() {
+            settle.dead(dead).await?;
+        }
+        if !deferrals.is_empty() {
+            settle.defer(deferrals).await?;
+        }
+        Ok::<(), SettleError>(())
+    };
+    match published.await {
+        Ok(()) => settle.ack(receipts).await,
+        Err(error) => {
+            tracing::warn!(%error, messages = receipts.len(), "not settled; the broker delivers them again");
         }
     }
 }

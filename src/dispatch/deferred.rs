@@ -14,7 +14,7 @@ use crate::{
 
 /// How long a deferred job is claimed for a try: longer than its slowest request can take with its resends,
 /// so that no second process takes it meanwhile.
-const CLAIM: Duration = Duration::from_secs(180);
+const CLAIM: Duration = Duration::from_mins(3);
 
 impl DirectLane {
     /// Takes up what is due. A receipt is there when a message brought the pointer.

@@ -100,7 +100,7 @@ impl DirectLane {
         let (ended, to_commit) = mpsc::channel(4 * BATCH);
         let (again, mut parked) = mpsc::unbounded_channel();
         let abandon = CancellationToken::new();
-        let committer = Committer {
+        let writer = Committer {
             ledger: Arc::clone(&ledger),
             settle: settle.clone(),
             patience: Patience { metrics: metrics.clone(), until: abandon.clone() },
@@ -108,6 +108,7 @@ impl DirectLane {
             in_flight: Arc::clone(&in_flight),
             committed: Arc::clone(&committed),
             again,
+            settling: TaskTracker::new(),
         };
         let relay = Relay {
             ledger: Arc::clone(&ledger),
@@ -129,7 +130,7 @@ impl DirectLane {
             in_flight,
             ended,
         });
-        let committing = tokio::spawn(committer.run(to_commit));
+        let committing = tokio::spawn(writer.run(to_commit));
         let relay = tokio::spawn(relay::run(relay));
         let batches = TaskTracker::new();
         batches.spawn(sweep::run(Arc::clone(&lane)));
@@ -230,7 +231,7 @@ impl DirectLane {
             let facts = self.facts(&answer.recipients, asked.delivery.received_at);
             let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, read.now);
             match judge::judge(&asked, answer.prior.as_ref(), verdict, &self.metrics) {
-                Judged::Clear(proof) => cleared.push((asked, proof, answer)),
+                Judged::Clear(proof) => cleared.push((asked, *proof, answer)),
                 Judged::Known => {
                     self.end(Ended::settled(Some(asked.delivery.receipt), Some(asked.key))).await;
                 }

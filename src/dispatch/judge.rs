@@ -83,7 +83,7 @@ fn malformed_refusal(delivery: &Delivery, malformed: Malformed, now: Timestamp) 
 #[derive(Debug)]
 pub(super) enum Judged {
     /// Cleared for sending.
-    Clear(Cleared),
+    Clear(Box<Cleared>),
     /// On record with the same content: nothing to do but acknowledge.
     Known,
     /// Refused, with the reasons as they are told.
@@ -116,7 +116,7 @@ pub(super) fn judge(
     match verdict {
         Verdict::Clear(cleared, _) => {
             metrics.job(lane, JobVerdict::Clear);
-            Judged::Clear(cleared)
+            Judged::Clear(Box::new(cleared))
         }
         Verdict::Hold(findings) | Verdict::Refuse(findings) => {
             metrics.job(lane, JobVerdict::Refuse);
