@@ -209,7 +209,8 @@ pub struct FinishedJob {
     pub received_at: Timestamp,
     /// Nothing is sent after this.
     pub expires_at: Timestamp,
-    /// Which try, counting from 1.
+    /// Which try, counting from 1; 0 for a job that could not be opened yet (halted, or its `not_before` is
+    /// ahead): it is stored without outcomes, and its recipients are looked up when it is due.
     pub tries: u32,
     /// Every device that this try was for.
     pub outcomes: Vec<TargetOutcome>,

@@ -9,8 +9,9 @@
 //! conformance suite.
 //!
 //! What is decided (merging a try into the record, what an end means, the audit chain) is written once, over
-//! [`tx::Tx`]; the folders `postgres` and `sqlite` only carry it out. Instants are microseconds since 1970 in
-//! both, so that one row type and one SQL text serve both; "now" is always the database's.
+//! one transaction type; the folders `postgres` and `sqlite` only carry it out. Instants are microseconds
+//! since 1970 in both, so that one row type and one SQL text serve both and no session's time zone can matter;
+//! "now" is always the database's.
 
 mod audit;
 mod commit;

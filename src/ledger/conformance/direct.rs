@@ -117,7 +117,9 @@ pub(super) async fn at_most_once_is_on_record_before_it_is_sent(store: &Store) {
     let job = job_with("j", &["a"], r#""at_most_once":true,"#, "Once");
     let other = store.other_process().await;
     // Both have read before either has opened: only the ledger can tell them apart.
-    let (ours, theirs) = tokio::join!(open(&store.ledger, &job), open(&other, &job));
+    let reads = (read(&store.ledger, &job).await, read(&other, &job).await);
+    let (ours, theirs) =
+        tokio::join!(open_as_read(&store.ledger, &job, reads.0), open_as_read(&other, &job, reads.1));
     let opened = [ours, theirs];
     assert_eq!(opened.iter().filter(|opened| opened.is_ok()).count(), 1);
     assert!(opened.iter().flatten().all(|opened| opened.tries() == 1));

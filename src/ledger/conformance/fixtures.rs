@@ -83,7 +83,15 @@ pub(super) async fn ask(ledger: &Ledger, job: &Job) -> DirectAnswer {
 
 /// Reads, clears and opens one job.
 pub(super) async fn open(ledger: &Ledger, job: &Job) -> Result<OpenJob, NotStarted> {
-    let mut read = read(ledger, job).await;
+    open_as_read(ledger, job, read(ledger, job).await).await
+}
+
+/// Clears and opens one job by a read of some time ago.
+pub(super) async fn open_as_read(
+    ledger: &Ledger,
+    job: &Job,
+    mut read: DirectRead,
+) -> Result<OpenJob, NotStarted> {
     let expires_at = job.expires_at(read.now);
     let cleared = Cleared::for_test(key(job), job.digest(), app(), expires_at);
     let answer = read.answers.remove(0);

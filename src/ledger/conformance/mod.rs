@@ -117,3 +117,16 @@ on_both_engines! {
         i10_the_chain_does_not_fork_under_concurrency,
         the_audit_is_append_only_for_its_owner_too;
 }
+
+#[tokio::test]
+async fn a_ledger_in_memory_is_one_ledger() {
+    let options = LedgerOptions::default();
+    let ledger = Ledger::connect("sqlite::memory:", options).await.expect("it opens");
+    assert!(!ledger.schema_is_current().await.expect("an answer"), "it is empty");
+    ledger.migrate().await.expect("the migrations apply");
+    ledger.import(vec![fixtures::phone("a", "1")]).await.expect("committed");
+    let answer = fixtures::ask(&ledger, &fixtures::job("j", &["a"])).await;
+    assert_eq!(answer.recipients[0].devices().len(), 1, "reads see what was written");
+    let other = Ledger::connect("sqlite::memory:", options).await.expect("it opens");
+    assert!(!other.schema_is_current().await.expect("an answer"), "another one is another one");
+}

@@ -24,6 +24,7 @@ pub(super) async fn each_event_is_handed_to_one_relay(store: &Store) {
             if batch.is_empty() {
                 return got;
             }
+            assert!(got.len() <= EVENTS, "the same events are handed out again and again");
             got.extend(batch.into_iter().map(|outgoing| outgoing.seq));
         }
     };

@@ -1,5 +1,7 @@
 //! The registry on SQLite.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use sqlx::{FromRow, Row, SqliteConnection};
 use uuid::Uuid;
@@ -10,7 +12,7 @@ use crate::{
         rows::{DeviceRow, micros},
         tx::{Gone, Wanted, stored_device},
     },
-    model::{DeviceId, Digest, Locale, NewDevice},
+    model::{DeviceId, Digest, NewDevice},
 };
 
 /// `cross join` makes SQLite keep the order: each line of the JSON is looked up by index. The columns of a
@@ -81,25 +83,28 @@ pub(in crate::ledger) async fn mark_gone(
     Ok(())
 }
 
+/// A batch is one JSON array: a statement for each device would cost a hand-over to SQLite's thread each.
 pub(in crate::ledger) async fn claim_tokens(
     connection: &mut SqliteConnection,
     batch: &[(Digest, &NewDevice)],
 ) -> Result<Vec<Option<DeviceId>>, LedgerError> {
-    const OWNER: &str = "select public_id from token_owner where owner_key = $1";
-    const CLAIM: &str = "insert into token_owner (owner_key, bucket, public_id) values ($1, $2, $3) \
+    const OWNERS: &str = "select o.owner_key, o.public_id from json_each($1) u cross join token_owner o \
+         where o.owner_key = unhex(u.value ->> 0)";
+    const CLAIM: &str = "insert into token_owner (owner_key, bucket, public_id) \
+         select unhex(value ->> 0), value ->> 1, unhex(value ->> 2) from json_each($1) where true \
          on conflict (owner_key) do update set bucket = excluded.bucket, public_id = excluded.public_id";
-    let mut owners = Vec::with_capacity(batch.len());
-    for (key, device) in batch {
-        let owner: Option<Uuid> =
-            sqlx::query_scalar(OWNER).bind(&key.as_bytes()[..]).fetch_optional(&mut *connection).await?;
+    let claim = |(key, device): &(Digest, &NewDevice)| {
         let (bucket, id) = stored_device(device.id());
-        if owner != Some(id) {
-            let claim = sqlx::query(CLAIM).bind(&key.as_bytes()[..]).bind(bucket).bind(id);
-            claim.execute(&mut *connection).await?;
-        }
-        owners.push(owner.map(DeviceId::from_uuid));
-    }
-    Ok(owners)
+        serde_json::json!([key, bucket, id.simple().to_string()])
+    };
+    let claims = batch.iter().map(claim).collect::<serde_json::Value>().to_string();
+    let owners: Vec<(Vec<u8>, Uuid)> =
+        sqlx::query_as(OWNERS).bind(&claims).fetch_all(&mut *connection).await?;
+    let owners: HashMap<Vec<u8>, Uuid> = owners.into_iter().collect();
+    sqlx::query(CLAIM).bind(&claims).execute(connection).await?;
+    let owner =
+        |(key, _): &(Digest, &NewDevice)| owners.get(&key.as_bytes()[..]).copied().map(DeviceId::from_uuid);
+    Ok(batch.iter().map(owner).collect())
 }
 
 pub(in crate::ledger) async fn retire(
@@ -128,28 +133,29 @@ pub(in crate::ledger) async fn register(
 ) -> Result<(), LedgerError> {
     const UPSERT: &str = "insert into device (bucket, public_id, user_id, app, platform, environment, token, country, \
              language, timezone, app_version, last_seen_at, registered_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+         select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, $2 from json_each($1) where true \
          on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, \
              last_seen_at = excluded.last_seen_at, registered_at = excluded.registered_at, gone_at = null";
-    for (_, device) in batch {
+    let row = |(_, device): &(Digest, &NewDevice)| {
         let (bucket, id) = stored_device(device.id());
-        sqlx::query(UPSERT)
-            .bind(bucket)
-            .bind(id)
-            .bind(device.user.as_str())
-            .bind(device.app.as_str())
-            .bind(device.platform.as_str())
-            .bind(device.environment.as_str())
-            .bind(device.token.reveal())
-            .bind(&device.country)
-            .bind(device.language.as_ref().map(Locale::as_str))
-            .bind(&device.timezone)
-            .bind(&device.app_version)
-            .bind(device.last_seen_at.map(micros))
-            .bind(micros(now))
-            .execute(&mut *connection)
-            .await?;
-    }
+        serde_json::json!([
+            bucket,
+            id.simple().to_string(),
+            device.user,
+            device.app,
+            device.platform,
+            device.environment,
+            device.token.reveal(),
+            device.country,
+            device.language,
+            device.timezone,
+            device.app_version,
+            device.last_seen_at.map(micros),
+        ])
+    };
+    let rows = batch.iter().map(row).collect::<serde_json::Value>().to_string();
+    sqlx::query(UPSERT).bind(rows).bind(micros(now)).execute(connection).await?;
     Ok(())
 }
