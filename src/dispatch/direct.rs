@@ -25,6 +25,7 @@ use super::{
     commit::{Committer, Ended},
     in_flight::InFlight,
     judge::{self, Asked, Judged},
+    keeping,
     patience::Patience,
     relay::{self, Relay},
     send::send_job,
@@ -134,6 +135,7 @@ impl DirectLane {
         let relay = tokio::spawn(relay::run(relay));
         let batches = TaskTracker::new();
         batches.spawn(sweep::run(Arc::clone(&lane)));
+        batches.spawn(keeping::run(Arc::clone(&lane.ledger), lane.stop.clone()));
         loop {
             let arrivals = tokio::select! {
                 Some(delivery) = parked.recv() => vec![Arrival::Message(delivery)],

@@ -11,6 +11,7 @@ mod deferred;
 pub mod direct;
 mod in_flight;
 mod judge;
+mod keeping;
 mod patience;
 mod relay;
 mod send;
