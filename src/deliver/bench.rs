@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -106,7 +107,7 @@ pub async fn bench_send_path(bench: SendBench, clock: Clock) -> Result<SendBench
         token,
         next: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
-        expires_at: clock.now() + std::time::Duration::from_secs(3_600),
+        expires_at: clock.now() + Duration::from_hours(1),
         clock: clock.clone(),
         bench,
     });
@@ -176,7 +177,7 @@ impl Run {
         };
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
         let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
-        let until = self.clock.monotonic() + std::time::Duration::from_secs(60);
+        let until = self.clock.monotonic() + Duration::from_mins(1);
         let lease = self
             .pool
             .lease(until)

@@ -116,6 +116,11 @@ impl Pool {
         if let Found::Stream(lease) = Shared::find(&self.shared) {
             return Ok(lease);
         }
+        // Boxed: rare, and large. Every send's future would carry the room for it.
+        Box::pin(self.wait_for_stream(until)).await
+    }
+
+    async fn wait_for_stream(&self, until: Instant) -> Result<Lease, NoStream> {
         let shared = &self.shared;
         let give_up = shared.clock.monotonic() + shared.transport.connect_timeout;
         loop {
@@ -269,9 +274,15 @@ impl Shared {
 }
 
 impl Lease {
-    /// Sends a request and waits for its answer.
-    pub(crate) async fn exchange(&self, request: Request<()>, body: Bytes) -> Result<Reply, NoReply> {
-        self.connection.exchange(request, body, self.shared.transport.request_timeout()).await
+    /// Sends a request, now, and waits for its answer.
+    pub(crate) fn exchange(
+        &self,
+        request: Request<()>,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Reply, NoReply>> {
+        // Not in the future: a request is large, and each future that holds one is copied about.
+        let opened = self.connection.open(request, body);
+        async { self.connection.answer(opened?, self.shared.transport.request_timeout()).await }
     }
 
     /// The provider accepted our credentials on this connection.

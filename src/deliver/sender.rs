@@ -173,14 +173,8 @@ impl Sender {
                 NoStream::Late => Outcome::Expired,
             })
         })?;
-        let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
-            NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
-        })?;
-        // I9 nothing-late: asked last, after every wait.
-        if self.clock.monotonic() >= parcel.until {
-            return Err(NoAnswer::Outcome(Outcome::Expired));
-        }
-        match lease.exchange(request, body).await {
+        let replied = self.begin(parcel, &lease, &authorization)?.await;
+        match replied {
             Ok(reply) => Ok((self.read(&reply), lease, authorization)),
             Err(NoReply::NotTaken(Some(reason))) if apns::farewell_stops(&reason) => Err(stop(reason)),
             Err(NoReply::NotTaken(_)) => Err(NoAnswer::NotTaken),
@@ -188,6 +182,24 @@ impl Sender {
                 Err(NoAnswer::Outcome(Outcome::Unknown { retry_after: None, reason }))
             }
         }
+    }
+
+    /// Writes the request, unless it is too late. What is left to wait for is the answer; the request itself
+    /// would make every send's future larger.
+    fn begin<'l>(
+        &self,
+        parcel: &Parcel<'_>,
+        lease: &'l Lease,
+        authorization: &HeaderValue,
+    ) -> Result<impl Future<Output = Result<Reply, NoReply>> + use<'l>, NoAnswer> {
+        let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
+            NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
+        })?;
+        // I9 nothing-late: asked last, after every wait.
+        if self.clock.monotonic() >= parcel.until {
+            return Err(NoAnswer::Outcome(Outcome::Expired));
+        }
+        Ok(lease.exchange(request, body))
     }
 
     async fn authorization(&self) -> Result<HeaderValue, NoAccess> {
@@ -245,7 +257,9 @@ impl Sender {
         let first = |tried: &mut bool| !std::mem::replace(tried, true);
         match step {
             Step::Tell => Some(outcome),
-            Step::Reauthorize if first(&mut tried.reauthorized) => self.reauthorize(outcome, used).await,
+            Step::Reauthorize if first(&mut tried.reauthorized) => {
+                Box::pin(self.reauthorize(outcome, used)).await
+            }
             Step::Reconnect if first(&mut tried.reconnected) => {
                 lease.retire();
                 None

@@ -111,7 +111,8 @@ async fn no_answer_in_time_is_unknown_and_the_stream_is_taken_back() {
     let pool = pool(endpoint, Transport::default());
     let lease = lease(&pool).await;
     let within = Duration::from_millis(50);
-    let reply = lease.connection.exchange(request(), Bytes::from_static(b"{}"), within).await;
+    let opened = lease.connection.open(request(), Bytes::from_static(b"{}")).expect("it is open");
+    let reply = lease.connection.answer(opened, within).await;
     assert_eq!(reply.expect_err("nobody answers"), NoReply::Unknown("request_timeout".into_reason()));
     let reason = tokio::time::timeout(SOON, reset.recv()).await.expect("in time").expect("a reset");
     assert_eq!(reason, Some(h2::Reason::CANCEL));

@@ -7,7 +7,7 @@ async fn account(simulator: &Simulator) -> (Arc<AccessToken>, Clock) {
     let folder = tempfile::tempdir().expect("a folder");
     let files = simulator.write_credentials(folder.path()).expect("it can be written to");
     // Slow, so that it can be moved without running ahead of the simulator's clock.
-    let clock = Clock::manual(Clock::system().now() - Duration::from_secs(1_200), 1);
+    let clock = Clock::manual(Clock::system().now() - Duration::from_mins(20), 1);
     let token = AccessToken::load(&files.service_account, Some(&files.ca), clock.clone());
     (Arc::new(token.expect("a good account")), clock)
 }
