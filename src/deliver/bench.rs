@@ -166,7 +166,7 @@ impl Run {
         }
     }
 
-    async fn one(&self, number: u64) -> Result<(), SendBenchError> {
+    fn request(&self, number: u64) -> Result<http::Request<()>, SendBenchError> {
         let token = (self.bench.token)(number);
         let ask = apns::Ask {
             token: &token,
@@ -176,14 +176,18 @@ impl Run {
             expires_at: self.expires_at,
         };
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
-        let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
+        self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)
+    }
+
+    async fn one(&self, number: u64) -> Result<(), SendBenchError> {
         let until = self.clock.monotonic() + Duration::from_mins(1);
         let lease = self
             .pool
             .lease(until)
             .await
             .map_err(|_: NoStream| SendBenchError::NoConnection(self.bench.endpoint.clone()))?;
-        if let Ok(reply) = lease.exchange(request, self.bench.body.clone()).await {
+        let Ok(asked) = lease.ask(self.request(number)?, self.bench.body.clone()) else { return Ok(()) };
+        if let Ok(reply) = lease.answer(asked).await {
             let answer = apns::read_answer(reply.status, &reply.headers, &reply.body, self.clock.now());
             if answer.proves {
                 lease.prove();

@@ -87,6 +87,9 @@ pub(crate) struct Lease {
     shared: Arc<Shared>,
 }
 
+/// A request that is queued; dropped, its stream is reset.
+pub(crate) type Asked = h2::client::ResponseFuture;
+
 enum Found {
     Stream(Lease),
     /// Connections are there, and every stream is taken.
@@ -274,15 +277,20 @@ impl Shared {
 }
 
 impl Lease {
-    /// Sends a request, now, and waits for its answer.
-    pub(crate) fn exchange(
-        &self,
-        request: Request<()>,
-        body: Bytes,
-    ) -> impl Future<Output = Result<Reply, NoReply>> {
-        // Not in the future: a request is large, and each future that holds one is copied about.
-        let opened = self.connection.open(request, body);
-        async { self.connection.answer(opened?, self.shared.transport.request_timeout()).await }
+    /// Queues a request with its whole body.
+    pub(crate) fn ask(&self, request: Request<()>, body: Bytes) -> Result<Asked, NoReply> {
+        self.connection.open(request, body)
+    }
+
+    /// Waits for the answer, at most the request timeout.
+    pub(crate) async fn answer(&self, asked: Asked) -> Result<Reply, NoReply> {
+        self.connection.answer(asked, self.shared.transport.request_timeout()).await
+    }
+
+    /// Both.
+    #[cfg(test)]
+    pub(crate) async fn exchange(&self, request: Request<()>, body: Bytes) -> Result<Reply, NoReply> {
+        self.answer(self.ask(request, body)?).await
     }
 
     /// The provider accepted our credentials on this connection.

@@ -14,7 +14,7 @@ use super::{
     credentials::{AccessToken, CannotSign, CredentialError, NoAccess, ProviderToken, Renewal},
     fcm,
     gate::Gate,
-    h2pool::{Lease, NoReply, NoStream, Pool, Reply, Streams},
+    h2pool::{Asked, Lease, NoReply, NoStream, Pool, Reply, Streams},
     tls::provider_tls,
 };
 use crate::{
@@ -173,7 +173,10 @@ impl Sender {
                 NoStream::Late => Outcome::Expired,
             })
         })?;
-        let replied = self.begin(parcel, &lease, &authorization)?.await;
+        let replied = match self.begin(parcel, &lease, &authorization)? {
+            Ok(asked) => lease.answer(asked).await,
+            Err(refused) => Err(refused),
+        };
         match replied {
             Ok(reply) => Ok((self.read(&reply), lease, authorization)),
             Err(NoReply::NotTaken(Some(reason))) if apns::farewell_stops(&reason) => Err(stop(reason)),
@@ -184,14 +187,14 @@ impl Sender {
         }
     }
 
-    /// Writes the request, unless it is too late. What is left to wait for is the answer; the request itself
-    /// would make every send's future larger.
-    fn begin<'l>(
+    /// Writes the request, unless it is too late. Apart from the waiting, so that the request is no part of every
+    /// send's future.
+    fn begin(
         &self,
         parcel: &Parcel<'_>,
-        lease: &'l Lease,
+        lease: &Lease,
         authorization: &HeaderValue,
-    ) -> Result<impl Future<Output = Result<Reply, NoReply>> + use<'l>, NoAnswer> {
+    ) -> Result<Result<Asked, NoReply>, NoAnswer> {
         let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
             NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
         })?;
@@ -199,7 +202,7 @@ impl Sender {
         if self.clock.monotonic() >= parcel.until {
             return Err(NoAnswer::Outcome(Outcome::Expired));
         }
-        Ok(lease.exchange(request, body))
+        Ok(lease.ask(request, body))
     }
 
     async fn authorization(&self) -> Result<HeaderValue, NoAccess> {

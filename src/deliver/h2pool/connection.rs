@@ -226,7 +226,14 @@ impl Connection {
     pub(super) async fn answer(&self, response: ResponseFuture, within: Duration) -> Result<Reply, NoReply> {
         let id = response.stream_id().as_u32();
         match timeout(within, response).await {
-            Ok(Ok(response)) => Ok(self.read(response, within).await),
+            Ok(Ok(response)) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                if response.body().is_end_stream() {
+                    let (parts, _) = response.into_parts();
+                    return Ok(Reply { status: parts.status, headers: parts.headers, body: Bytes::new() });
+                }
+                Ok(Box::pin(read(response, within)).await)
+            }
             // Bounded too: the driver may hang on a socket that takes nothing.
             Ok(Err(error)) => match Box::pin(timeout(within, self.judge(id, &error))).await {
                 Ok(verdict) => Err(verdict),
@@ -237,18 +244,6 @@ impl Connection {
                 Err(NoReply::Unknown(Reason::new("request_timeout")))
             }
         }
-    }
-
-    async fn read(&self, response: http::Response<h2::RecvStream>, within: Duration) -> Reply {
-        self.answers.fetch_add(1, Ordering::Relaxed);
-        let (parts, stream) = response.into_parts();
-        let mut body = Bytes::new();
-        if !stream.is_end_stream() {
-            // The status is known: what is lost of the body is only words.
-            drop(Box::pin(timeout(within, read_body(stream, &mut body))).await);
-            body.truncate(MAX_ANSWER_BYTES);
-        }
-        Reply { status: parts.status, headers: parts.headers, body }
     }
 
     /// What an error of stream `id` means for its notification.
@@ -268,6 +263,15 @@ impl Connection {
         }
         NoReply::Unknown(Reason::new("connection_lost"))
     }
+}
+
+async fn read(response: http::Response<h2::RecvStream>, within: Duration) -> Reply {
+    let (parts, stream) = response.into_parts();
+    let mut body = Bytes::new();
+    // The status is known: what is lost of the body is only words.
+    drop(timeout(within, read_body(stream, &mut body)).await);
+    body.truncate(MAX_ANSWER_BYTES);
+    Reply { status: parts.status, headers: parts.headers, body }
 }
 
 async fn read_body(mut stream: h2::RecvStream, body: &mut Bytes) {
