@@ -65,7 +65,7 @@ use crate::{
 pub enum Sent<'s> {
     /// The permit is spent: this is the outcome.
     Done(Outcome),
-    /// The provider did not take the stream (GOAWAY, REFUSED_STREAM) or none could be opened: the same
+    /// The provider did not take the stream (GOAWAY, `REFUSED_STREAM`) or none could be opened: the same
     /// permit may be sent again.
     NotTaken(Permit<'s>),
 }

@@ -259,7 +259,6 @@ impl Sender {
         }
         let first = |tried: &mut bool| !std::mem::replace(tried, true);
         match step {
-            Step::Tell => Some(outcome),
             Step::Reauthorize if first(&mut tried.reauthorized) => {
                 Box::pin(self.reauthorize(outcome, used)).await
             }
@@ -268,7 +267,8 @@ impl Sender {
                 None
             }
             Step::Repeat if first(&mut tried.repeated) => None,
-            Step::Reauthorize | Step::Reconnect | Step::Repeat => Some(outcome),
+            // Or the remedy has been tried already.
+            Step::Tell | Step::Reauthorize | Step::Reconnect | Step::Repeat => Some(outcome),
             Step::Retire => {
                 lease.retire();
                 Some(outcome)

@@ -14,6 +14,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
+/// RFC 9113, section 6.7: a header and eight bytes.
+const PONG_BYTES: u64 = 17;
 
 struct Identity {
     server: Arc<ServerConfig>,
@@ -156,7 +158,6 @@ async fn a_living_peer_survives_its_pings() {
     let pool = pool(endpoint, Transport { ping_after: quick, ping_timeout: SOON, ..Transport::default() });
     let first = lease(&pool).await;
     let before = first.connection.marks().received();
-    const PONG_BYTES: u64 = 17;
     let pongs = async {
         while first.connection.marks().received() < before + 10 * PONG_BYTES {
             tokio::task::yield_now().await;
