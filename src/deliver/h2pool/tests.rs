@@ -205,3 +205,18 @@ async fn a_server_that_does_not_speak_http2_is_refused() {
     let error = tokio::time::timeout(SOON, pool.connect()).await.expect("in time").expect_err("no HTTP/2");
     assert!(matches!(error, ConnectError::Http2 { .. } | ConnectError::Tls { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn one_stream_only_until_the_credentials_are_proven_whatever_the_peer_allows() {
+    let endpoint = server(|socket| answer_with(socket, 200, Vec::new())).await;
+    let tls = Arc::clone(&identity().client);
+    let pool = Pool::new(endpoint, tls, Streams::OneUntilProven, Transport::default(), Clock::system());
+    let first = lease(&pool).await;
+    // The peer's SETTINGS, which allow many, have been applied once it has answered.
+    assert!(first.exchange(request(), Bytes::from_static(b"{}")).await.is_ok());
+    let soon = pool.shared.clock.monotonic() + Duration::from_millis(20);
+    assert_eq!(pool.lease(soon).await.expect_err("the only stream is taken"), NoStream::Late);
+    first.prove();
+    let second = lease(&pool).await;
+    assert!(Arc::ptr_eq(&first.connection, &second.connection));
+}
