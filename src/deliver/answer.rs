@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::{Outcome, Reason};
 
 /// No provider asks for more; a number beyond it is a mistake.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// An answer as it was read: the outcome, and what the sender does first.
 #[derive(Debug, Clone, PartialEq, Eq)]

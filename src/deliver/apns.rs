@@ -112,19 +112,18 @@ pub(super) fn read_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], 
         Answer::tell(Outcome::Throttled { scope, retry_after: retry_after(headers, now), reason })
     };
     match (status.as_u16(), word) {
-        (400, "BadDeviceToken" | "DeviceTokenNotForTopic") => Answer::gone(reason, None, false),
-        (400, "TopicDisallowed") => Answer::stop(reason),
         (400, "IdleTimeout") => Answer::tell(unavailable(headers, now, reason)).step(Step::Reconnect),
         (403, "ExpiredProviderToken") => Answer::stop(reason).step(Step::Reauthorize),
         (403, "UnrelatedKeyIdInToken") => Answer::stop(reason).step(Step::Reconnect),
         (403, "Forbidden") => Answer::rejected(reason).step(Step::CountForbidden).unproven(),
         // The rest of 403 speaks of credentials, also in words that are not known yet.
-        (401 | 403, _) => Answer::stop(reason),
+        (401 | 403, _) | (400, "TopicDisallowed") => Answer::stop(reason),
         (410, "Unregistered" | "ExpiredToken") => {
             let since = body.timestamp.and_then(|ms| Timestamp::from_millisecond(ms).ok());
             Answer::gone(reason, since, true)
         }
-        (410, _) => Answer::gone(reason, None, false),
+        // A wrong environment or topic of ours looks the same.
+        (400, "BadDeviceToken" | "DeviceTokenNotForTopic") | (410, _) => Answer::gone(reason, None, false),
         (429, "TooManyProviderTokenUpdates") => {
             throttled(ThrottleScope::Project, reason).step(Step::KeepToken)
         }

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -106,7 +107,7 @@ pub async fn bench_send_path(bench: SendBench, clock: Clock) -> Result<SendBench
         token,
         next: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
-        expires_at: clock.now() + std::time::Duration::from_secs(3_600),
+        expires_at: clock.now() + Duration::from_hours(1),
         clock: clock.clone(),
         bench,
     });
@@ -165,7 +166,7 @@ impl Run {
         }
     }
 
-    async fn one(&self, number: u64) -> Result<(), SendBenchError> {
+    fn request(&self, number: u64) -> Result<http::Request<()>, SendBenchError> {
         let token = (self.bench.token)(number);
         let ask = apns::Ask {
             token: &token,
@@ -175,14 +176,18 @@ impl Run {
             expires_at: self.expires_at,
         };
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
-        let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
-        let until = self.clock.monotonic() + std::time::Duration::from_secs(60);
+        self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)
+    }
+
+    async fn one(&self, number: u64) -> Result<(), SendBenchError> {
+        let until = self.clock.monotonic() + Duration::from_mins(1);
         let lease = self
             .pool
             .lease(until)
             .await
             .map_err(|_: NoStream| SendBenchError::NoConnection(self.bench.endpoint.clone()))?;
-        if let Ok(reply) = lease.exchange(request, self.bench.body.clone()).await {
+        let Ok(asked) = lease.ask(self.request(number)?, self.bench.body.clone()) else { return Ok(()) };
+        if let Ok(reply) = lease.answer(asked).await {
             let answer = apns::read_answer(reply.status, &reply.headers, &reply.body, self.clock.now());
             if answer.proves {
                 lease.prove();

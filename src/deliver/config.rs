@@ -171,7 +171,7 @@ impl Default for Transport {
             max_streams: NonZeroUsize::new(1_000).unwrap_or(NonZeroUsize::MIN),
             request_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
-            ping_after: Duration::from_secs(3_600),
+            ping_after: Duration::from_hours(1),
             ping_timeout: Duration::from_secs(15),
         }
     }

@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// A stopped sender tries one notification this often, so that mended credentials need no restart.
-const PROBE_EVERY: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_mins(1);
 /// Google: after a 429 without Retry-After wait 60 s.
 /// <https://firebase.google.com/docs/cloud-messaging/scale-fcm#handling-retries>
-const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
+const DEFAULT_PAUSE: Duration = Duration::from_mins(1);
 /// So many `Forbidden` in a row are not the messages' fault.
 const FORBIDDEN_IN_A_ROW: u32 = 3;
 

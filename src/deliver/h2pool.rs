@@ -87,6 +87,9 @@ pub(crate) struct Lease {
     shared: Arc<Shared>,
 }
 
+/// A request that is queued; dropped, its stream is reset.
+pub(crate) type Asked = h2::client::ResponseFuture;
+
 enum Found {
     Stream(Lease),
     /// Connections are there, and every stream is taken.
@@ -116,6 +119,11 @@ impl Pool {
         if let Found::Stream(lease) = Shared::find(&self.shared) {
             return Ok(lease);
         }
+        // Boxed: rare, and large. Every send's future would carry the room for it.
+        Box::pin(self.wait_for_stream(until)).await
+    }
+
+    async fn wait_for_stream(&self, until: Instant) -> Result<Lease, NoStream> {
         let shared = &self.shared;
         let give_up = shared.clock.monotonic() + shared.transport.connect_timeout;
         loop {
@@ -269,9 +277,20 @@ impl Shared {
 }
 
 impl Lease {
-    /// Sends a request and waits for its answer.
+    /// Queues a request with its whole body.
+    pub(crate) fn ask(&self, request: Request<()>, body: Bytes) -> Result<Asked, NoReply> {
+        self.connection.open(request, body)
+    }
+
+    /// Waits for the answer, at most the request timeout.
+    pub(crate) async fn answer(&self, asked: Asked) -> Result<Reply, NoReply> {
+        self.connection.answer(asked, self.shared.transport.request_timeout()).await
+    }
+
+    /// Both.
+    #[cfg(test)]
     pub(crate) async fn exchange(&self, request: Request<()>, body: Bytes) -> Result<Reply, NoReply> {
-        self.connection.exchange(request, body, self.shared.transport.request_timeout()).await
+        self.answer(self.ask(request, body)?).await
     }
 
     /// The provider accepted our credentials on this connection.

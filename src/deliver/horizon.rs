@@ -38,8 +38,8 @@ mod tests {
     fn an_expiry_is_a_deadline_that_comes_nearer() {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH, 1);
         let horizon = Horizon::new(&clock);
-        let expires_at = Timestamp::UNIX_EPOCH + Duration::from_secs(60);
-        let deadline = clock.monotonic() + Duration::from_secs(60);
+        let expires_at = Timestamp::UNIX_EPOCH + Duration::from_mins(1);
+        let deadline = clock.monotonic() + Duration::from_mins(1);
         assert_eq!(horizon.until(expires_at, &clock), deadline);
         clock.advance(Duration::from_secs(59));
         assert_eq!(horizon.until(expires_at, &clock), deadline);

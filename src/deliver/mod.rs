@@ -117,12 +117,12 @@ impl Deliver {
             };
             let mut built = Senders::default();
             if let Some(apns) = &senders.apns {
-                let build = Senders::apns(&app, apns, &mut tokens, config.transport, &clock);
-                (built.apns, built.sandbox) = build.map_err(failed(Provider::Apns))?;
+                let made = Senders::apns(&app, apns, &mut tokens, config.transport, &clock);
+                (built.apns, built.sandbox) = made.map_err(failed(Provider::Apns))?;
             }
             if let Some(fcm) = &senders.fcm {
-                let build = Senders::fcm(&app, fcm, config.transport, &clock);
-                built.fcm = Some(build.map_err(failed(Provider::Fcm))?);
+                let made = Senders::fcm(&app, fcm, config.transport, &clock);
+                built.fcm = Some(made.map_err(failed(Provider::Fcm))?);
             }
             apps.insert(app, built);
         }

@@ -14,7 +14,7 @@ use super::{
     credentials::{AccessToken, CannotSign, CredentialError, NoAccess, ProviderToken, Renewal},
     fcm,
     gate::Gate,
-    h2pool::{Lease, NoReply, NoStream, Pool, Reply, Streams},
+    h2pool::{Asked, Lease, NoReply, NoStream, Pool, Reply, Streams},
     tls::provider_tls,
 };
 use crate::{
@@ -173,14 +173,11 @@ impl Sender {
                 NoStream::Late => Outcome::Expired,
             })
         })?;
-        let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
-            NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
-        })?;
-        // I9 nothing-late: asked last, after every wait.
-        if self.clock.monotonic() >= parcel.until {
-            return Err(NoAnswer::Outcome(Outcome::Expired));
-        }
-        match lease.exchange(request, body).await {
+        let replied = match self.begin(parcel, &lease, &authorization)? {
+            Ok(asked) => lease.answer(asked).await,
+            Err(refused) => Err(refused),
+        };
+        match replied {
             Ok(reply) => Ok((self.read(&reply), lease, authorization)),
             Err(NoReply::NotTaken(Some(reason))) if apns::farewell_stops(&reason) => Err(stop(reason)),
             Err(NoReply::NotTaken(_)) => Err(NoAnswer::NotTaken),
@@ -188,6 +185,24 @@ impl Sender {
                 Err(NoAnswer::Outcome(Outcome::Unknown { retry_after: None, reason }))
             }
         }
+    }
+
+    /// Writes the request, unless it is too late. Apart from the waiting, so that the request is no part of every
+    /// send's future.
+    fn begin(
+        &self,
+        parcel: &Parcel<'_>,
+        lease: &Lease,
+        authorization: &HeaderValue,
+    ) -> Result<Result<Asked, NoReply>, NoAnswer> {
+        let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
+            NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
+        })?;
+        // I9 nothing-late: asked last, after every wait.
+        if self.clock.monotonic() >= parcel.until {
+            return Err(NoAnswer::Outcome(Outcome::Expired));
+        }
+        Ok(lease.ask(request, body))
     }
 
     async fn authorization(&self) -> Result<HeaderValue, NoAccess> {
@@ -244,14 +259,16 @@ impl Sender {
         }
         let first = |tried: &mut bool| !std::mem::replace(tried, true);
         match step {
-            Step::Tell => Some(outcome),
-            Step::Reauthorize if first(&mut tried.reauthorized) => self.reauthorize(outcome, used).await,
+            Step::Reauthorize if first(&mut tried.reauthorized) => {
+                Box::pin(self.reauthorize(outcome, used)).await
+            }
             Step::Reconnect if first(&mut tried.reconnected) => {
                 lease.retire();
                 None
             }
             Step::Repeat if first(&mut tried.repeated) => None,
-            Step::Reauthorize | Step::Reconnect | Step::Repeat => Some(outcome),
+            // Or the remedy has been tried already.
+            Step::Tell | Step::Reauthorize | Step::Reconnect | Step::Repeat => Some(outcome),
             Step::Retire => {
                 lease.retire();
                 Some(outcome)

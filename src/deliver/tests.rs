@@ -90,7 +90,7 @@ impl Bank {
 
     /// Sends to every device, so many at once, and answers with the outcomes and their tokens.
     pub(super) async fn ring_all(&self, devices: &[Device], at_once: usize) -> Vec<(Device, Outcome)> {
-        let message = self.message(Duration::from_secs(3_600));
+        let message = self.message(Duration::from_hours(1));
         in_time(ring_all(self, devices, &message, at_once)).await
     }
 

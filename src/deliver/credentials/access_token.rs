@@ -27,7 +27,7 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The longest validity of an assertion that Google accepts.
 const ASSERTION_SECONDS: i64 = 3_600;
 /// Refreshed this long before it expires, in the background, so that no send waits for it.
-const REFRESH_AHEAD: Duration = Duration::from_secs(5 * 60);
+const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 /// How long the token endpoint is waited for.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// After an exchange that failed nobody asks again at once: a thousand sends would ask a thousand times.
@@ -153,12 +153,13 @@ impl AccessToken {
             }
             return Ok(bearer.authorization);
         }
-        self.renew(None).await
+        // Boxed: rare, and large. Every send's future would carry the room for it.
+        Box::pin(self.renew(None)).await
     }
 
     /// Google refused the token `used`: gets another one, unless somebody has done so already.
     pub(in crate::deliver) async fn refused(&self, used: &HeaderValue) -> Result<HeaderValue, NoAccess> {
-        self.renew(Some(used)).await
+        Box::pin(self.renew(Some(used))).await
     }
 
     /// When the current token stops being valid.

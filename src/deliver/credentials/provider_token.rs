@@ -20,11 +20,11 @@ use super::CredentialError;
 use crate::clock::Clock;
 
 /// Apple refuses tokens older than an hour; a refresh at 40 minutes leaves room for a slow clock.
-const REFRESH_AGE: Duration = Duration::from_secs(40 * 60);
+const REFRESH_AGE: Duration = Duration::from_mins(40);
 /// Apple answers `TooManyProviderTokenUpdates` to tokens that are renewed sooner.
-const MIN_AGE: Duration = Duration::from_secs(20 * 60);
+const MIN_AGE: Duration = Duration::from_mins(20);
 /// Apple's limit.
-const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 const REMEDY: &str = "expected the .p8 file that Apple issued: an EC P-256 private key in PKCS#8 PEM";
 

@@ -240,7 +240,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesced<T> {
         if pipe.sealed || pipe.out.len() >= COLLECT_BYTES {
             ready!(pipe.hand_on(cx, &self.marks))?;
         }
-        slices.iter().for_each(|slice| pipe.collect(slice));
+        for slice in slices {
+            pipe.collect(slice);
+        }
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
 

@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Request, StatusCode};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
@@ -208,53 +208,42 @@ impl Connection {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request and waits for its answer, at most `within`. The caller holds a stream.
-    pub(super) async fn exchange(
-        &self,
-        request: Request<()>,
-        body: Bytes,
-        within: Duration,
-    ) -> Result<Reply, NoReply> {
+    /// Queues a request with its whole body; the driver writes it with whatever else is queued. The caller holds
+    /// a stream.
+    pub(super) fn open(&self, request: Request<()>, body: Bytes) -> Result<ResponseFuture, NoReply> {
         let opened = match self.requests().as_mut() {
             Some(requests) => requests.send_request(request, false),
             None => return Err(NoReply::NotTaken(self.marks.farewell())),
         };
         // `h2` refuses here only what it has not queued: the connection is going or gone.
         let Ok((response, mut stream)) = opened else { return Err(NoReply::NotTaken(self.marks.farewell())) };
+        // An error here means that the stream was reset meanwhile; the response knows how.
+        drop(stream.send_data(body, true));
+        Ok(response)
+    }
+
+    /// Waits for the answer, at most `within`. What is rare is boxed, so that the future stays small. A response that is dropped resets its stream.
+    pub(super) async fn answer(&self, response: ResponseFuture, within: Duration) -> Result<Reply, NoReply> {
         let id = response.stream_id().as_u32();
-        let answered = async {
-            if stream.send_data(body, true).is_err() {
-                // The stream was reset meanwhile; the response knows how.
+        match timeout(within, response).await {
+            Ok(Ok(response)) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                if response.body().is_end_stream() {
+                    let (parts, _) = response.into_parts();
+                    return Ok(Reply { status: parts.status, headers: parts.headers, body: Bytes::new() });
+                }
+                Ok(Box::pin(read(response, within)).await)
             }
-            match response.await {
-                Ok(response) => Ok(self.read(response).await),
-                Err(error) => Err(self.judge(id, &error).await),
-            }
-        };
-        match tokio::time::timeout(within, answered).await {
-            Ok(reply) => reply,
+            // Bounded too: the driver may hang on a socket that takes nothing.
+            Ok(Err(error)) => match Box::pin(timeout(within, self.judge(id, &error))).await {
+                Ok(verdict) => Err(verdict),
+                Err(_) => Err(NoReply::Unknown(Reason::new("connection_lost"))),
+            },
             Err(_) => {
-                stream.send_reset(h2::Reason::CANCEL);
                 self.doubted.store(true, Ordering::Release);
                 Err(NoReply::Unknown(Reason::new("request_timeout")))
             }
         }
-    }
-
-    async fn read(&self, response: http::Response<h2::RecvStream>) -> Reply {
-        self.answers.fetch_add(1, Ordering::Relaxed);
-        let (parts, mut stream) = response.into_parts();
-        let mut body = Bytes::new();
-        while !stream.is_end_stream() && body.len() < MAX_ANSWER_BYTES {
-            // The status is known: what is lost of the body is only words.
-            let Some(Ok(piece)) = stream.data().await else { break };
-            if stream.flow_control().release_capacity(piece.len()).is_err() {
-                break;
-            }
-            body = if body.is_empty() { piece } else { joined(&body, &piece) };
-        }
-        body.truncate(MAX_ANSWER_BYTES);
-        Reply { status: parts.status, headers: parts.headers, body }
     }
 
     /// What an error of stream `id` means for its notification.
@@ -273,6 +262,24 @@ impl Connection {
             return NoReply::NotTaken(self.marks.farewell());
         }
         NoReply::Unknown(Reason::new("connection_lost"))
+    }
+}
+
+async fn read(response: http::Response<h2::RecvStream>, within: Duration) -> Reply {
+    let (parts, stream) = response.into_parts();
+    let mut body = Bytes::new();
+    // The status is known: what is lost of the body is only words.
+    drop(timeout(within, read_body(stream, &mut body)).await);
+    body.truncate(MAX_ANSWER_BYTES);
+    Reply { status: parts.status, headers: parts.headers, body }
+}
+
+async fn read_body(mut stream: h2::RecvStream, body: &mut Bytes) {
+    while body.len() < MAX_ANSWER_BYTES
+        && let Some(Ok(piece)) = stream.data().await
+        && stream.flow_control().release_capacity(piece.len()).is_ok()
+    {
+        *body = if body.is_empty() { piece } else { joined(body, &piece) };
     }
 }
 

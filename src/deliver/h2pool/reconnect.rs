@@ -10,11 +10,11 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 /// The first wait; short, because one hiccup should not be felt.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait: a provider that is back is found within a minute.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// A connection that brought so many answers was worth opening.
 const WORTHWHILE_ANSWERS: u64 = 100;
 /// A connection that lived so long was worth opening.
-const WORTHWHILE_AGE: Duration = Duration::from_secs(60);
+const WORTHWHILE_AGE: Duration = Duration::from_mins(1);
 
 /// The pause between connections to one endpoint.
 #[derive(Debug)]

@@ -14,6 +14,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
+/// RFC 9113, section 6.7: a header and eight bytes.
+const PONG_BYTES: u64 = 17;
 
 struct Identity {
     server: Arc<ServerConfig>,
@@ -111,7 +113,8 @@ async fn no_answer_in_time_is_unknown_and_the_stream_is_taken_back() {
     let pool = pool(endpoint, Transport::default());
     let lease = lease(&pool).await;
     let within = Duration::from_millis(50);
-    let reply = lease.connection.exchange(request(), Bytes::from_static(b"{}"), within).await;
+    let opened = lease.connection.open(request(), Bytes::from_static(b"{}")).expect("it is open");
+    let reply = lease.connection.answer(opened, within).await;
     assert_eq!(reply.expect_err("nobody answers"), NoReply::Unknown("request_timeout".into_reason()));
     let reason = tokio::time::timeout(SOON, reset.recv()).await.expect("in time").expect("a reset");
     assert_eq!(reason, Some(h2::Reason::CANCEL));
@@ -155,7 +158,6 @@ async fn a_living_peer_survives_its_pings() {
     let pool = pool(endpoint, Transport { ping_after: quick, ping_timeout: SOON, ..Transport::default() });
     let first = lease(&pool).await;
     let before = first.connection.marks().received();
-    const PONG_BYTES: u64 = 17;
     let pongs = async {
         while first.connection.marks().received() < before + 10 * PONG_BYTES {
             tokio::task::yield_now().await;
@@ -202,4 +204,19 @@ async fn a_server_that_does_not_speak_http2_is_refused() {
         pool(endpoint, Transport { connect_timeout: Duration::from_millis(500), ..Transport::default() });
     let error = tokio::time::timeout(SOON, pool.connect()).await.expect("in time").expect_err("no HTTP/2");
     assert!(matches!(error, ConnectError::Http2 { .. } | ConnectError::Tls { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn one_stream_only_until_the_credentials_are_proven_whatever_the_peer_allows() {
+    let endpoint = server(|socket| answer_with(socket, 200, Vec::new())).await;
+    let tls = Arc::clone(&identity().client);
+    let pool = Pool::new(endpoint, tls, Streams::OneUntilProven, Transport::default(), Clock::system());
+    let first = lease(&pool).await;
+    // The peer's SETTINGS, which allow many, have been applied once it has answered.
+    assert!(first.exchange(request(), Bytes::from_static(b"{}")).await.is_ok());
+    let soon = pool.shared.clock.monotonic() + Duration::from_millis(20);
+    assert_eq!(pool.lease(soon).await.expect_err("the only stream is taken"), NoStream::Late);
+    first.prove();
+    let second = lease(&pool).await;
+    assert!(Arc::ptr_eq(&first.connection, &second.connection));
 }

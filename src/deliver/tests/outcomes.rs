@@ -102,16 +102,16 @@ async fn a_throttle_of_the_project_pauses_the_app_until_it_is_over() {
     let asked = bank.simulator.requests();
     assert_eq!(bank.ring("android").await, Outcome::NotSent(NotSent::Throttled));
     assert_eq!(bank.simulator.requests(), asked, "it was not even asked");
-    bank.clock.advance(Duration::from_secs(120));
+    bank.clock.advance(Duration::from_mins(2));
     assert!(matches!(bank.ring("android").await, Outcome::Accepted { .. }));
 }
 
 #[tokio::test]
 async fn an_expired_provider_token_is_renewed_once_and_the_same_permit_sent_again() {
     // The sender's clock is moved below, and must not run ahead of the simulator's.
-    let bank = Bank::open_at(Duration::from_secs(30 * 60), |_| {}, |_| {}).await;
+    let bank = Bank::open_at(Duration::from_mins(30), |_| {}, |_| {}).await;
     assert!(matches!(bank.ring("ios").await, Outcome::Accepted { .. }));
-    bank.clock.advance(Duration::from_secs(25 * 60));
+    bank.clock.advance(Duration::from_mins(25));
     let outcome = after(&bank, Fault::answer(403, "ExpiredProviderToken"), "ios").await;
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     assert_eq!(bank.simulator.requests(), 3);
@@ -126,7 +126,7 @@ async fn a_fresh_token_that_is_called_expired_stops_the_sender_and_a_probe_a_min
     assert_eq!(bank.ring("ios").await, Outcome::NotSent(NotSent::CredentialsStopped));
     assert_eq!(bank.simulator.requests(), 1);
     assert!(matches!(bank.ring("android").await, Outcome::Accepted { .. }), "the other provider goes on");
-    bank.clock.advance(Duration::from_secs(60));
+    bank.clock.advance(Duration::from_mins(1));
     assert!(matches!(bank.ring("ios").await, Outcome::Accepted { .. }), "the probe");
     assert!(matches!(bank.ring("ios").await, Outcome::Accepted { .. }));
 }
@@ -188,7 +188,7 @@ async fn lost_connections_and_resets_are_unknown_and_a_refused_stream_is_not() {
     assert_eq!(outcome, Outcome::Unknown { retry_after: None, reason: reason("stream_reset_2") });
 
     bank.simulator.inject(Fault::once(FaultAction::RefuseStream));
-    let message = bank.message(Duration::from_secs(60));
+    let message = bank.message(Duration::from_mins(1));
     let app = AppId::parse(APP).expect("an app");
     let cleared = Cleared::for_test(key(), Digest::of(b"job"), app, message.expires_at());
     let mut job = OpenJob::for_test(key(), Digest::of(b"job"), vec![device("ios", 1)]);

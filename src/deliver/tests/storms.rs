@@ -91,3 +91,18 @@ async fn a_send_that_is_dropped_gives_its_stream_and_its_count_back() {
     assert_eq!(bank.deliver.in_flight(Provider::Apns), 0);
     assert!(matches!(bank.ring("ios").await, Outcome::Accepted { .. }), "the only stream is free again");
 }
+
+#[tokio::test]
+async fn a_send_under_way_is_small() {
+    // Thousands are under way, each in an allocation of its own; above 1 KiB glibc takes a slow path for them.
+    let bank = Bank::open().await;
+    let message = bank.message(Duration::from_mins(1));
+    let app = AppId::parse(APP).expect("an app");
+    let cleared = Cleared::for_test(key(), Digest::of(b"job"), app, message.expires_at());
+    let mut job = OpenJob::for_test(key(), Digest::of(b"job"), vec![device("ios", 1)]);
+    let permit = Permit::new(&cleared, job.start().remove(0)).expect("both proofs are of this job");
+    let sending = bank.deliver.send(permit, bank.slot(), &message);
+    let bytes = size_of_val(&sending);
+    assert!(matches!(in_time(sending).await, Sent::Done(Outcome::Accepted { .. })));
+    assert!(bytes <= 1_000, "{bytes} bytes");
+}

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn apns_is_asked_exactly_this() {
     let bank = Bank::open().await;
-    let message = bank.message(Duration::from_secs(600));
+    let message = bank.message(Duration::from_mins(10));
     let outcome = bank.ring("ios").await;
     assert!(matches!(outcome, Outcome::Accepted { provider_id: Some(_) }), "{outcome:?}");
 
@@ -13,7 +13,7 @@ async fn apns_is_asked_exactly_this() {
     let request = record.last().expect("one request");
     assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/3/device/ios"));
     let id = key().message_id(device("ios", 1).id).to_string();
-    let expiration = (message.expires_at() + Duration::from_secs(3_000)).as_second().to_string();
+    let expiration = (message.expires_at() + Duration::from_mins(50)).as_second().to_string();
     for (name, value) in [
         ("apns-topic", APP),
         ("apns-push-type", "alert"),

@@ -3,11 +3,11 @@ use std::io::Write as _;
 use super::*;
 use crate::simulator::{Fault, Provider, Simulator, SimulatorConfig};
 
-async fn account(simulator: &Simulator) -> (Arc<AccessToken>, Clock) {
+fn account(simulator: &Simulator) -> (Arc<AccessToken>, Clock) {
     let folder = tempfile::tempdir().expect("a folder");
     let files = simulator.write_credentials(folder.path()).expect("it can be written to");
     // Slow, so that it can be moved without running ahead of the simulator's clock.
-    let clock = Clock::manual(Clock::system().now() - Duration::from_secs(1_200), 1);
+    let clock = Clock::manual(Clock::system().now() - Duration::from_mins(20), 1);
     let token = AccessToken::load(&files.service_account, Some(&files.ca), clock.clone());
     (Arc::new(token.expect("a good account")), clock)
 }
@@ -21,7 +21,7 @@ async fn simulator(lifetime: u64) -> Simulator {
 #[tokio::test]
 async fn it_is_fetched_once_and_renewed_in_the_background_before_it_expires() {
     let simulator = simulator(1_000).await;
-    let (token, clock) = account(&simulator).await;
+    let (token, clock) = account(&simulator);
     let first = token.authorization().await.expect("a token");
     assert!(first.is_sensitive());
     assert_eq!(token.authorization().await.expect("a token"), first);
@@ -42,7 +42,7 @@ async fn it_is_fetched_once_and_renewed_in_the_background_before_it_expires() {
 #[tokio::test]
 async fn one_that_has_expired_is_waited_for() {
     let simulator = simulator(1_000).await;
-    let (token, clock) = account(&simulator).await;
+    let (token, clock) = account(&simulator);
     let first = token.authorization().await.expect("a token");
     clock.advance(Duration::from_secs(1_000));
     assert_ne!(token.authorization().await.expect("a token"), first);
@@ -51,7 +51,7 @@ async fn one_that_has_expired_is_waited_for() {
 #[tokio::test]
 async fn a_failure_is_remembered_for_a_moment_so_that_a_crowd_asks_once() {
     let simulator = simulator(1_000).await;
-    let (token, clock) = account(&simulator).await;
+    let (token, clock) = account(&simulator);
     simulator.inject(Fault::answer(503, "unavailable").on(Provider::OAuth));
     let unavailable = Err(NoAccess::Unavailable(Reason::new("token_endpoint_503")));
     assert_eq!(token.authorization().await, unavailable);

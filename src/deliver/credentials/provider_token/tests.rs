@@ -22,7 +22,7 @@ fn token() -> (ProviderToken, Clock) {
 }
 
 fn minutes(n: u64) -> Duration {
-    Duration::from_secs(n * 60)
+    Duration::from_mins(n)
 }
 
 #[test]
