@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Providers},
     deliver::{ApnsConfig, AppSenders, Deliver, DeliverConfig, Endpoint, FcmConfig, Transport},
     dispatch::{DirectLane, Parts},
-    intake::{Intake, RabbitMqConfig, Settle},
+    intake::{self, Intake, RabbitMqConfig, Settle},
     ledger::{Ledger, LedgerOptions},
     metrics::Metrics,
     model::Provider,
@@ -108,6 +108,13 @@ pub fn rabbitmq_config(config: &Config) -> anyhow::Result<RabbitMqConfig> {
         broker = broker.with_single_producer(queue, producer.clone()).context("amqp.single_producer")?;
     }
     Ok(broker)
+}
+
+/// Connects to the broker once, and says where that was.
+pub async fn probe_broker(config: &Config) -> anyhow::Result<String> {
+    let broker = rabbitmq_config(config)?;
+    intake::probe(&broker).await.with_context(|| broker.place())?;
+    Ok(broker.place())
 }
 
 /// Joins what the policy says of each app (topic, team, project) with the configuration's endpoints and keys.

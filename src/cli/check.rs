@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{Exit, ledger, output};
-use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, intake, ledger::Ledger};
+use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, ledger::Ledger};
 
 /// Checks everything that can be checked, even when something before it failed.
 pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
@@ -16,14 +16,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     let policy = Policy::load(&config.policy).map_err(Into::into);
     let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
     check_ledger(&mut report, &config).await?;
-    let broker = match app::rabbitmq_config(&config) {
-        Ok(broker) => match intake::probe(&broker).await {
-            Ok(()) => Ok(broker.place()),
-            Err(error) => Err(anyhow::Error::new(error).context(broker.place())),
-        },
-        Err(error) => Err(error),
-    };
-    report.note("broker", broker, Clone::clone)?;
+    report.note("broker", app::probe_broker(&config).await, Clone::clone)?;
     if let Some(policy) = policy {
         let deliver = app::deliver_config(&config, &policy)
             .and_then(|config| Ok(Deliver::new(config, Clock::system())?));

@@ -10,9 +10,6 @@ mod driver;
 mod frames;
 mod reconnect;
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -314,3 +311,6 @@ impl Drop for Lease {
         self.shared.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,7 @@ pub struct RabbitMqIntake {
 }
 
 impl RabbitMqIntake {
+    #[expect(clippy::needless_pass_by_value, reason = "a token is a handle; the other intake keeps it")]
     pub(super) fn start(config: RabbitMqConfig, clock: Clock, cancel: CancellationToken) -> Self {
         let config = Arc::new(config);
         let health = Arc::new(health::Health::new(clock.now()));
