@@ -53,7 +53,7 @@ pub struct RabbitMqConfig {
 
 impl RabbitMqConfig {
     /// Reads an AMQP URL (<https://www.rabbitmq.com/docs/uri-spec>). `amqps://` speaks TLS; of the query parameters
-    /// `heartbeat`, `frame_max`, `channel_max` and `cacertfile` (PEM, in addition to the system's authorities) are known.
+    /// `heartbeat`, `channel_max` and `cacertfile` (PEM, in addition to the system's authorities) are known.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
         let parts = Url::parse(url).map_err(|error| ConfigError::Url(error.to_string()))?;
         if parts.cannot_be_a_base() {
@@ -68,6 +68,9 @@ impl RabbitMqConfig {
         }
         // The broker's default of 60 s leaves a silent network unnoticed for two minutes; RabbitMQ advises 5 to 20 s.
         uri.query.heartbeat = uri.query.heartbeat.or(Some(10));
+        // The broker's own, always: it sends a producer's headers in one frame, however long a frame was agreed with us,
+        // and the client library would be stuck on one that is longer.
+        uri.query.frame_max = None;
         let ca_file = parts.query_pairs().find(|(key, _)| key == "cacertfile");
         Ok(Self {
             uri,

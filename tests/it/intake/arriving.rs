@@ -153,3 +153,18 @@ async fn amqps_is_trusted_by_the_configured_authority_only() {
     let by_file = RabbitMqConfig::new(&url).expect("a URL").with_ca_file(ca.into());
     connected(by_file).await.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_headers_that_the_broker_takes_arrive_even_if_the_url_asks_for_smaller_frames() {
+    let broker = Broker::start().await;
+    let url = format!("{}?frame_max=32768", broker.url(broker.service()));
+    let mut intake = connected(RabbitMqConfig::new(&url).expect("a URL")).await;
+    let cards = broker.producer("cards").await;
+    let client = broker.client(&cards).await;
+    let mut headers = FieldTable::default();
+    headers.insert("long".into(), AMQPValue::LongString("x".repeat(120_000).into()));
+    let properties = client.properties().with_headers(headers);
+    client.publish("bellwether.jobs", "direct", properties, b"{}").await.expect("published");
+    assert_eq!(delivery(&mut intake).await.body, "{}");
+    intake.close().await;
+}
