@@ -25,7 +25,10 @@ use super::{
     h2pool::{NoStream, Pool, Streams},
     tls::provider_tls,
 };
-use crate::{clock::Clock, model::Priority};
+use crate::{
+    clock::Clock,
+    model::{Priority, Token},
+};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -50,8 +53,8 @@ pub struct SendBench {
     pub tasks: usize,
     /// The body of each.
     pub body: Bytes,
-    /// The device token of the n-th; the simulator must know it.
-    pub token: fn(u64) -> String,
+    /// Device tokens that the simulator knows; used in turn.
+    pub tokens: Vec<Token>,
 }
 
 /// What it cost.
@@ -81,8 +84,8 @@ pub enum SendBenchError {
     /// The CA cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The topic or a token cannot stand in a request.
-    #[error("topic or token cannot be sent")]
+    /// The topic cannot stand in a request, or there is no token.
+    #[error("the topic cannot be sent, or there is no device token")]
     Request,
     /// There is no connection.
     #[error("no connection to {0}")]
@@ -167,9 +170,11 @@ impl Run {
     }
 
     fn request(&self, number: u64) -> Result<http::Request<()>, SendBenchError> {
-        let token = (self.bench.token)(number);
+        let tokens = &self.bench.tokens;
+        let turn = usize::try_from(number).unwrap_or_default().checked_rem(tokens.len());
+        let token = turn.and_then(|turn| tokens.get(turn)).ok_or(SendBenchError::Request)?;
         let ask = apns::Ask {
-            token: &token,
+            token: token.reveal(),
             message_id: Uuid::from_u128(u128::from(number)),
             collapse_id: "bench",
             priority: Priority::High,
