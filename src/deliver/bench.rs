@@ -10,11 +10,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -49,8 +50,8 @@ pub struct SendBench {
     pub tasks: usize,
     /// The body of each.
     pub body: Bytes,
-    /// The device token of the n-th; the simulator must know it.
-    pub token: fn(u64) -> String,
+    /// Device tokens that the simulator knows, used in turn.
+    pub tokens: Vec<String>,
 }
 
 /// What it cost.
@@ -80,8 +81,8 @@ pub enum SendBenchError {
     /// The CA cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The topic or a token cannot stand in a request.
-    #[error("topic or token cannot be sent")]
+    /// The topic or a token cannot stand in a request, or there is no token.
+    #[error("the topic or a token cannot be sent, or there is no token")]
     Request,
     /// There is no connection.
     #[error("no connection to {0}")]
@@ -89,6 +90,51 @@ pub enum SendBenchError {
     /// The CPU time cannot be read (Linux only).
     #[error("reading CPU time: {0}")]
     CpuTime(#[from] io::Error),
+}
+
+/// How long the notifications are worth something.
+const EXPIRY: Duration = Duration::from_secs(3_600);
+
+/// The same requests for another client on the same machine, so that the two can be compared.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ReferenceRequest {
+    /// The headers that are the same for every notification, in order; with the provider token, so only for
+    /// a simulator.
+    pub headers: Vec<(String, String)>,
+    /// The path of each device.
+    pub paths: Vec<String>,
+}
+
+/// What [`bench_send_path`] would send.
+pub async fn reference_request(bench: &SendBench, clock: Clock) -> Result<ReferenceRequest, SendBenchError> {
+    require_loopback(&bench.endpoint).await?;
+    let token = ProviderToken::load(&bench.key_file, &bench.key_id, &bench.team, clock.clone())?;
+    let topic = HeaderValue::from_str(&bench.topic).map_err(|_| SendBenchError::Request)?;
+    let requests = apns::Requests::new(bench.endpoint.authority().clone(), topic);
+    let authorization = token.authorization().map_err(|_| SendBenchError::Request)?;
+    let ask = bench.ask(0, clock.now() + EXPIRY)?;
+    let request = requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = value.to_str().map_err(|_| SendBenchError::Request)?;
+        Ok((name.as_str().to_owned(), value.to_owned()))
+    };
+    let headers = request.headers().iter().map(header).collect::<Result<_, SendBenchError>>()?;
+    let paths = bench.tokens.iter().map(|token| format!("/3/device/{token}")).collect();
+    Ok(ReferenceRequest { headers, paths })
+}
+
+impl SendBench {
+    fn ask(&self, number: u64, expires_at: Timestamp) -> Result<apns::Ask<'_>, SendBenchError> {
+        let place = usize::try_from(number).unwrap_or_default().checked_rem(self.tokens.len());
+        let token = place.and_then(|place| self.tokens.get(place)).ok_or(SendBenchError::Request)?;
+        Ok(apns::Ask {
+            token,
+            message_id: Uuid::from_u128(u128::from(number)),
+            collapse_id: "bench",
+            priority: Priority::High,
+            expires_at,
+        })
+    }
 }
 
 /// Sends, and reports the cost.
@@ -106,7 +152,7 @@ pub async fn bench_send_path(bench: SendBench, clock: Clock) -> Result<SendBench
         token,
         next: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
-        expires_at: clock.now() + std::time::Duration::from_secs(3_600),
+        expires_at: clock.now() + EXPIRY,
         clock: clock.clone(),
         bench,
     });
@@ -166,17 +212,10 @@ impl Run {
     }
 
     async fn one(&self, number: u64) -> Result<(), SendBenchError> {
-        let token = (self.bench.token)(number);
-        let ask = apns::Ask {
-            token: &token,
-            message_id: Uuid::from_u128(u128::from(number)),
-            collapse_id: "bench",
-            priority: Priority::High,
-            expires_at: self.expires_at,
-        };
+        let ask = self.bench.ask(number, self.expires_at)?;
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
         let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
-        let until = self.clock.monotonic() + std::time::Duration::from_secs(60);
+        let until = self.clock.monotonic() + Duration::from_secs(60);
         let lease = self
             .pool
             .lease(until)
