@@ -1,6 +1,7 @@
 //! The command line: nouns, then verbs; data on standard output, everything else on standard error.
 
 mod audience;
+mod bench;
 mod check;
 mod demo;
 mod device;
@@ -71,6 +72,9 @@ enum Command {
     Halt(halt::HaltArgs),
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
+    /// Measure, beside a simulator: what deploy/bench.sh calls
+    #[command(subcommand, hide = true)]
+    Bench(bench::Bench),
     /// Print the JSON Schema of what is published on `bellwether.events`
     EventSchema,
     /// Print a completion script for a shell
@@ -110,6 +114,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Audience(audience) => audience::run(&common.config, &audience),
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
+        Command::Bench(bench) => bench::run(&common.config, bench).await,
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());

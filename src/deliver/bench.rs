@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -25,10 +25,7 @@ use super::{
     h2pool::{NoStream, Pool, Streams},
     tls::provider_tls,
 };
-use crate::{
-    clock::Clock,
-    model::{Priority, Token},
-};
+use crate::{clock::Clock, model::Priority};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -53,8 +50,8 @@ pub struct SendBench {
     pub tasks: usize,
     /// The body of each.
     pub body: Bytes,
-    /// Device tokens that the simulator knows; used in turn.
-    pub tokens: Vec<Token>,
+    /// Device tokens that the simulator knows, used in turn.
+    pub tokens: Vec<String>,
 }
 
 /// What it cost.
@@ -84,8 +81,8 @@ pub enum SendBenchError {
     /// The CA cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// The topic cannot stand in a request, or there is no token.
-    #[error("the topic cannot be sent, or there is no device token")]
+    /// The topic or a token cannot stand in a request, or there is no token.
+    #[error("the topic or a token cannot be sent, or there is no token")]
     Request,
     /// There is no connection.
     #[error("no connection to {0}")]
@@ -93,6 +90,51 @@ pub enum SendBenchError {
     /// The CPU time cannot be read (Linux only).
     #[error("reading CPU time: {0}")]
     CpuTime(#[from] io::Error),
+}
+
+/// How long the notifications are worth something.
+const EXPIRY: Duration = Duration::from_hours(1);
+
+/// The same requests for another client on the same machine, so that the two can be compared.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ReferenceRequest {
+    /// The headers that are the same for every notification, in order; with the provider token, so only for
+    /// a simulator.
+    pub headers: Vec<(String, String)>,
+    /// The path of each device.
+    pub paths: Vec<String>,
+}
+
+/// What [`bench_send_path`] would send.
+pub async fn reference_request(bench: &SendBench, clock: Clock) -> Result<ReferenceRequest, SendBenchError> {
+    require_loopback(&bench.endpoint).await?;
+    let token = ProviderToken::load(&bench.key_file, &bench.key_id, &bench.team, clock.clone())?;
+    let topic = HeaderValue::from_str(&bench.topic).map_err(|_| SendBenchError::Request)?;
+    let requests = apns::Requests::new(bench.endpoint.authority().clone(), topic);
+    let authorization = token.authorization().map_err(|_| SendBenchError::Request)?;
+    let ask = bench.ask(0, clock.now() + EXPIRY)?;
+    let request = requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        let value = value.to_str().map_err(|_| SendBenchError::Request)?;
+        Ok((name.as_str().to_owned(), value.to_owned()))
+    };
+    let headers = request.headers().iter().map(header).collect::<Result<_, SendBenchError>>()?;
+    let paths = bench.tokens.iter().map(|token| format!("/3/device/{token}")).collect();
+    Ok(ReferenceRequest { headers, paths })
+}
+
+impl SendBench {
+    fn ask(&self, number: u64, expires_at: Timestamp) -> Result<apns::Ask<'_>, SendBenchError> {
+        let place = usize::try_from(number).unwrap_or_default().checked_rem(self.tokens.len());
+        let token = place.and_then(|place| self.tokens.get(place)).ok_or(SendBenchError::Request)?;
+        Ok(apns::Ask {
+            token,
+            message_id: Uuid::from_u128(u128::from(number)),
+            collapse_id: "bench",
+            priority: Priority::High,
+            expires_at,
+        })
+    }
 }
 
 /// Sends, and reports the cost.
@@ -110,7 +152,7 @@ pub async fn bench_send_path(bench: SendBench, clock: Clock) -> Result<SendBench
         token,
         next: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
-        expires_at: clock.now() + Duration::from_hours(1),
+        expires_at: clock.now() + EXPIRY,
         clock: clock.clone(),
         bench,
     });
@@ -169,29 +211,17 @@ impl Run {
         }
     }
 
-    fn request(&self, number: u64) -> Result<http::Request<()>, SendBenchError> {
-        let tokens = &self.bench.tokens;
-        let turn = usize::try_from(number).unwrap_or_default().checked_rem(tokens.len());
-        let token = turn.and_then(|turn| tokens.get(turn)).ok_or(SendBenchError::Request)?;
-        let ask = apns::Ask {
-            token: token.reveal(),
-            message_id: Uuid::from_u128(u128::from(number)),
-            collapse_id: "bench",
-            priority: Priority::High,
-            expires_at: self.expires_at,
-        };
-        let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
-        self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)
-    }
-
     async fn one(&self, number: u64) -> Result<(), SendBenchError> {
+        let ask = self.bench.ask(number, self.expires_at)?;
+        let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
+        let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
         let until = self.clock.monotonic() + Duration::from_mins(1);
         let lease = self
             .pool
             .lease(until)
             .await
             .map_err(|_: NoStream| SendBenchError::NoConnection(self.bench.endpoint.clone()))?;
-        let Ok(asked) = lease.ask(self.request(number)?, self.bench.body.clone()) else { return Ok(()) };
+        let Ok(asked) = lease.ask(request, self.bench.body.clone()) else { return Ok(()) };
         if let Ok(reply) = lease.answer(asked).await {
             let answer = apns::read_answer(reply.status, &reply.headers, &reply.body, self.clock.now());
             if answer.proves {

@@ -38,7 +38,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 pub use self::{
-    bench::{SendBench, SendBenchError, SendBenchReport, bench_send_path},
+    bench::{
+        ReferenceRequest, SendBench, SendBenchError, SendBenchReport, bench_send_path, reference_request,
+    },
     check::{Check, CheckFailed},
     config::{
         ApnsConfig, AppSenders, DeliverConfig, Endpoint, FcmConfig, InvalidEndpoint, MIN_REQUEST_TIMEOUT,

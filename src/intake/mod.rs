@@ -34,7 +34,8 @@ pub use embedded::{
 pub use health::BrokerHealth;
 pub use ladder::Ladder;
 pub use rabbitmq::{
-    BrokerError, ConfigError, RabbitMqConfig, RabbitMqIntake, RabbitMqSettle, enqueue, names, probe,
+    BrokerError, ConfigError, Enqueued, RabbitMqConfig, RabbitMqIntake, RabbitMqSettle, enqueue, enqueue_all,
+    names, probe,
 };
 pub use settle::{QueueDepth, Settle, SettleError};
 

@@ -1,7 +1,7 @@
 //! Enqueues one job as a producer does: for `bellwether job send`.
 
 use lapin::{
-    BasicProperties, Confirmation,
+    BasicProperties, Channel, Confirmation, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use tokio::time::timeout;
@@ -36,6 +36,17 @@ async fn publish(
 ) -> Result<(), BrokerError> {
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let confirm = hand_over(&channel, config, lane, body).await?;
+    confirmed(confirm.await?)
+}
+
+/// Hands one job to the broker; what it says to it is in the confirm.
+pub(super) async fn hand_over(
+    channel: &Channel,
+    config: &RabbitMqConfig,
+    lane: Lane,
+    body: &[u8],
+) -> Result<PublisherConfirm, BrokerError> {
     let key = match lane {
         Lane::Direct => names::DIRECT_KEY,
         Lane::Campaign => names::CAMPAIGN_KEY,
@@ -46,8 +57,12 @@ async fn publish(
         .with_user_id(config.user().into())
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT);
-    let confirm = channel.basic_publish(names::JOBS.into(), key.into(), options, body, properties).await?;
-    match confirm.await? {
+    Ok(channel.basic_publish(names::JOBS.into(), key.into(), options, body, properties).await?)
+}
+
+/// What the broker's answer means to a producer.
+pub(super) fn confirmed(answer: Confirmation) -> Result<(), BrokerError> {
+    match answer {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(BrokerError::Publishing(format!(
             "no queue takes jobs of this lane from {}; start `bellwether serve` once to declare it",

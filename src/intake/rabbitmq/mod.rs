@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod consume;
 mod enqueue;
+mod load;
 mod publish;
 mod topology;
 mod wire;
@@ -24,6 +25,7 @@ use tokio_util::{
 pub use config::{ConfigError, RabbitMqConfig};
 pub use connect::BrokerError;
 pub use enqueue::enqueue;
+pub use load::{Enqueued, enqueue_all};
 pub use topology::names;
 
 use self::{

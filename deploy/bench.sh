@@ -1,0 +1,327 @@
+#!/usr/bin/env bash
+# What a notification costs, measured on this machine beside h2load, against the targets.
+#
+#   deploy/bench.sh [--quick] [--no-gate] [--json FILE] [--binary FILE]
+#
+#   --quick        a minute's smoke check: fewer and shorter runs, and figures to match
+#   --no-gate      report only; without it the exit code is 1 when a median misses its target
+#   --json FILE    the same figures for programs
+#   --binary FILE  measure this program; by default the release build, which is brought up to date first
+#
+# Services (deploy/services.sh) and simulators are started here, in a temporary directory, on loopback, and ended with
+# the script. The measured process has one core for itself; everything else shares another. CPU is what the kernel
+# accounts to the processes, user and system; where several runs are made, the median counts.
+set -euo pipefail
+export LC_ALL=C
+cd "$(dirname "$0")/.."
+
+RATIO_TARGET=1.6      # times h2load
+SERVICE_TARGET=60     # µs of the service's CPU for a notification
+P99_TARGET=50         # ms from enqueue to accept, at $RATE
+MEMORY_TARGET=40      # MB of an idle service
+
+RATE=1000
+PAIRS=5 SENDS=300000 # bare send path
+LOADS=3 JOBS=30000   # direct lane
+PACED=3 PACED_JOBS=20000
+IDLE_SECONDS=10
+PHONES=30000
+IN_FLIGHT=500
+BODY_BYTES=289
+
+say() { printf 'bench: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+usage() { sed -n '2,/^set /{/^#/!d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
+
+GATE=yes JSON='' BINARY='' QUICK=false
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) QUICK=true PAIRS=2 SENDS=100000 LOADS=1 JOBS=5000 PACED=1 PACED_JOBS=5000 PHONES=10000 IDLE_SECONDS=3 ;;
+    --no-gate) GATE= ;;
+    --json) [ $# -ge 2 ] || usage; JSON=$2; shift ;;
+    --binary) [ $# -ge 2 ] || usage; BINARY=$2; shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+
+# ---- the beginning and the end -----------------------------------------------------------------------------
+
+DIR=$(mktemp -d --suffix=-bellwether)
+SERVE='' SIMULATOR=''
+finish() {
+  local status=$?
+  trap '' INT TERM HUP # the cleaning is not to be interrupted
+  trap - EXIT
+  set +e
+  stop_serve
+  stop_simulator
+  deploy/services.sh down "$DIR/services"
+  if [ "$status" != 0 ] && [ -f "$DIR/serve.log" ]; then tail -n 5 "$DIR/serve.log" >&2; fi
+  rm -rf "$DIR"
+  exit "$status"
+}
+stop() { # PID
+  kill -CONT "$1" 2>/dev/null || true
+  kill -TERM "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+stop_serve() { [ -z "$SERVE" ] || stop "$SERVE"; SERVE=; }
+stop_simulator() { [ -z "$SIMULATOR" ] || stop "$SIMULATOR"; SIMULATOR=; }
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+chmod 711 "$DIR" # the servers' own users pass through
+
+# ---- what is needed ----------------------------------------------------------------------------------------
+
+command -v taskset >/dev/null || die "taskset is missing; install it with: apt-get install util-linux"
+if ! command -v h2load >/dev/null; then
+  [ "$(id -u)" = 0 ] || die "h2load is missing; install it with: apt-get install nghttp2-client"
+  say "installing nghttp2-client"
+  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  "${apt[@]}" update >&2
+  "${apt[@]}" install -y --no-install-recommends nghttp2-client >&2
+fi
+if [ -z "$BINARY" ]; then
+  command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  cargo build --release --locked >&2
+  BINARY=${CARGO_TARGET_DIR:-target}/release/bellwether
+fi
+BINARY=$(realpath "$BINARY")
+
+# The first two processors that this shell may use.
+CPUS=()
+for range in $(taskset -cp $$ | sed 's/.*: //; s/,/ /g'); do
+  for ((cpu = ${range%-*}; cpu <= ${range#*-}; cpu++)); do CPUS+=("$cpu"); done
+done
+[ ${#CPUS[@]} -ge 2 ] || say "only one processor: the measured process shares it, and the figures suffer"
+MEASURED=(taskset -c "${CPUS[0]}")
+OTHERS=(taskset -c "${CPUS[1]:-${CPUS[0]}}")
+
+# ---- reading -----------------------------------------------------------------------------------------------
+
+TICK_MICROS=$((1000000 / $(getconf CLK_TCK)))
+
+# User and system time of a process in ticks (proc(5): fields 14 and 15), with that of the children that it has
+# waited for (16 and 17) if asked. The name, the second field, may contain blanks and ends with the last `)`.
+ticks() { # PID [with-children]
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || { echo 0; return; }
+  # shellcheck disable=SC2086 # fields
+  set -- "${2:-}" ${stat##*) }
+  if [ -n "$1" ]; then echo $((${13} + ${14} + ${15} + ${16})); else echo $((${13} + ${14})); fi
+}
+# The server, the sessions that have ended, and those that have not.
+postgres_ticks() {
+  local pid sum
+  sum=$(ticks "$POSTGRES_PID" with-children)
+  while read -r pid; do sum=$((sum + $(ticks "$pid" with-children))); done \
+    < <(cat "/proc/$POSTGRES_PID/task/"*/children | tr ' ' '\n' | grep .)
+  echo "$sum"
+}
+
+ask() { # PORT PATH: the whole answer
+  exec 3<>"/dev/tcp/127.0.0.1/$1"
+  printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&3
+  cat <&3
+  exec 3>&-
+}
+field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" | head -n 1; } # of JSON on standard input
+median() { printf '%s\n' "$@" | sort -g | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
+compute() { awk "BEGIN { printf \"%.2f\", $1 }"; }
+
+until_true() { # SECONDS WHAT COMMAND...
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || die "$what: not in time"
+    sleep 0.05
+  done
+}
+
+# ---- parts -------------------------------------------------------------------------------------------------
+
+start_simulator() { # DETAIL: full or compact
+  rm -rf "$DIR/simulator"
+  "${OTHERS[@]}" "$BINARY" simulator --latency 0 --faults none --record "$1" --phones "$PHONES" \
+    --out "$DIR/simulator" 2>"$DIR/simulator.log" &
+  SIMULATOR=$!
+  until_true 30 "the simulator" test -f "$DIR/simulator/simulator.json"
+  INSPECT_PORT=$(field inspect <"$DIR/simulator/simulator.json" | sed 's/.*://')
+}
+accepted() { ask "$INSPECT_PORT" /summary | field accepted; }
+
+configure() {
+  local about=$DIR/simulator/simulator.json
+  about() { field "$1" <"$about"; }
+  cp -r audiences "$DIR/audiences"
+  # The broker's first user enqueues, so it is the producer.
+  sed -i 's/producers\.cards/producers.bellwether/' "$DIR/audiences/producers.toml"
+  cat >"$DIR/bellwether.toml" <<CONF
+[listen]
+health = "127.0.0.1:0"
+[providers."pl.example.bank".apns]
+key_file = "$(about apns_key)"
+key_id = "$(about apns_key_id)"
+endpoint = "$(about apns)"
+sandbox_endpoint = "$(about apns)"
+ca_file = "$(about ca)"
+[providers."pl.example.bank".fcm]
+service_account_file = "$(about service_account)"
+endpoint = "$(about fcm)"
+ca_file = "$(about ca)"
+CONF
+  export BELLWETHER_CONFIG=$DIR/bellwether.toml
+}
+
+ready() {
+  local port
+  port=$(field listen <"$DIR/serve.log" | sed 's/.*://')
+  [ -n "$port" ] && ask "$port" /readyz | head -n 1 | grep -q ' 200 '
+}
+start_serve() {
+  "${MEASURED[@]}" "$BINARY" serve 2>"$DIR/serve.log" &
+  SERVE=$!
+  until_true 30 "the service" ready
+}
+enqueue() { "${OTHERS[@]}" "$BINARY" bench enqueue --simulator "$DIR/simulator" "$@"; }
+
+all_accepted() { [ "$(accepted)" -ge "$1" ]; }
+# Recorded, told and acknowledged: the service does nothing any more but look around.
+quiet() {
+  local before
+  before=$(ticks "$SERVE")
+  sleep 0.5
+  [ $(($(ticks "$SERVE") - before)) -le 2 ]
+}
+
+# ---- measurements ------------------------------------------------------------------------------------------
+
+measure_bare() {
+  local pair ours theirs out args=(--simulator "$DIR/simulator" --in-flight "$IN_FLIGHT" --body-bytes "$BODY_BYTES") headers=() line
+  mkdir "$DIR/reference"
+  "$BINARY" bench reference "${args[@]}" --out "$DIR/reference"
+  while read -r line; do headers+=(-H "$line"); done <"$DIR/reference/headers"
+  TIMEFORMAT='%U %S'
+  for ((pair = 1; pair <= PAIRS; pair++)); do
+    ours=$("${MEASURED[@]}" "$BINARY" bench send "${args[@]}" --count "$SENDS" | field cpu_micros_each)
+    # Time of the keyword, since h2load does not tell its own.
+    out=$({ time "${MEASURED[@]}" h2load -n "$SENDS" -c 1 -m "$IN_FLIGHT" -t 1 -i "$DIR/reference/uris" \
+      -d "$DIR/reference/body" "${headers[@]}" >"$DIR/h2load.log" 2>&1; } 2>&1)
+    grep -q " $SENDS succeeded" "$DIR/h2load.log" || { tail -n 12 "$DIR/h2load.log" >&2; die "h2load was refused"; }
+    theirs=$(compute "(${out/ / + }) * 1000000 / $SENDS")
+    BARE+=("$ours") REFERENCE+=("$theirs") RATIOS+=("$(compute "$ours / $theirs")")
+    say "bare send path $pair of $PAIRS: $ours µs, h2load $theirs µs"
+  done
+}
+
+measure_memory() {
+  local kilobytes
+  sleep "$IDLE_SECONDS"
+  kilobytes=$(awk '/^VmRSS/ { print $2 }' "/proc/$SERVE/status")
+  MEMORY=$(compute "$kilobytes / 1024")
+  say "idle: $MEMORY MB"
+}
+
+# The service stands still while the queue fills, so that it meets all jobs at once and nothing of its start.
+measure_load() {
+  local load before_accepted s p r began ended
+  enqueue --count 1000
+  until_true 30 "warming up" all_accepted 1000
+  until_true 30 "warming up" quiet
+  for ((load = 1; load <= LOADS; load++)); do
+    kill -STOP "$SERVE"
+    enqueue --count "$JOBS"
+    before_accepted=$(accepted)
+    s=$(ticks "$SERVE") p=$(postgres_ticks) r=$(ticks "$RABBITMQ_PID") began=$EPOCHREALTIME
+    kill -CONT "$SERVE"
+    until_true 300 "the load" all_accepted $((before_accepted + JOBS))
+    ended=$EPOCHREALTIME
+    until_true 60 "the end of the load" quiet
+    each() { compute "($2 - $1) * $TICK_MICROS / $JOBS"; }
+    LOAD_SERVICE+=("$(each "$s" "$(ticks "$SERVE")")")
+    LOAD_POSTGRES+=("$(each "$p" "$(postgres_ticks)")")
+    LOAD_RABBITMQ+=("$(each "$r" "$(ticks "$RABBITMQ_PID")")")
+    LOAD_RATE+=("$(compute "$JOBS / ($ended - $began)")")
+    [ "$(accepted)" = $((before_accepted + JOBS)) ] || die "phones rang $(accepted) times, not $((before_accepted + JOBS))"
+    say "full load $load of $LOADS: service ${LOAD_SERVICE[-1]} µs, PostgreSQL ${LOAD_POSTGRES[-1]} µs," \
+      "RabbitMQ ${LOAD_RABBITMQ[-1]} µs, ${LOAD_RATE[-1]} a second"
+  done
+}
+
+measure_latency() {
+  local run
+  for ((run = 1; run <= PACED; run++)); do
+    enqueue --count "$PACED_JOBS" --rate "$RATE" >"$DIR/latency.json"
+    P50+=("$(field p50_ms <"$DIR/latency.json")") P99+=("$(field p99_ms <"$DIR/latency.json")")
+    LATE+=("$(field load_late_ms <"$DIR/latency.json")")
+    say "$RATE jobs a second, $run of $PACED: p50 ${P50[-1]} ms, p99 ${P99[-1]} ms (the load itself ${LATE[-1]} ms late at worst)"
+    until_true 60 "the end of the load" quiet
+  done
+}
+
+# ---- the report --------------------------------------------------------------------------------------------
+
+MISSED=()
+row() { printf '| %-58s | %9s | %-8s | %-6s |\n' "$1" "$2" "${3:-}" "${4:-}"; }
+judged() { # WHAT VALUE UNIT TARGET
+  if awk "BEGIN { exit !($2 <= $4) }"; then row "$1" "$2 $3" "<= $4" ok; else row "$1" "$2 $3" "<= $4" MISSED; MISSED+=("$1"); fi
+}
+report() {
+  row 'measured (medians)' '' target ''
+  printf '|%s|%s|%s|%s|\n' "$(printf -- '-%.0s' {1..60})" "$(printf -- '-%.0s' {1..11})" ---------- --------
+  row 'bare send path: CPU a notification' "$M_BARE us"
+  row 'h2load, the same requests in the same run' "$M_REFERENCE us"
+  judged 'bare send path, times h2load' "$M_RATIO" x "$RATIO_TARGET"
+  judged 'direct lane at full load: CPU of the service a notification' "$M_SERVICE" us "$SERVICE_TARGET"
+  row '  PostgreSQL' "$M_POSTGRES us"
+  row '  RabbitMQ' "$M_RABBITMQ us"
+  row '  jobs a second, all on two cores' "$M_RATE"
+  row "enqueue to accept at $RATE jobs/s, p50" "$M_P50 ms"
+  judged "enqueue to accept at $RATE jobs/s, p99" "$M_P99" ms "$P99_TARGET"
+  judged 'memory of the idle service (RSS)' "$MEMORY" MB "$MEMORY_TARGET"
+}
+# Numbers only, so that nothing needs quoting.
+report_json() {
+  cat <<JSON
+{
+  "quick": $QUICK,
+  "bare_send": { "cpu_micros": $M_BARE, "h2load_cpu_micros": $M_REFERENCE, "ratio": $M_RATIO, "ratio_target": $RATIO_TARGET },
+  "direct_lane": { "service_cpu_micros": $M_SERVICE, "service_target": $SERVICE_TARGET, "postgres_cpu_micros": $M_POSTGRES,
+    "rabbitmq_cpu_micros": $M_RABBITMQ, "jobs_per_second": $M_RATE },
+  "enqueue_to_accept": { "rate": $RATE, "p50_ms": $M_P50, "p99_ms": $M_P99, "p99_target": $P99_TARGET, "load_late_ms": $M_LATE },
+  "idle_memory": { "rss_mb": $MEMORY, "target": $MEMORY_TARGET },
+  "missed": ${#MISSED[@]}
+}
+JSON
+}
+
+BARE=() REFERENCE=() RATIOS=() LOAD_SERVICE=() LOAD_POSTGRES=() LOAD_RABBITMQ=() LOAD_RATE=() P50=() P99=() LATE=()
+start_simulator compact
+measure_bare
+stop_simulator
+
+"${OTHERS[@]}" deploy/services.sh up "$DIR/services"
+set -a
+eval "$(deploy/services.sh env "$DIR/services")"
+set +a
+start_simulator full
+configure
+"$BINARY" migrate
+"$BINARY" device import "$DIR/simulator/devices.ndjson" >"$DIR/import.log" 2>&1 || { tail "$DIR/import.log" >&2; die "the import failed"; }
+start_serve
+measure_memory
+measure_load
+measure_latency
+
+M_BARE=$(median "${BARE[@]}") M_REFERENCE=$(median "${REFERENCE[@]}") M_RATIO=$(median "${RATIOS[@]}")
+M_SERVICE=$(median "${LOAD_SERVICE[@]}") M_POSTGRES=$(median "${LOAD_POSTGRES[@]}")
+M_RABBITMQ=$(median "${LOAD_RABBITMQ[@]}") M_RATE=$(compute "int($(median "${LOAD_RATE[@]}"))")
+M_P50=$(median "${P50[@]}") M_P99=$(median "${P99[@]}") M_LATE=$(median "${LATE[@]}")
+report
+[ -z "$JSON" ] || report_json >"$JSON"
+if [ ${#MISSED[@]} -gt 0 ]; then
+  say "${#MISSED[@]} of 4 targets missed: $(printf '%s; ' "${MISSED[@]}")"
+  [ -z "$GATE" ] || exit 1
+fi
