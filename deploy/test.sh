@@ -16,6 +16,9 @@ PACKAGES=(
   "/usr/include/stdio.h libc6-dev"                         # the same
   "/etc/ssl/certs/ca-certificates.crt ca-certificates"     # the trust store that rustls-native-certs reads
   "/usr/bin/shellcheck shellcheck"                         # reads these scripts
+  "/usr/bin/amqp-publish amqp-tools"                       # publishes jobs as the README says, and so do the next two
+  "/usr/lib/python3/dist-packages/pika python3-pika"
+  "/var/lib/dpkg/info/ruby-bunny.list ruby-bunny"
 )
 
 # ---- processes (from /proc: a small machine has no ps) -----------------------------------------------------

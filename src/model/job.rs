@@ -16,6 +16,7 @@ use super::{
     AppId, AudienceName, DeviceId, Digest, JobId, JobKey, Malformed, MalformedCode, Notification, PlanName,
     ProducerId, UserId,
     malformed::{explain, not_json},
+    object::{Object, object, object_or_none},
 };
 
 /// Largest job, in bytes. A job is text for one screen; 64 KiB holds it in every language.
@@ -125,10 +126,11 @@ struct Wire {
     #[schemars(required, extend("enum" = ["test", "production"]))]
     intent: Option<String>,
     /// Whom it is for: exactly one of `users`, `devices`, or `audience` with `at_most`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object_or_none")]
     #[schemars(required)]
     to: Option<WireTo>,
     /// What the phone shows.
+    #[serde(deserialize_with = "object")]
     notification: Notification,
     /// Nothing is sent after this. Required for an audience; one hour for named recipients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,7 +184,7 @@ impl Job {
         let mut reader = serde_json::Deserializer::from_str(text);
         let wire: Wire = serde_path_to_error::deserialize(&mut reader)
             .map_err(|error| explain(&error, text))
-            .and_then(|wire| reader.end().map(|()| wire).map_err(|error| not_json(&error)))?;
+            .and_then(|Object(wire)| reader.end().map(|()| wire).map_err(|error| not_json(&error)))?;
         let id = wire.id.clone();
         Self::check(wire).map_err(|malformed| malformed.of_id(&id))
     }
@@ -432,7 +434,27 @@ mod tests {
         );
         assert_eq!(code(deep.as_bytes()), MalformedCode::TooDeep);
         let twice = direct().to_string().replacen('{', "{\"intent\":\"test\",", 1);
-        assert_eq!(code(twice.as_bytes()), MalformedCode::DuplicateField);
+        let error = Job::parse(twice.as_bytes()).expect_err("must be malformed");
+        assert_eq!((error.code, error.field.as_str()), (MalformedCode::DuplicateField, "intent"));
+    }
+
+    #[test]
+    fn fields_in_a_list_are_no_job() {
+        let listed =
+            json!([1, "otp-1", "pl.example.bank", "production", {"users": ["u-1"]}, {"body": "123456"}]);
+        let error = parse(&listed).expect_err("must be malformed");
+        assert_eq!((error.code, error.field.as_str()), (MalformedCode::WrongType, "job"));
+        type Change = fn(&mut Value);
+        let cases: [(&str, Change); 3] = [
+            ("to", |v| v["to"] = json!([null, null, ["u-1"]])),
+            ("notification", |v| v["notification"] = json!([null, "123456"])),
+            ("notification.localized.de", |v| {
+                v["notification"]["localized"] = json!({"de": [null, "123456"]})
+            }),
+        ];
+        for (field, change) in cases {
+            assert_eq!(refused(change), (MalformedCode::WrongType, field.to_owned()));
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(super) fn explain(error: &serde_path_to_error::Error<serde_json::Error>, tex
     } else if message.starts_with("missing field") {
         Malformed::new(Code::MissingField, &child(quoted), "is required")
     } else if message.starts_with("duplicate field") {
-        Malformed::new(Code::DuplicateField, &here(), format!("the field {quoted} stands there twice"))
+        Malformed::new(Code::DuplicateField, &child(quoted), "stands there twice")
     } else if let Some((_, expected)) = message.rsplit_once(", expected ") {
         let wrong_type = message.starts_with("invalid type");
         let code = if wrong_type { Code::WrongType } else { Code::InvalidValue };

@@ -10,6 +10,7 @@ mod ids;
 mod job;
 mod malformed;
 mod notification;
+mod object;
 mod outcome;
 mod render;
 

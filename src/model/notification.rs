@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Locale;
+use super::{Locale, object::objects};
 
 /// How urgently the provider should deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub struct Notification {
     /// The text below it, in the app's default language.
     pub body: String,
     /// The same in other languages, by language tag; `de-AT` falls back to `de`, then to the default.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "objects")]
     pub localized: BTreeMap<Locale, Text>,
     /// What kind of message it is: APNs category, Android channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]

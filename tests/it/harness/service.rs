@@ -15,6 +15,7 @@ use bellwether::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -88,7 +89,7 @@ impl Stage {
         }
         let stage = Self { broker, simulator, database, folder, producers };
         stage.write_policy();
-        stage.write_configuration(configuration);
+        stage.configure(configuration);
         stage
     }
 
@@ -122,10 +123,12 @@ impl Stage {
         std::fs::write(&file, text).expect("producers.toml is written");
     }
 
-    fn write_configuration(&self, more: &str) {
+    /// Writes the configuration, with further lines in it. They begin at the top of the file, so that a setting of the
+    /// broker's is a line such as `amqp.single_producer = …`.
+    pub(crate) fn configure(&self, more: &str) {
         let files = self.simulator.write_credentials(self.folder()).expect("throw-away credentials");
         let text = format!(
-            "{more}\n[ledger]\nurl = {ledger:?}\n[amqp]\nurl = {amqp:?}\n[listen]\nhealth = \"127.0.0.1:0\"\n\
+            "ledger.url = {ledger:?}\namqp.url = {amqp:?}\nlisten.health = \"127.0.0.1:0\"\n{more}\n\
              [providers.{APP:?}.apns]\nkey_file = {key:?}\nkey_id = {key_id:?}\nendpoint = {apns:?}\n\
              sandbox_endpoint = {apns:?}\nca_file = {ca:?}\n\
              [providers.{APP:?}.fcm]\nservice_account_file = {account:?}\nendpoint = {fcm:?}\nca_file = {ca:?}\n",
@@ -141,7 +144,8 @@ impl Stage {
         std::fs::write(self.configuration(), text).expect("the configuration is written");
     }
 
-    fn configuration(&self) -> PathBuf {
+    /// The configuration file.
+    pub(crate) fn configuration(&self) -> PathBuf {
         self.folder().join("bellwether.toml")
     }
 
@@ -189,6 +193,30 @@ impl Stage {
                "notification": {"title": "Bank", "body": body}})
     }
 
+    /// What a person would see, with what differs from run to run masked: folders, hosts, names of this test's own.
+    pub(crate) fn masked(&self, text: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(text).replace(&*self.folder().to_string_lossy(), "DIR");
+        for (name, own) in &self.producers {
+            text = text.replace(own, name);
+        }
+        text
+    }
+
+    /// The database's own address.
+    pub(crate) fn database(&self) -> String {
+        self.database.url()
+    }
+
+    /// Brings forward whatever waits in the ledger, as if its wait was over.
+    pub(crate) async fn bring_forward(&self) {
+        let mut database = PgConnection::connect(&self.database()).await.expect("the database answers");
+        sqlx::query("update direct_job set due_at = 0 where due_at is not null")
+            .execute(&mut database)
+            .await
+            .expect("the jobs are brought forward");
+        database.close().await.expect("the database is there");
+    }
+
     /// The key of a producer's job.
     pub(crate) fn key(&self, producer: &str, id: &str) -> JobKey {
         let producer = ProducerId::parse(self.producer(producer)).expect("a producer's name");
@@ -210,11 +238,18 @@ impl Stage {
 
     /// Starts the service and waits until it listens.
     pub(crate) async fn serve_unready(&self) -> Serving {
+        self.start(self.command(&["serve"])).await
+    }
+
+    /// Starts the service by a command of the test's own and waits until it listens.
+    pub(crate) async fn start(&self, mut command: Command) -> Serving {
         let log = self.folder().join(format!("serve-{:016x}.log", Clock::system().seed()));
         let file = std::fs::File::create(&log).expect("a log file");
-        let child = self.command(&["serve"]).stderr(file).spawn().expect("the program starts");
+        let mut child = command.stderr(file).spawn().expect("the program starts");
         let listen = eventually("the service listens", async || {
             let text = std::fs::read_to_string(&log).ok()?;
+            let ended = child.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "the service ended: {ended:?}\n{text}");
             let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             lines.find_map(|line| line["listen"].as_str()?.parse().ok())
         })
@@ -265,9 +300,19 @@ impl Serving {
     }
 
     /// SIGTERM, and waits until it has drained.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
+    pub(crate) async fn stop(self) -> ExitStatus {
+        self.terminate().await;
+        self.ended().await
+    }
+
+    /// SIGTERM.
+    pub(crate) async fn terminate(&self) {
         let killed = Command::new("kill").arg(self.pid().to_string()).status().await.expect("kill runs");
         assert!(killed.success(), "it was running");
-        within("draining", self.child.wait()).await.expect("it ends")
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        within("the service's end", self.child.wait()).await.expect("it ends")
     }
 }

@@ -1,3 +1,8 @@
 //! The whole service, from a job on a real broker to the phone's screen and the record.
 
+mod afternoon;
+mod cli;
+mod foreign_clients;
+mod hostile;
 mod ringing;
+mod strange;
