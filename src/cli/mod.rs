@@ -88,7 +88,7 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, command } = cli;
     let format = if matches!(command, Command::Serve) { LogFormat::Json } else { LogFormat::Text };
-    telemetry::start(format, if format == LogFormat::Json { "info" } else { "warn" });
+    telemetry::start(format, if format == LogFormat::Json { "info,lapin=off" } else { "warn,lapin=off" });
     telemetry::quiet_panics();
     // One provider of cryptography for every TLS client in the process; a second call only says that one is set.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
