@@ -195,6 +195,11 @@ impl Stage {
         JobKey { producer, id: JobId::parse(id).expect("a job id") }
     }
 
+    /// Where its database is.
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
+    }
+
     /// The ledger, as the service sees it.
     pub(crate) async fn ledger(&self) -> Ledger {
         let url = self.database.url();
@@ -266,8 +271,18 @@ impl Serving {
 
     /// SIGTERM, and waits until it has drained.
     pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.terminate().await;
+        self.ended().await
+    }
+
+    /// SIGTERM.
+    pub(crate) async fn terminate(&self) {
         let killed = Command::new("kill").arg(self.pid().to_string()).status().await.expect("kill runs");
         assert!(killed.success(), "it was running");
-        within("draining", self.child.wait()).await.expect("it ends")
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        within("the end of the service", self.child.wait()).await.expect("it ends")
     }
 }
