@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
 
 /// How long a request waits for the ledger before it counts as away, and consuming pauses.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a process that has drained waits for the ledger to see its connections off.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often gauges that nobody moves by an event are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -62,7 +65,9 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     drained.cancel();
     ended("gauges", gauges).await;
     ended("health", health).await;
-    ledger.close().await;
+    if timeout(CLOSE_WITHIN, ledger.close()).await.is_err() {
+        tracing::warn!("the ledger does not answer; its connections are left to it");
+    }
     tracing::info!("drained");
     Ok(())
 }
@@ -84,6 +89,8 @@ pub fn direct_lane(
         deliver: Arc::new(deliver),
         ceilings: ceilings(&policy),
         policy,
+        claim: config.direct.claim,
+        ladder: config.direct.ladder,
         max_recipients: config.direct.max_recipients.get(),
         metrics,
         clock,
@@ -101,6 +108,7 @@ pub fn rabbitmq_config(config: &Config) -> anyhow::Result<RabbitMqConfig> {
     let mut broker = RabbitMqConfig::new(config.amqp.url.expose_secret()).context("amqp.url")?;
     broker.declare = config.amqp.declare;
     broker.prefetch_direct = config.amqp.prefetch_direct.get();
+    broker.ladder = config.direct.ladder;
     if let Some(file) = &config.amqp.ca_file {
         broker = broker.with_ca_file(file.clone());
     }
@@ -232,10 +240,12 @@ struct Gauges {
 impl Gauges {
     async fn run(self, stop: CancellationToken) {
         loop {
-            self.read().await;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(GAUGES_EVERY) => {}
+                () = async {
+                    self.read().await;
+                    tokio::time::sleep(GAUGES_EVERY).await;
+                } => {}
             }
         }
     }

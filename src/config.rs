@@ -14,7 +14,11 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::model::{AppId, ProducerId};
+use crate::{
+    intake::Ladder,
+    model::{AppId, ProducerId},
+    pace::Rung,
+};
 
 /// Where the configuration is looked for when nobody says.
 pub const DEFAULT_FILE: &str = "bellwether.toml";
@@ -56,18 +60,14 @@ pub struct Amqp {
 }
 
 /// The direct lane's settings.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Direct {
     /// Most recipients of one job.
     pub max_recipients: NonZeroUsize,
-}
-
-impl Default for Direct {
-    fn default() -> Self {
-        // More recipients than this is a campaign, and takes a campaign's safety.
-        Self { max_recipients: NonZeroUsize::new(100).expect("not zero") }
-    }
+    /// How long a job on record belongs to the process that sends it.
+    pub claim: Duration,
+    /// The waits of the retry ladder.
+    pub ladder: Ladder,
 }
 
 /// How providers are reached.
@@ -180,7 +180,7 @@ struct File {
     #[serde(default)]
     listen: ListenTable,
     #[serde(default)]
-    direct: Direct,
+    direct: DirectTable,
     #[serde(default)]
     send: SendTable,
     #[serde(default)]
@@ -208,6 +208,26 @@ struct AmqpTable {
 #[serde(deny_unknown_fields, default)]
 struct ListenTable {
     health: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct DirectTable {
+    max_recipients: Option<NonZeroUsize>,
+    claim_seconds: Option<NonZeroU16>,
+    /// For trying out. The broker keeps the waits with its queues: to change them, the queues `retry.*` must go first.
+    retry_seconds: Option<[NonZeroU16; Rung::ALL.len()]>,
+}
+
+impl From<DirectTable> for Direct {
+    fn from(table: DirectTable) -> Self {
+        let seconds = |seconds: NonZeroU16| Duration::from_secs(u64::from(seconds.get()));
+        Self {
+            max_recipients: table.max_recipients.unwrap_or(DEFAULT_MAX_RECIPIENTS),
+            claim: table.claim_seconds.map_or(DEFAULT_CLAIM, seconds),
+            ladder: table.retry_seconds.map_or_else(Ladder::default, |waits| Ladder::of(waits.map(seconds))),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -272,7 +292,7 @@ impl Config {
                 ca_file: parsed.amqp.ca_file.map(|path| folder.join(path)),
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
-            direct: parsed.direct,
+            direct: parsed.direct.into(),
             send: Send {
                 connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),
                 request_timeout: seconds(parsed.send.request_timeout_seconds, 15),
@@ -282,6 +302,13 @@ impl Config {
         })
     }
 }
+
+/// More recipients than this is a campaign, and takes a campaign's safety.
+const DEFAULT_MAX_RECIPIENTS: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
+
+/// Longer than the slowest try of a job (a connection, a request and its resends), so that no second process takes it
+/// meanwhile; short enough that a one-time code whose process died is not worthless when it is taken up.
+const DEFAULT_CLAIM: Duration = Duration::from_mins(3);
 
 /// The batch's read, its commit, the outbox relay, and room for an operator's question.
 const DEFAULT_LEDGER_CONNECTIONS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
@@ -324,6 +351,16 @@ mod tests {
         assert_eq!(config.policy, Path::new("/etc/bellwether/audiences"));
         assert_eq!(config.direct.max_recipients.get(), 100);
         assert!(config.health_listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn claims_and_the_ladder_can_be_shorter() {
+        let short = "[direct]\nclaim_seconds = 7\nretry_seconds = [1, 2, 3, 4, 5]\n";
+        let direct = parse(&format!("{SMALLEST}{short}")).expect("a configuration").direct;
+        assert_eq!((direct.claim, direct.max_recipients), (Duration::from_secs(7), DEFAULT_MAX_RECIPIENTS));
+        assert_eq!(direct.ladder.wait(Rung::Hour), Duration::from_secs(5));
+        let rungs = parse(&format!("{SMALLEST}[direct]\nretry_seconds = [1, 2]\n")).expect_err("five rungs");
+        assert!(rungs.to_string().contains("invalid length 2"), "{rungs}");
     }
 
     #[test]

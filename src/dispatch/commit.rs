@@ -6,7 +6,7 @@
 //! **I7 nothing-lost**: the order is commit, then the copy to `dead` and the pointer to the ladder (both
 //! confirmed by the broker), then the acknowledgement. A crash between any two repeats; it never loses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,9 @@ use crate::{
 
 /// Most jobs of one commit: above this, one more job saves nothing and delays the rest.
 const COMMIT: usize = 500;
+
+/// Between two attempts to put refused jobs into `dead`. Each attempt waits by itself for a broker that is away.
+const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 
 /// The end of an arrival: what is recorded, what is published, which message is settled.
 #[derive(Debug, Default)]
@@ -61,8 +64,9 @@ impl Ended {
         finished: FinishedJob,
         refused: RefusedJob,
         receipt: Option<Receipt>,
+        held: Option<JobKey>,
     ) -> Self {
-        Self { finished: Some(finished), refused: Some(refused), receipt, ..Self::default() }
+        Self { finished: Some(finished), refused: Some(refused), receipt, held, ..Self::default() }
     }
 
     /// Nothing to record: on record already, or nothing left to do.
@@ -71,9 +75,9 @@ impl Ended {
     }
 
     /// Not due yet: the pointer goes back to the ladder.
-    pub(super) fn later(pointer: Pointer, receipt: Receipt) -> Self {
+    pub(super) fn later(pointer: Pointer, receipt: Receipt, held: Option<JobKey>) -> Self {
         let deferral = Some(Deferral { pointer, rung: Rung::HalfMinute });
-        Self { deferral, receipt: Some(receipt), ..Self::default() }
+        Self { deferral, receipt: Some(receipt), held, ..Self::default() }
     }
 }
 
@@ -88,132 +92,162 @@ pub(super) struct Committer {
     pub(super) committed: Arc<Notify>,
     /// Parked copies whose first is now on record.
     pub(super) again: mpsc::UnboundedSender<Delivery>,
-    /// Publications under way.
-    pub(super) settling: TaskTracker,
 }
 
 impl Committer {
-    /// Runs until every sender is gone and all that they sent is recorded.
+    /// Runs until every sender is gone, all that they sent is recorded, and what follows from it is published.
     pub(super) async fn run(self, mut ended: mpsc::Receiver<Ended>) {
         let mut batch = Vec::with_capacity(COMMIT);
+        let publications = TaskTracker::new();
         while ended.recv_many(&mut batch, COMMIT).await > 0 {
-            self.commit(std::mem::take(&mut batch)).await;
+            let recorded = self.record(std::mem::take(&mut batch)).await;
+            self.committed.notify_one();
+            self.settle(recorded, &publications).await;
         }
-        self.settling.close();
-        self.settling.wait().await;
-    }
-
-    async fn commit(&self, batch: Vec<Ended>) {
-        let Some(recorded) = self.record(batch).await else { return };
-        self.committed.notify_one();
-        self.settle(recorded).await;
+        publications.close();
+        publications.wait().await;
     }
 
     /// Records the batch and gives back what was recorded. If the ledger refuses the batch as a whole, each
     /// job is tried alone, so that one that cannot be recorded does not take the others with it.
-    async fn record(&self, mut batch: Vec<Ended>) -> Option<Vec<Ended>> {
+    async fn record(&self, mut batch: Vec<Ended>) -> Vec<Ended> {
         let (mut finished, mut refused) = (Vec::new(), Vec::new());
+        let mut takes = Vec::with_capacity(batch.len());
         for ended in &mut batch {
+            takes.push((ended.finished.is_some(), ended.refused.is_some()));
             finished.extend(ended.finished.take());
             refused.extend(ended.refused.take());
         }
         if finished.is_empty() && refused.is_empty() {
-            return Some(batch);
+            return batch;
         }
         let began = self.clock.monotonic();
         match self.patience.ask("commit", || self.ledger.commit_direct(&finished, &refused)).await {
             Ok(()) => {
                 self.patience.metrics.committed(self.clock.monotonic().duration_since(began));
-                Some(batch)
+                batch
             }
-            Err(NoAnswer::Stopping) => None,
+            Err(NoAnswer::Stopping) => {
+                tracing::warn!(
+                    jobs = batch.len(),
+                    "stopping before the ledger is back; the jobs are not on record"
+                );
+                Vec::new()
+            }
             Err(NoAnswer::Refused(error)) => {
                 tracing::error!(%error, jobs = batch.len(), "the ledger refused a commit; trying job by job");
-                self.record_alone(batch, finished, refused).await
+                let (mut finished, mut refused) = (finished.into_iter(), refused.into_iter());
+                let mut recorded = Vec::with_capacity(batch.len());
+                for (ended, (is_finished, is_refused)) in batch.into_iter().zip(takes) {
+                    let finished: Vec<_> = finished.by_ref().take(usize::from(is_finished)).collect();
+                    let refused: Vec<_> = refused.by_ref().take(usize::from(is_refused)).collect();
+                    if self.record_alone(&finished, &refused).await {
+                        recorded.push(ended);
+                    }
+                }
+                recorded
             }
         }
     }
 
-    async fn record_alone(
-        &self,
-        batch: Vec<Ended>,
-        finished: Vec<FinishedJob>,
-        refused: Vec<RefusedJob>,
-    ) -> Option<Vec<Ended>> {
-        let mut failed = Vec::new();
-        for job in finished {
-            let alone =
-                self.patience.ask("commit", || self.ledger.commit_direct(std::slice::from_ref(&job), &[]));
-            if let Err(NoAnswer::Refused(error)) = alone.await {
-                tracing::error!(job = %job.key, %error, "a job cannot be recorded; its message stays in the queue");
-                failed.push(job.key);
-            }
+    /// True if it is on record. What is not keeps its key, so that this process does not send it again.
+    async fn record_alone(&self, finished: &[FinishedJob], refused: &[RefusedJob]) -> bool {
+        let Err(why) = self.patience.ask("commit", || self.ledger.commit_direct(finished, refused)).await
+        else {
+            return true;
+        };
+        if let NoAnswer::Refused(error) = why {
+            let job = finished.first().map(|job| tracing::field::display(&job.key));
+            let event = refused.first().map(|refused| tracing::field::display(refused.event.id));
+            tracing::error!(job, event, %error, "this cannot be recorded; its message stays in the queue");
         }
-        for job in refused {
-            let alone =
-                self.patience.ask("commit", || self.ledger.commit_direct(&[], std::slice::from_ref(&job)));
-            if let Err(NoAnswer::Refused(error)) = alone.await {
-                tracing::error!(event = %job.event.id, %error, "a refusal cannot be recorded");
-            }
-        }
-        let is_failed = |ended: &Ended| ended.held.as_ref().is_some_and(|key| failed.contains(key));
-        let (lost, recorded): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_failed);
-        // Nothing is on record for these: a copy is a new job, whenever the broker delivers it.
-        for ended in lost {
-            self.free(ended.held.as_ref());
-        }
-        Some(recorded)
+        false
     }
 
-    /// Settles what is on record. What needs nothing published is acknowledged at once; the rest goes to a task of
-    /// its own, so that a broker that takes no messages for a while does not hold up the next commit.
-    async fn settle(&self, recorded: Vec<Ended>) {
-        let mut plain = Vec::new();
-        let (mut published, mut dead, mut deferrals) = (Vec::new(), Vec::new(), Vec::new());
+    /// Settles what is on record. What has to be published first does so on the side: acknowledgements and the next
+    /// commit do not wait for a broker that takes no messages.
+    async fn settle(&self, recorded: Vec<Ended>, publications: &TaskTracker) {
+        let mut publication = Publication::default();
+        let (mut receipts, mut held) = (Vec::new(), Vec::new());
         for ended in recorded {
-            let receipts =
-                if ended.dead.is_some() || ended.deferral.is_some() { &mut published } else { &mut plain };
-            receipts.extend(ended.receipt);
-            dead.extend(ended.dead);
-            deferrals.extend(ended.deferral);
-            self.free(ended.held.as_ref());
+            held.extend(ended.held);
+            match (ended.dead, ended.deferral) {
+                (None, None) => receipts.extend(ended.receipt),
+                (Some(letter), _) => {
+                    publication.dead.push(letter);
+                    publication.refused.extend(ended.receipt);
+                }
+                (None, Some(deferral)) => {
+                    publication.deferrals.push(deferral);
+                    publication.deferred.extend(ended.receipt);
+                }
+            }
         }
-        if !dead.is_empty() || !deferrals.is_empty() {
-            self.settling.spawn(publish_and_acknowledge(self.settle.clone(), dead, deferrals, published));
+        if !receipts.is_empty() {
+            self.settle.ack(receipts).await;
         }
-        self.settle.ack(plain).await;
-    }
-
-    /// Frees the key; copies that were parked behind it are looked at again, now that it is on record.
-    fn free(&self, held: Option<&JobKey>) {
-        for parked in held.map(|key| self.in_flight.leave(key)).unwrap_or_default() {
-            // Fails only when the lane is gone; then the broker delivers the copy again.
-            self.again.send(parked).ok();
+        if !publication.dead.is_empty() || !publication.deferrals.is_empty() {
+            publications.spawn(publication.run(self.settle.clone(), self.patience.clone()));
+        }
+        for key in held {
+            for parked in self.in_flight.leave(&key) {
+                // Fails only when the lane is gone; then the broker delivers the copy again.
+                self.again.send(parked).ok();
+            }
         }
     }
 }
 
-/// If the broker does not take the copies, the originals stay unacknowledged and are delivered again: a refusal
-/// repeats, with the same event id. A pointer that is lost is found by the sweeper.
-async fn publish_and_acknowledge(
-    settle: Settle,
+/// What is to be published before it is acknowledged.
+#[derive(Debug, Default)]
+struct Publication {
     dead: Vec<DeadLetter>,
+    refused: Vec<Receipt>,
     deferrals: Vec<Deferral>,
-    receipts: Vec<Receipt>,
-) {
-    let published = async {
-        if !dead.is_empty() {
-            settle.dead(dead).await?;
-        }
-        if !deferrals.is_empty() {
-            settle.defer(deferrals).await?;
-        }
-        Ok::<(), SettleError>(())
-    };
-    match published.await {
-        Ok(()) => settle.ack(receipts).await,
-        Err(error) => {
-            tracing::warn!(%error, messages = receipts.len(), "not settled; the broker delivers them again");
+    deferred: Vec<Receipt>,
+}
+
+impl Publication {
+    async fn run(self, settle: Settle, patience: Patience) {
+        let (dead, deferred) = (put_in_dead(&settle, self.dead), put_on_ladder(&settle, self.deferrals));
+        let refused = async {
+            if dead.await {
+                settle.ack(self.refused).await;
+            }
+        };
+        let deferred = async {
+            deferred.await;
+            settle.ack(self.deferred).await;
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(refused, deferred) } => {}
+            () = patience.over() => tracing::warn!("stopping before the broker is back; it delivers again what is not settled"),
         }
     }
+}
+
+/// The jobs are on record, and due: the sweeper finds them also without their pointers.
+async fn put_on_ladder(settle: &Settle, deferrals: Vec<Deferral>) {
+    if !deferrals.is_empty()
+        && let Err(error) = settle.defer(deferrals).await
+    {
+        tracing::warn!(%error, "pointers are not on the ladder; the sweeper takes their jobs up");
+    }
+}
+
+/// True once the copies are there. A message that is neither settled nor delivered again holds its place in the
+/// prefetch for ever, so there is no giving up while the process runs. A refusal that is repeated after that has the
+/// same event id.
+async fn put_in_dead(settle: &Settle, letters: Vec<DeadLetter>) -> bool {
+    while !letters.is_empty() {
+        match settle.dead(letters.clone()).await {
+            Ok(()) => break,
+            Err(SettleError::Closed) => return false,
+            Err(error) => {
+                tracing::warn!(%error, messages = letters.len(), "refused jobs wait for the broker to take their copies");
+                tokio::time::sleep(REFUSED_AGAIN).await;
+            }
+        }
+    }
+    true
 }

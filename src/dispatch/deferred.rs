@@ -1,7 +1,5 @@
 //! Deferred jobs that are due: by a pointer that came down the ladder, or found by the sweeper.
 
-use std::time::Duration;
-
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{commit::Ended, direct::DirectLane, judge, patience::NoAnswer, send::send_job, tries::Attempt};
@@ -12,25 +10,28 @@ use crate::{
     model::{Outcome, Reason},
 };
 
-/// How long a deferred job is claimed for a try: longer than its slowest request can take with its resends,
-/// so that no second process takes it meanwhile.
-const CLAIM: Duration = Duration::from_mins(3);
-
 impl DirectLane {
     /// Takes up what is due. A receipt is there when a message brought the pointer.
     pub(super) async fn deferred(&self, due: Vec<(Pointer, Option<Receipt>)>) {
+        // A claim can lapse while the ledger is away, before what was sent under it is on record.
+        let (held, due): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|(pointer, _)| !self.in_flight.hold(&pointer.key));
+        for (pointer, receipt) in held {
+            self.later(pointer, receipt).await;
+        }
         if due.is_empty() {
             return;
         }
         let pointers: Vec<_> = due.iter().map(|(pointer, _)| pointer.clone()).collect();
-        let taken = self.patience.ask("take deferred", || self.ledger.take_deferred(&pointers, CLAIM)).await;
+        let taken =
+            self.patience.ask("take deferred", || self.ledger.take_deferred(&pointers, self.claim)).await;
         let taken = match taken {
             Ok(taken) => taken,
             Err(NoAnswer::Stopping) => return,
             Err(NoAnswer::Refused(error)) => {
                 tracing::error!(%error, jobs = due.len(), "deferred jobs cannot be read; they are tried again");
                 for (pointer, receipt) in due {
-                    self.later(pointer, receipt).await;
+                    self.not_now(pointer, receipt).await;
                 }
                 return;
             }
@@ -38,30 +39,44 @@ impl DirectLane {
         let resends = due.into_iter().zip(taken).map(|((pointer, receipt), taken)| async move {
             match taken {
                 Ok(job) => self.resend(job, receipt).await,
-                Err(NotDue::Later) => self.later(pointer, receipt).await,
-                Err(NotDue::Done | NotDue::Expired) => self.end(Ended::settled(receipt, None)).await,
+                Err(NotDue::Later) => self.not_now(pointer, receipt).await,
+                Err(NotDue::Done | NotDue::Expired) => {
+                    self.end(Ended::settled(receipt, Some(pointer.key))).await;
+                }
             }
         });
         resends.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// Not now: the pointer goes back to the ladder. What the sweeper found, it finds again.
+    /// Somebody is at it: the pointer goes back to the ladder. What the sweeper found, it finds again.
     async fn later(&self, pointer: Pointer, receipt: Option<Receipt>) {
         if let Some(receipt) = receipt {
-            self.end(Ended::later(pointer, receipt)).await;
+            self.end(Ended::later(pointer, receipt, None)).await;
         }
+    }
+
+    /// Not to be done yet, after all: the key is free again.
+    async fn not_now(&self, pointer: Pointer, receipt: Option<Receipt>) {
+        let held = Some(pointer.key.clone());
+        self.end(match receipt {
+            Some(receipt) => Ended::later(pointer, receipt, held),
+            None => Ended::settled(None, held),
+        })
+        .await;
     }
 
     async fn resend(&self, deferred: DeferredJob, receipt: Option<Receipt>) {
         let facts = self.facts(&deferred.recipients, deferred.received_at);
         let attempt = Attempt::next(&deferred);
+        let held = Some(attempt.key.clone());
         let now = self.clock.now();
         match guard::recheck(&deferred.job, &deferred.key, &self.policy, &facts, now) {
             Ok(proof) => {
                 let mut open = deferred.open(&proof);
                 let tried = send_job(self, &mut open, &proof, self.clock.monotonic()).await;
-                let (finished, deferral) = attempt.over(tried, &proof, self.policy.hash(), self.clock.now());
-                self.end(Ended::finished(finished, deferral, receipt, None)).await;
+                let (hash, now) = (self.policy.hash(), self.clock.now());
+                let (finished, deferral) = attempt.over(tried, &proof, &self.ladder, hash, now);
+                self.end(Ended::finished(finished, deferral, receipt, held)).await;
             }
             // The policy changed while the job rested: what was clear then is not clear now.
             Err(findings) => {
@@ -70,7 +85,7 @@ impl DirectLane {
                 let event =
                     judge::refused_event(&deferred.key, &deferred.job, deferred.traceparent, notes, now);
                 let finished = attempt.refused(self.policy.hash(), outcomes);
-                self.end(Ended::refused_after_all(finished, RefusedJob { event }, receipt)).await;
+                self.end(Ended::refused_after_all(finished, RefusedJob { event }, receipt, held)).await;
             }
         }
     }

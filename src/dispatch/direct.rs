@@ -37,7 +37,7 @@ use crate::{
     clock::Clock,
     deliver::Deliver,
     guard::{self, Cleared, Facts, FoundRecipient},
-    intake::{Arrival, Delivery, Intake},
+    intake::{Arrival, Delivery, Intake, Ladder},
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
     model::{FindingNote, Lane},
@@ -49,7 +49,7 @@ const BATCH: usize = 200;
 
 /// How long a stopping process still waits for a ledger that is away, to record what it has sent. What is
 /// not recorded by then is sent again, with the same ids.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const LAST_WORDS: Duration = Duration::from_secs(6);
 
 /// What the lane is built from.
 #[derive(Debug)]
@@ -64,6 +64,11 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     /// Process-wide ceilings.
     pub ceilings: Ceilings,
+    /// How long a job on record belongs to the process that sends it: if that dies, another takes it up after this, or,
+    /// under `at_most_once`, gives it up as Unknown.
+    pub claim: Duration,
+    /// The waits of the retry ladder.
+    pub ladder: Ladder,
     /// Most recipients of one job.
     pub max_recipients: usize,
     /// What is counted.
@@ -81,21 +86,23 @@ pub struct DirectLane {
     pub(super) deliver: Arc<Deliver>,
     pub(super) policy: Arc<Policy>,
     pub(super) ceilings: Ceilings,
+    pub(super) claim: Duration,
+    pub(super) ladder: Ladder,
     pub(super) max_recipients: usize,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
     pub(super) bursts: Bursts,
     pub(super) stop: CancellationToken,
     pub(super) patience: Patience,
-    in_flight: Arc<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
     ended: mpsc::Sender<Ended>,
 }
 
 impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
-        let Parts { mut intake, ledger, deliver, policy, ceilings, max_recipients, metrics, clock, stop } =
-            parts;
+        let Parts { mut intake, ledger, deliver, policy, ceilings, claim, ladder, .. } = parts;
+        let Parts { max_recipients, metrics, clock, stop, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
         let (ended, to_commit) = mpsc::channel(4 * BATCH);
@@ -109,13 +116,12 @@ impl DirectLane {
             in_flight: Arc::clone(&in_flight),
             committed: Arc::clone(&committed),
             again,
-            settling: TaskTracker::new(),
         };
         let relay = Relay {
             ledger: Arc::clone(&ledger),
             settle: settle.clone(),
             committed: Arc::clone(&committed),
-            drained: drained.clone(),
+            patience: Patience { metrics: metrics.clone(), until: drained.clone() },
         };
         let lane = Arc::new(Self {
             patience: Patience { metrics: metrics.clone(), until: stop.clone() },
@@ -124,6 +130,8 @@ impl DirectLane {
             deliver,
             policy,
             ceilings,
+            claim,
+            ladder,
             max_recipients,
             metrics,
             clock,
@@ -196,7 +204,7 @@ impl DirectLane {
                 continue;
             }
             let Err((group, error)) = self.judge_and_send(group, arrived).await else { continue };
-            if error.is_transient() {
+            if !error.is_about_the_request() {
                 if self.patience.rest("direct batch", &error, &mut wait).await.is_err() {
                     return;
                 }
@@ -223,7 +231,7 @@ impl DirectLane {
             .iter()
             .map(|asked| DirectAsk { key: &asked.key, app: asked.job.app(), to: asked.job.to() })
             .collect();
-        let read = match self.ledger.read_direct(&asks).await {
+        let read = match self.patience.answer(self.ledger.read_direct(&asks)).await {
             Ok(read) => read,
             Err(error) => return Err((group, error)),
         };
@@ -263,7 +271,8 @@ impl DirectLane {
             traceparent: asked.delivery.traceparent.as_deref(),
             received_at: asked.delivery.received_at,
         });
-        let opened = match self.ledger.open_direct(requests.collect(), now).await {
+        let opening = self.ledger.open_direct(requests.collect(), now, self.claim);
+        let opened = match self.patience.answer(opening).await {
             Ok(opened) => opened,
             Err(error) => return Err((jobs.into_iter().map(|(asked, ..)| asked).collect(), error)),
         };
@@ -289,7 +298,8 @@ impl DirectLane {
         let receipt = asked.delivery.receipt;
         let attempt = Attempt::first(asked, open.tries(), unreachable);
         let held = Some(attempt.key.clone());
-        let (finished, deferral) = attempt.over(tried, proof, self.policy.hash(), self.clock.now());
+        let (finished, deferral) =
+            attempt.over(tried, proof, &self.ladder, self.policy.hash(), self.clock.now());
         self.end(Ended::finished(finished, deferral, Some(receipt), held)).await;
     }
 
@@ -307,7 +317,8 @@ impl DirectLane {
         self.metrics.job(Lane::Direct, JobVerdict::Waiting);
         let attempt = Attempt::first(asked, 0, unreachable);
         let held = Some(attempt.key.clone());
-        let (finished, deferral) = attempt.not_begun(rest, proof, self.policy.hash(), self.clock.now());
+        let (finished, deferral) =
+            attempt.not_begun(rest, proof, &self.ladder, self.policy.hash(), self.clock.now());
         self.end(Ended::finished(finished, deferral, Some(receipt), held)).await;
     }
 

@@ -28,6 +28,17 @@ impl InFlight {
         }
     }
 
+    /// Takes the key for a job that is on record, unless this process is at it already.
+    pub(super) fn hold(&self, key: &JobKey) -> bool {
+        match self.jobs().entry(key.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(Vec::new());
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
     /// Frees the key; the parked copies are to be looked at again.
     #[must_use]
     pub(super) fn leave(&self, key: &JobKey) -> Vec<Delivery> {

@@ -14,6 +14,13 @@ use crate::{
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long one question may take. No statement here takes a second; the server's own limits do not help when it is the
+/// server that hangs, or a network that swallows what is said.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long it may still take once the process is to stop.
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
@@ -41,7 +48,7 @@ impl Patience {
     {
         let mut wait = FIRST_WAIT;
         loop {
-            match question().await {
+            match self.answer(question()).await {
                 Ok(answer) => {
                     self.metrics.set_up(Dependency::Ledger, true);
                     if wait > FIRST_WAIT {
@@ -49,10 +56,31 @@ impl Patience {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.is_transient() => self.rest(what, &error, &mut wait).await?,
-                Err(error) => return Err(NoAnswer::Refused(error)),
+                Err(error) if error.is_about_the_request() => return Err(NoAnswer::Refused(error)),
+                Err(error) => self.rest(what, &error, &mut wait).await?,
             }
         }
+    }
+
+    /// The ledger's answer to one question, or the error that there is none. What was asked may have happened: it must
+    /// be safe to ask again.
+    pub(super) async fn answer<T>(
+        &self,
+        question: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        tokio::select! {
+            biased;
+            answer = question => answer,
+            () = tokio::time::sleep(ANSWER_WITHIN) => Err(LedgerError::no_answer(ANSWER_WITHIN)),
+            () = self.over() => Err(LedgerError::no_answer(LAST_ANSWER_WITHIN)),
+        }
+    }
+
+    /// Returns when nothing is waited for any more: the process is to stop, and whatever was being asked then has had
+    /// its time.
+    pub(super) async fn over(&self) {
+        self.until.cancelled().await;
+        tokio::time::sleep(LAST_ANSWER_WITHIN).await;
     }
 
     /// Waits once, longer than the last time.

@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
+use super::patience::Patience;
 use crate::{intake::Settle, ledger::Ledger};
 
 /// What the relay works with. Not the lane: it outlives it, to tell what the last commit wrote.
@@ -17,8 +17,8 @@ pub(super) struct Relay {
     pub(super) settle: Settle,
     /// There may be something in the outbox.
     pub(super) committed: Arc<Notify>,
-    /// The last commit is made.
-    pub(super) drained: CancellationToken,
+    /// Over when the last commit is made.
+    pub(super) patience: Patience,
 }
 
 /// Events of one round.
@@ -30,16 +30,20 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 /// Runs until the lane has stopped and the outbox is empty (or cannot be emptied now; it stays on record).
 pub(super) async fn run(relay: Relay) {
     loop {
-        let published = round(&relay).await;
+        let published = tokio::select! {
+            published = round(&relay) => published,
+            // A broker that is away keeps nobody from stopping: the events stay in the outbox.
+            () = relay.patience.over() => return,
+        };
         if published == ROUND {
             continue;
         }
-        if relay.drained.is_cancelled() {
+        if relay.patience.until.is_cancelled() {
             return;
         }
         tokio::select! {
             () = relay.committed.notified() => {}
-            () = relay.drained.cancelled() => {}
+            () = relay.patience.until.cancelled() => {}
             () = tokio::time::sleep(LOOK_ANYWAY) => {}
         }
     }
@@ -47,7 +51,7 @@ pub(super) async fn run(relay: Relay) {
 
 /// Publishes one round of events; returns how many.
 async fn round(relay: &Relay) -> i64 {
-    let batch = match relay.ledger.outbox_batch(ROUND).await {
+    let batch = match relay.patience.answer(relay.ledger.outbox_batch(ROUND)).await {
         Ok(batch) => batch,
         Err(error) => {
             tracing::debug!(%error, "the outbox cannot be read now");
@@ -63,7 +67,7 @@ async fn round(relay: &Relay) -> i64 {
         tracing::warn!(%error, events = ids.len(), "events wait in the outbox until the broker takes them");
         return 0;
     }
-    match relay.ledger.outbox_done(&ids).await {
+    match relay.patience.answer(relay.ledger.outbox_done(&ids)).await {
         Ok(()) => i64::try_from(ids.len()).unwrap_or(ROUND),
         Err(error) => {
             tracing::warn!(%error, events = ids.len(), "events will be told again, with the same ids");

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{direct::unreachable, judge::Asked, send::Tried};
 use crate::{
     guard::Cleared,
-    intake::Deferral,
+    intake::{Deferral, Ladder},
     ledger::{DeferredJob, FinishedJob, Pointer, TargetOutcome},
     model::{Digest, Job, JobKey},
     pace::{Rung, retry_rung},
@@ -62,6 +62,7 @@ impl Attempt {
         self,
         tried: Tried,
         proof: &Cleared,
+        ladder: &Ladder,
         policy: Digest,
         now: Timestamp,
     ) -> (FinishedJob, Option<Deferral>) {
@@ -72,7 +73,7 @@ impl Attempt {
             .filter(|target| !target.outcome.code().is_final(at_most_once))
             .map(|target| retry_rung(&target.outcome, self.tries))
             .max();
-        let due = rung.map(|rung| within(rung, now, proof.expires_at()));
+        let due = rung.map(|rung| within(ladder, rung, now, proof.expires_at()));
         let deferral = due.map(|(_, rung)| Deferral { pointer: self.pointer(), rung });
         let due_at = due.map(|(at, _)| at);
         (self.record(proof.expires_at(), policy, tried, due_at), deferral)
@@ -83,6 +84,7 @@ impl Attempt {
         self,
         rest: Rest,
         proof: &Cleared,
+        ladder: &Ladder,
         policy: Digest,
         now: Timestamp,
     ) -> (FinishedJob, Option<Deferral>) {
@@ -91,7 +93,7 @@ impl Attempt {
             Rest::Over => (Some(now), None),
             Rest::UntilStart => (self.job.not_before(), None),
             Rest::Halted => {
-                let (at, rung) = within(HALTED_REST, now, proof.expires_at());
+                let (at, rung) = within(ladder, HALTED_REST, now, proof.expires_at());
                 (Some(at), Some(Deferral { pointer: self.pointer(), rung }))
             }
         };
@@ -134,10 +136,10 @@ impl Attempt {
 }
 
 /// The rung, but not far past the expiry: there the job only waits to be recorded as expired.
-fn within(rung: Rung, now: Timestamp, expires_at: Timestamp) -> (Timestamp, Rung) {
+fn within(ladder: &Ladder, rung: Rung, now: Timestamp, expires_at: Timestamp) -> (Timestamp, Rung) {
     let left = expires_at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs();
-    let rung = rung.min(Rung::at_least(left));
-    let wait = SignedDuration::try_from(rung.wait()).expect("an hour at most");
+    let rung = rung.min(ladder.at_least(left));
+    let wait = SignedDuration::try_from(ladder.wait(rung)).unwrap_or(SignedDuration::MAX);
     (now.checked_add(wait).unwrap_or(Timestamp::MAX), rung)
 }
 
@@ -147,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_rest_ends_at_the_expiry_at_the_latest_rung_that_covers_it() {
-        let now = Timestamp::UNIX_EPOCH;
+        let (now, ladder) = (Timestamp::UNIX_EPOCH, Ladder::default());
         let after = |seconds| now + SignedDuration::from_secs(seconds);
-        assert_eq!(within(Rung::Hour, now, after(20)), (after(30), Rung::HalfMinute));
-        assert_eq!(within(Rung::HalfMinute, now, after(3_000)), (after(30), Rung::HalfMinute));
-        assert_eq!(within(Rung::Hour, now, after(-5)), (after(5), Rung::FiveSeconds));
+        assert_eq!(within(&ladder, Rung::Hour, now, after(20)), (after(30), Rung::HalfMinute));
+        assert_eq!(within(&ladder, Rung::HalfMinute, now, after(3_000)), (after(30), Rung::HalfMinute));
+        assert_eq!(within(&ladder, Rung::Hour, now, after(-5)), (after(5), Rung::FiveSeconds));
     }
 }

@@ -28,4 +28,10 @@ impl Ladder {
         let place = Rung::ALL.iter().position(|known| *known == rung);
         self.0[place.expect("every rung is in Rung::ALL")]
     }
+
+    /// The shortest rung that waits at least `wait`; the longest one if none does.
+    #[must_use]
+    pub fn at_least(&self, wait: Duration) -> Rung {
+        Rung::ALL.into_iter().find(|rung| self.wait(*rung) >= wait).unwrap_or(Rung::Hour)
+    }
 }

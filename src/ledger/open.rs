@@ -18,24 +18,22 @@ use crate::{
     model::{Device, OutcomeCode},
 };
 
-/// How long an `at_most_once` job may be in flight before its devices count as Unknown: several times the
-/// longest request. A late word is still learned.
-const IN_FLIGHT: Duration = Duration::from_mins(5);
-
 impl Ledger {
     /// Opens jobs that the guard cleared; an answer for each, in order. `read_now` is the `now` of the read
-    /// that the requests' answers are from. No statement, unless a job asks for `at_most_once`.
+    /// that the requests' answers are from. No statement, unless a job asks for `at_most_once`: such a job may be in
+    /// flight for as long as `claim` before its devices count as Unknown. A late word is still learned.
     pub async fn open_direct(
         &self,
         requests: Vec<OpenRequest<'_>>,
         read_now: Timestamp,
+        claim: Duration,
     ) -> Result<Vec<Result<OpenJob, NotStarted>>, LedgerError> {
         let mut opened = Vec::with_capacity(requests.len());
         let (mut intents, mut places) = (Vec::new(), Vec::new());
         for request in requests {
             let judged = judge(&request, read_now);
             if judged.is_ok() && request.job.at_most_once() {
-                intents.push(intent(&request, read_now));
+                intents.push(intent(&request, read_now, claim));
                 places.push(opened.len());
             }
             opened.push(judged.map(|()| open(request)));
@@ -102,8 +100,8 @@ pub(super) fn to_do<'a>(devices: impl Iterator<Item = &'a Device>) -> Vec<Packed
     devices.map(packed).collect()
 }
 
-fn intent(request: &OpenRequest<'_>, now: Timestamp) -> Stored {
-    let state = JobState::Sending { claim_until: now.checked_add(IN_FLIGHT).unwrap_or(now) };
+fn intent(request: &OpenRequest<'_>, now: Timestamp, claim: Duration) -> Stored {
+    let state = JobState::Sending { claim_until: now.checked_add(claim).unwrap_or(now) };
     let key = request.cleared.key().clone();
     let mut intent = Stored::new(key, request.job, request.received_at, request.cleared.expires_at(), state);
     let devices = request.answer.recipients.iter().flat_map(FoundRecipient::devices);

@@ -118,7 +118,9 @@ impl Stored {
         if self.tries == 0 {
             self.unreachable = over.unreachable;
         }
-        if !matches!(self.state, JobState::Finished { .. }) {
+        // A try that is on record already (its commit was made, and the answer to it lost) says nothing new about when the
+        // job is due. By now another process may hold it: its claim stays.
+        if !self.is_finished() && over.tries > self.tries {
             self.state = JobState::Waiting { due_at: over.due_at.unwrap_or(now) };
         }
         self.apply(over, now);

@@ -4,6 +4,7 @@ mod harness {
     pub(crate) mod broker;
     pub(crate) mod database;
     pub(crate) mod service;
+    pub(crate) mod services;
     pub(crate) mod told;
 }
 mod intake;

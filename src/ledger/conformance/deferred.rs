@@ -50,6 +50,18 @@ pub(super) async fn i6_one_try_is_claimed_by_one_process(store: &Store) {
     assert_eq!(take(&store.ledger, &pointer, CLAIM).await.err(), Some(NotDue::Done));
 }
 
+pub(super) async fn i6_a_commit_that_is_repeated_takes_no_claim_away(store: &Store) {
+    let (job, devices) = half_done(store, "j", "").await;
+    let pointer = pointer(&job, 1);
+    assert!(take(&store.ledger, &pointer, CLAIM).await.is_ok(), "another process is at it");
+    // The answer to the first commit was lost with the connection, so its process commits again.
+    let now = store.ledger.now().await.expect("the clock");
+    let outcomes = [(0, &devices[0], accepted()), (1, &devices[1], throttled())];
+    commit(&store.ledger, over(&job, 1, &outcomes, now, Some(hours(now, -1)))).await;
+    assert!(matches!(state(store, &job).await, JobState::Sending { .. }), "it still is");
+    assert_eq!(take(&store.ledger, &pointer, CLAIM).await.err(), Some(NotDue::Later));
+}
+
 pub(super) async fn a_lapsed_claim_lets_the_job_be_taken_again(store: &Store) {
     let (job, _) = half_done(store, "j", "").await;
     let pointer = pointer(&job, 1);

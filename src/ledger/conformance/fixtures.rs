@@ -1,6 +1,6 @@
 //! Devices, jobs and the direct lane's conversation, as short as a test wants them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,6 +18,9 @@ use crate::{
 };
 
 pub(super) const APP: &str = "pl.example.bank";
+
+/// How long an `at_most_once` job may be in flight.
+const IN_FLIGHT: Duration = Duration::from_mins(5);
 
 pub(super) fn app() -> AppId {
     AppId::parse(APP).expect("an app")
@@ -96,7 +99,8 @@ pub(super) async fn open_as_read(
     let cleared = Cleared::for_test(key(job), job.digest(), app(), expires_at);
     let answer = read.answers.remove(0);
     let request = OpenRequest { answer, cleared: &cleared, job, traceparent: None, received_at: read.now };
-    let mut opened = ledger.open_direct(vec![request], read.now).await.expect("the ledger answers");
+    let mut opened =
+        ledger.open_direct(vec![request], read.now, IN_FLIGHT).await.expect("the ledger answers");
     opened.remove(0)
 }
 

@@ -101,6 +101,7 @@ on_both_engines! {
         text_is_forgotten_after_its_time;
     deferred:
         i6_one_try_is_claimed_by_one_process,
+        i6_a_commit_that_is_repeated_takes_no_claim_away,
         a_lapsed_claim_lets_the_job_be_taken_again,
         a_lapsed_at_most_once_job_is_given_up,
         a_stale_pointer_leads_nowhere,

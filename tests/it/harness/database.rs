@@ -24,21 +24,21 @@ static TEMPLATE: LazyLock<String> = LazyLock::new(|| {
 
 /// A database of one test's own.
 #[derive(Debug)]
-pub struct TestDatabase {
+pub(crate) struct TestDatabase {
     server: String,
     name: String,
 }
 
 impl TestDatabase {
     /// On the server that all tests share.
-    pub async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         let server = std::env::var("DATABASE_URL")
             .expect("DATABASE_URL must name a PostgreSQL server (deploy/services.sh up starts one)");
         Self::create_on(server).await
     }
 
     /// Clones the template, which is made first if this server has none for this history.
-    pub async fn create_on(server: String) -> Self {
+    pub(crate) async fn create_on(server: String) -> Self {
         let mut admin = PgConnection::connect(&server).await.expect("DATABASE_URL answers");
         make_template(&server, &mut admin).await;
         let name: String = sqlx::query_scalar("select 'bellwether_test_' || md5(random()::text)")
@@ -52,12 +52,13 @@ impl TestDatabase {
     }
 
     /// Where the database is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         with_database(&self.server, &self.name)
     }
 
     /// The same, for another role.
-    pub fn url_as(&self, role: &str, password: &str) -> String {
+    #[allow(dead_code, reason = "two suites share this file, and one of them has no roles")]
+    pub(crate) fn url_as(&self, role: &str, password: &str) -> String {
         let url = self.url();
         let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
         let rest = rest.split_once('@').map_or(rest, |(_, host)| host);

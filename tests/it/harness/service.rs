@@ -223,6 +223,11 @@ impl Stage {
         JobKey { producer, id: JobId::parse(id).expect("a job id") }
     }
 
+    /// Where its database is.
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
+    }
+
     /// The ledger, as the service sees it.
     pub(crate) async fn ledger(&self) -> Ledger {
         let url = self.database.url();
@@ -300,7 +305,7 @@ impl Serving {
     }
 
     /// SIGTERM, and waits until it has drained.
-    pub(crate) async fn stop(self) -> ExitStatus {
+    pub(crate) async fn stop(mut self) -> ExitStatus {
         self.terminate().await;
         self.ended().await
     }
@@ -312,7 +317,7 @@ impl Serving {
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn ended(mut self) -> ExitStatus {
-        within("the service's end", self.child.wait()).await.expect("it ends")
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        within("the end of the service", self.child.wait()).await.expect("it ends")
     }
 }

@@ -1,10 +1,5 @@
 //! The broker goes away, wholly or in part, and comes back.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
 use bellwether::{
     clock::Clock,
     intake::{BrokerHealth, Deferral, Intake, SettleError},
@@ -14,7 +9,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{arrivals, bodies, connected, delivery, healthy, pointer, receipt, unhealthy};
-use crate::harness::broker::{Broker, eventually, within};
+use crate::harness::{
+    broker::{Broker, eventually, within},
+    services::PrivateServices,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_connections_come_back_and_what_was_not_acknowledged_with_them() {
@@ -141,84 +139,10 @@ async fn an_intake_that_is_dropped_lets_go_of_the_broker() {
     next.close().await;
 }
 
-/// A broker of one test's own: what happens to all of it must not happen to the other tests.
-struct PrivateServices {
-    folder: tempfile::TempDir,
-    environment: Vec<(String, String)>,
-}
-
-impl PrivateServices {
-    fn up() -> Self {
-        let folder = tempfile::Builder::new().prefix("bellwether-outage.").tempdir().expect("a folder");
-        let mut services = Self { folder, environment: Vec::new() };
-        services.run(&["up"]);
-        services.run(&["stop", "postgres"]);
-        services.environment = assignments(&services.run(&["env"]));
-        services
-    }
-
-    /// `services.sh <command> DIR <rest>`.
-    fn run(&self, words: &[&str]) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/services.sh");
-        let output = Command::new(script).arg(words[0]).arg(self.folder.path()).args(&words[1..]).output();
-        let output = output.expect("the script runs");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn variable(&self, name: &str) -> &str {
-        let found = self.environment.iter().find(|(known, _)| known == name);
-        &found.unwrap_or_else(|| panic!("services.sh does not tell {name}")).1
-    }
-
-    async fn broker(&self) -> Broker {
-        Broker::on(self.variable("AMQP_URL"), self.variable("AMQP_ADMIN_URL")).await
-    }
-
-    /// The share of memory above which the broker blocks publishers.
-    fn set_memory_limit(&self, share: &str) {
-        let home = self.folder.path().join("rabbitmq");
-        let state = std::fs::read_to_string(self.folder.path().join("state")).expect("the ports");
-        let state = assignments(&state);
-        let port = |name: &str| &state.iter().find(|(known, _)| known == name).expect("a port").1;
-        let output = Command::new(rabbitmqctl())
-            .env("HOME", &home)
-            .env("ERL_EPMD_PORT", port("EPMD_PORT"))
-            .env("ERL_INETRC", home.join("inetrc"))
-            .args(["-n", &format!("bellwether{}@localhost", port("AMQP_PORT"))])
-            .args(["set_vm_memory_high_watermark", share])
-            .output();
-        let output = output.expect("rabbitmqctl runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for PrivateServices {
-    fn drop(&mut self) {
-        self.run(&["down"]);
-    }
-}
-
-/// `NAME=value` and `NAME='value'` lines.
-fn assignments(text: &str) -> Vec<(String, String)> {
-    let pair = |line: &str| {
-        let (name, value) = line.split_once('=')?;
-        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
-    };
-    text.lines().filter_map(pair).collect()
-}
-
-fn rabbitmqctl() -> PathBuf {
-    let installed = std::fs::read_dir("/usr/lib/rabbitmq/lib").expect("RabbitMQ is installed");
-    let mut found: Vec<_> = installed.flatten().map(|entry| entry.path().join("sbin/rabbitmqctl")).collect();
-    found.retain(|path| path.exists());
-    found.sort();
-    found.pop().expect("RabbitMQ has a rabbitmqctl")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_and_then_restarted_broker_loses_nothing() {
-    let services = PrivateServices::up();
+    let services = PrivateServices::up().await;
+    services.run(&["stop", "postgres"]).await;
     let broker = services.broker().await;
     let mut intake = connected(broker.config()).await;
     let cards = broker.producer("cards").await;
@@ -230,7 +154,7 @@ async fn a_blocked_and_then_restarted_broker_loses_nothing() {
     let settle = intake.settle();
     let held = arrivals(&mut intake, 50).await;
 
-    services.set_memory_limit("0.000001");
+    services.set_memory_limit("0.000001").await;
     let deferral = |job| vec![Deferral { pointer: pointer(job, 1), rung: Rung::FiveSeconds }];
     let waiting = tokio::spawn({
         let settle = settle.clone();
@@ -243,18 +167,18 @@ async fn a_blocked_and_then_restarted_broker_loses_nothing() {
     );
     settle.ack(vec![receipt(&held[0])]).await; // acknowledgements are not in that line
     assert!(!waiting.is_finished(), "a blocked broker confirms nothing");
-    services.set_memory_limit("0.4");
+    services.set_memory_limit("0.4").await;
     within("the confirm", waiting).await.expect("no panic").expect("confirmed");
     healthy(&intake).await;
     let unblocked = arrivals(&mut intake, 1).await;
     assert_eq!(bodies(&unblocked), ["cards/blocked#1"]);
     settle.ack(unblocked.iter().map(receipt).collect()).await;
 
-    services.run(&["stop", "rabbitmq"]);
+    services.run(&["stop", "rabbitmq"]).await;
     let away = unhealthy(&intake).await;
     assert!(matches!(away, BrokerHealth::Away { .. }), "{away:?}");
     let waiting = tokio::spawn(async move { settle.defer(deferral("restart")).await });
-    services.run(&["start", "rabbitmq"]);
+    services.run(&["start", "rabbitmq"]).await;
     healthy(&intake).await;
     within("the confirm", waiting).await.expect("no panic").expect("confirmed after the restart");
     let again = arrivals(&mut intake, 50).await;

@@ -2,7 +2,11 @@
 
 mod afternoon;
 mod cli;
+mod crash;
 mod foreign_clients;
 mod hostile;
+mod load;
+mod outage;
 mod ringing;
+mod sharing;
 mod strange;

@@ -1,0 +1,112 @@
+//! Servers of one test's own, by `deploy/services.sh`: what happens to all of them must not happen to the other tests.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::{broker::Broker, database::TestDatabase};
+
+/// A private PostgreSQL and RabbitMQ. Dropped, they are stopped and their data is gone; whatever uses them goes first.
+pub(crate) struct PrivateServices {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl PrivateServices {
+    /// Both, up.
+    pub(crate) async fn up() -> Self {
+        let folder = tempfile::Builder::new().prefix("bellwether-outage.").tempdir().expect("a folder");
+        let mut services = Self { folder, environment: Vec::new() };
+        services.run(&["up"]).await;
+        services.environment = assignments(&services.run(&["env"]).await);
+        services
+    }
+
+    /// `services.sh <command> DIR <rest>`.
+    pub(crate) async fn run(&self, words: &[&str]) -> String {
+        let output = Command::from(self.command(words)).output().await.expect("the script runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/services.sh");
+        let mut command = std::process::Command::new(script);
+        command.arg(words[0]).arg(self.folder.path()).args(&words[1..]);
+        command
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        &found.unwrap_or_else(|| panic!("services.sh does not tell {name}")).1
+    }
+
+    pub(crate) async fn broker(&self) -> Broker {
+        Broker::on(self.variable("AMQP_URL"), self.variable("AMQP_ADMIN_URL")).await
+    }
+
+    pub(crate) async fn database(&self) -> TestDatabase {
+        TestDatabase::create_on(self.variable("DATABASE_URL").to_owned()).await
+    }
+
+    /// Sends a signal to every process of PostgreSQL: `STOP` makes it hang, `CONT` wakes it.
+    pub(crate) async fn signal_postgres(&self, signal: &str) {
+        let data = Path::new(self.variable("PGDATA_DIR"));
+        let lives_there =
+            |pid: &String| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data);
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+        let pids: Vec<String> =
+            names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(lives_there).collect();
+        assert!(!pids.is_empty(), "PostgreSQL runs");
+        // One of them may end meanwhile: that is no failure.
+        let _status =
+            Command::new("kill").arg(format!("-{signal}")).args(&pids).status().await.expect("kill runs");
+    }
+
+    /// The share of memory above which the broker blocks publishers.
+    pub(crate) async fn set_memory_limit(&self, share: &str) {
+        let home = self.folder.path().join("rabbitmq");
+        let state = std::fs::read_to_string(self.folder.path().join("state")).expect("the ports");
+        let state = assignments(&state);
+        let port = |name: &str| &state.iter().find(|(known, _)| known == name).expect("a port").1;
+        let output = Command::new(rabbitmqctl())
+            .env("HOME", &home)
+            .env("ERL_EPMD_PORT", port("EPMD_PORT"))
+            .env("ERL_INETRC", home.join("inetrc"))
+            .args(["-n", &format!("bellwether{}@localhost", port("AMQP_PORT"))])
+            .args(["set_vm_memory_high_watermark", share])
+            .output();
+        let output = output.await.expect("rabbitmqctl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for PrivateServices {
+    fn drop(&mut self) {
+        let output = self.command(&["down"]).output();
+        let is_down = output.is_ok_and(|output| output.status.success());
+        assert!(
+            is_down || std::thread::panicking(),
+            "the servers in {} are left behind",
+            self.folder.path().display()
+        );
+    }
+}
+
+/// `NAME=value` and `NAME='value'` lines.
+fn assignments(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+fn rabbitmqctl() -> PathBuf {
+    let installed = std::fs::read_dir("/usr/lib/rabbitmq/lib").expect("RabbitMQ is installed");
+    let mut found: Vec<_> = installed.flatten().map(|entry| entry.path().join("sbin/rabbitmqctl")).collect();
+    found.retain(|path| path.exists());
+    found.sort();
+    found.pop().expect("RabbitMQ has a rabbitmqctl")
+}
