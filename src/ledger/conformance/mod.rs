@@ -10,7 +10,6 @@ mod postgres_only;
 mod registry;
 
 #[path = "../../../tests/it/harness/database.rs"]
-#[expect(unreachable_pub, reason = "shared with the integration tests, where it is public")]
 mod database;
 
 use super::{Ledger, LedgerOptions};
