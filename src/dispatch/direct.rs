@@ -49,7 +49,7 @@ const BATCH: usize = 200;
 
 /// How long a stopping process still waits for a ledger that is away, to record what it has sent. What is
 /// not recorded by then is sent again, with the same ids.
-const LAST_WORDS: Duration = Duration::from_secs(6);
+const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// What the lane is built from.
 #[derive(Debug)]

@@ -49,8 +49,9 @@ impl PrivateServices {
         TestDatabase::create_on(self.variable("DATABASE_URL").to_owned()).await
     }
 
-    /// Sends a signal to every process of PostgreSQL: `STOP` makes it hang, `CONT` wakes it.
-    pub(crate) async fn signal_postgres(&self, signal: &str) {
+    /// Makes every process of PostgreSQL hang, until what this gives is dropped: also when the test fails meanwhile,
+    /// because cleaning up needs the server.
+    pub(crate) fn freeze_postgres(&self) -> Frozen {
         let data = Path::new(self.variable("PGDATA_DIR"));
         let lives_there =
             |pid: &String| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data);
@@ -59,9 +60,9 @@ impl PrivateServices {
         let pids: Vec<String> =
             names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(lives_there).collect();
         assert!(!pids.is_empty(), "PostgreSQL runs");
-        // One of them may end meanwhile: that is no failure.
-        let _status =
-            Command::new("kill").arg(format!("-{signal}")).args(&pids).status().await.expect("kill runs");
+        let frozen = Frozen { pids };
+        frozen.signal("-STOP");
+        frozen
     }
 
     /// The share of memory above which the broker blocks publishers.
@@ -79,6 +80,24 @@ impl PrivateServices {
             .output();
         let output = output.await.expect("rabbitmqctl runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// A PostgreSQL that neither answers nor refuses.
+pub(crate) struct Frozen {
+    pids: Vec<String>,
+}
+
+impl Frozen {
+    fn signal(&self, signal: &str) {
+        // One of them may have ended meanwhile: that is no failure.
+        let _status = std::process::Command::new("kill").arg(signal).args(&self.pids).status();
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
     }
 }
 

@@ -205,10 +205,10 @@ async fn restarts_in_the_middle_of_everything_and_a_ledger_that_hangs_lose_nothi
     scene.ready().await;
     scene.backend.enqueues(25).await;
     // It neither answers nor refuses.
-    scene.services.signal_postgres("STOP").await;
+    let frozen = scene.services.freeze_postgres();
     scene.told_away("ledger").await;
     scene.stays_away("ledger", Duration::from_secs(8)).await;
-    scene.services.signal_postgres("CONT").await;
+    drop(frozen);
     scene.ready().await;
     scene.backend.enqueues(25).await;
     scene.everything_arrived_once(pid).await;
@@ -219,9 +219,8 @@ async fn a_service_that_is_to_stop_does_not_wait_long_for_a_ledger_that_is_away(
     const LONGEST: Duration = Duration::from_secs(14);
     let mut scene = Scene::set("").await;
     for hang in [false, true] {
-        if hang {
-            scene.services.signal_postgres("STOP").await;
-        } else {
+        let frozen = hang.then(|| scene.services.freeze_postgres());
+        if !hang {
             scene.services.run(&["stop", "postgres"]).await;
         }
         scene.told_away("ledger").await;
@@ -231,11 +230,9 @@ async fn a_service_that_is_to_stop_does_not_wait_long_for_a_ledger_that_is_away(
         let took = clock.monotonic().duration_since(began);
         say(format_args!("stopped after {took:?} without the ledger (hanging: {hang}): {status}"));
         assert!(status.success() && took <= LONGEST, "{status} after {took:?}");
-        if hang {
-            scene.services.signal_postgres("CONT").await;
-        } else {
-            scene.services.run(&["start", "postgres"]).await;
-        }
+        drop(frozen);
+        // Up already, unless it was stopped.
+        scene.services.run(&["start", "postgres"]).await;
         scene.serving = scene.stage.serve().await;
         scene.backend.enqueues(25).await;
     }
