@@ -1,8 +1,9 @@
 //! Enqueues one job as a producer does: for `bellwether job send`.
 
 use lapin::{
-    BasicProperties, Confirmation,
+    BasicProperties, Confirmation, ErrorKind,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
 };
 use tokio::time::timeout;
 
@@ -47,12 +48,20 @@ async fn publish(
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT);
     let confirm = channel.basic_publish(names::JOBS.into(), key.into(), options, body, properties).await?;
-    match confirm.await? {
+    let not_declared = || {
+        let jobs = names::JOBS;
+        BrokerError::Publishing(format!(
+            "no queue takes jobs of this lane from {jobs}; start `bellwether serve` once to declare it"
+        ))
+    };
+    let not_found = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+    let confirmed = confirm.await.map_err(|error| match error.kind() {
+        ErrorKind::ProtocolError(amqp) if *amqp.kind() == not_found => not_declared(),
+        _ => error.into(),
+    });
+    match confirmed? {
         Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(BrokerError::Publishing(format!(
-            "no queue takes jobs of this lane from {}; start `bellwether serve` once to declare it",
-            names::JOBS
-        ))),
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(not_declared()),
         Confirmation::Nack(None) | Confirmation::NotRequested => {
             Err(BrokerError::Publishing("the broker does not take the job: its queue is full".to_owned()))
         }
