@@ -24,11 +24,16 @@ pub fn quiet_panics() {
     }));
 }
 
+/// The client of RabbitMQ logs as errors what it also answers as errors, in the program's own words (`Close { reply_code:
+/// 404, …`). Whoever called it tells it better, once, or has expected it.
+const TOLD_ANYWAY: &str = "lapin=off";
+
 /// Starts logging. `BELLWETHER_LOG` sets the filter (`info`, `bellwether=debug`, …); it defaults to `default_filter`.
 ///
 /// A second call changes nothing: the first one wins.
 pub fn start(format: LogFormat, default_filter: &str) {
-    let filter = EnvFilter::try_from_env("BELLWETHER_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let filter = EnvFilter::try_from_env("BELLWETHER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default_filter},{TOLD_ANYWAY}")));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Json => registry

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use super::{Exit, ledger, output};
+use super::{Exit, exit::causes, ledger, output};
 use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, ledger::Ledger};
 
 /// Checks everything that can be checked, even when something before it failed.
@@ -22,7 +22,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
             .and_then(|config| Ok(Deliver::new(config, Clock::system())?));
         if let Some(deliver) = report.note("credentials", deliver, |_| "readable".to_owned())? {
             for check in deliver.check().await {
-                let name = format!("{} {}", check.provider, check.app);
+                let name = format!("{} {} {}", check.provider, check.app, check.endpoint);
                 report.note(&name, check.result.map_err(Into::into), |()| "answers".to_owned())?;
             }
         }
@@ -64,7 +64,7 @@ impl Report {
             }
             Err(error) => {
                 self.failed = true;
-                output::line(&format!("FAILED  {what}  {error:#}"))?;
+                output::line(&format!("FAILED  {what}  {}", causes(&error)))?;
                 Ok(None)
             }
         }

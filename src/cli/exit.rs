@@ -44,7 +44,26 @@ impl Exit {
     /// Prints the error, with its causes, and becomes the exit code.
     pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
-        writeln!(std::io::stderr(), "error: {error:#}").ok();
+        writeln!(std::io::stderr(), "error: {}", causes(error)).ok();
         self.into()
+    }
+}
+
+/// The error and its causes, in one line. Many errors say their cause themselves: it is not said again.
+pub(super) fn causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |said, cause| {
+        let cause = cause.to_string();
+        if said.contains(&cause) { said } else { format!("{said}: {cause}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("refused").context("IO: refused").context("the broker");
+        assert_eq!(causes(&error), "the broker: IO: refused");
     }
 }

@@ -77,7 +77,8 @@ async fn send(config: &Path, file: Option<&Path>) -> anyhow::Result<Exit> {
         Ok(url) => RabbitMqConfig::new(&url).context("AMQP_URL")?,
         Err(_) => app::rabbitmq_config(&ledger::configuration(config)?)?,
     };
-    intake::enqueue(&broker, job.lane(), &bytes).await.context("the job is NOT enqueued")?;
+    let enqueued = intake::enqueue(&broker, job.lane(), &bytes).await;
+    enqueued.with_context(|| format!("the job is NOT enqueued: {}", broker.place()))?;
     output::remark(&format!("enqueued {}; the broker has it on disk", job.id()));
     Ok(Exit::Ok)
 }
@@ -132,7 +133,7 @@ fn as_table(record: &JobRecord) -> String {
     let instant = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let (due_at, finished_at) = when(record.state);
     let head = format!(
-        "{key}: {state}, {tries} tries\n\
+        "{key}: {state}, tries: {tries}\n\
          received {received}  expires {expires}\n\
          next try {due}  finished {finished}\n\
          recipients without a device of the app: {unreachable}",

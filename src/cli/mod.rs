@@ -87,8 +87,13 @@ enum Command {
 /// Runs the command and answers with its exit code.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, command } = cli;
-    let format = if matches!(command, Command::Serve) { LogFormat::Json } else { LogFormat::Text };
-    telemetry::start(format, if format == LogFormat::Json { "info,lapin=off" } else { "warn,lapin=off" });
+    let (format, level) = match command {
+        Command::Serve => (LogFormat::Json, "info,lapin=off"),
+        // Its lines say what is wrong, each once.
+        Command::Check => (LogFormat::Text, "off"),
+        _ => (LogFormat::Text, "warn,lapin=off"),
+    };
+    telemetry::start(format, level);
     telemetry::quiet_panics();
     // One provider of cryptography for every TLS client in the process; a second call only says that one is set.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();

@@ -1,5 +1,7 @@
 //! Whether the providers can be reached, asked without ringing anybody.
 
+use futures_util::future::join_all;
+
 use super::{Deliver, credentials::NoAccess, h2pool::ConnectError, sender::Sender};
 use crate::model::{AppId, Provider};
 
@@ -31,15 +33,14 @@ impl Deliver {
     /// For every sender: gets a token (signed here, or exchanged with Google) and opens a connection with TLS and the
     /// provider's SETTINGS. The keys themselves were checked by [`Deliver::new`].
     pub async fn check(&self) -> Vec<Check> {
-        let mut checks = Vec::new();
-        for sender in self.senders() {
-            checks.push(Check {
-                app: sender.app().clone(),
-                provider: sender.provider(),
-                endpoint: sender.pool().endpoint().to_string(),
-                result: check(sender).await,
-            });
-        }
+        // All at once: one that does not answer takes the whole of its time to connect.
+        let checks = self.senders().map(async |sender| Check {
+            app: sender.app().clone(),
+            provider: sender.provider(),
+            endpoint: sender.pool().endpoint().to_string(),
+            result: check(sender).await,
+        });
+        let mut checks = join_all(checks).await;
         checks.sort_by(|a, b| (&a.app, a.provider, &a.endpoint).cmp(&(&b.app, b.provider, &b.endpoint)));
         checks
     }

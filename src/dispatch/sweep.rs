@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::direct::DirectLane;
 
-/// How often it looks: a job with `not_before` starts at most this much late.
+/// How often it looks: a job with `not_before` starts at most this and the grace late.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How long a due job is left to its pointer.

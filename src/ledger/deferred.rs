@@ -91,18 +91,20 @@ impl Ledger {
     }
 
     /// Up to `limit` jobs that have been due for longer than `older_than`, and that nobody holds: their pointer
-    /// never came, or waits for a `not_before`, or their process died.
+    /// never came, or waits for a `not_before`, or their process died. Those that a halt covers are left out until
+    /// they expire: else they would stand before all others for as long as it lasts.
     pub async fn overdue_direct(
         &self,
         older_than: Duration,
         limit: i64,
     ) -> Result<Vec<Pointer>, LedgerError> {
         const SQL: &str = "select producer, job_id, tries from direct_job where due_at <= $1 \
+             and (expires_at <= $3 or not exists (select 1 from halt where scope in ('all', 'app:' || app))) \
              order by due_at limit $2";
         let now = self.now().await?;
         let before = rows::micros(now.checked_sub(older_than).unwrap_or(Timestamp::MIN));
         let found: Vec<(String, String, i32)> = on_pool!(self, pool => {
-            sqlx::query_as(SQL).bind(before).bind(limit).fetch_all(pool).await?
+            sqlx::query_as(SQL).bind(before).bind(limit).bind(rows::micros(now)).fetch_all(pool).await?
         });
         let pointer = |(producer, id, tries): (String, String, i32)| {
             let name = format!("{producer}/{id}");

@@ -1,8 +1,9 @@
 //! Enqueues one job as a producer does: for `bellwether job send`.
 
 use lapin::{
-    BasicProperties, Channel, Confirmation, PublisherConfirm,
+    BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
 };
 use tokio::time::timeout;
 
@@ -37,7 +38,7 @@ async fn publish(
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let confirm = hand_over(&channel, config, lane, body).await?;
-    confirmed(confirm.await?)
+    confirmed(confirm.await)
 }
 
 /// Hands one job to the broker; what it says to it is in the confirm.
@@ -61,13 +62,21 @@ pub(super) async fn hand_over(
 }
 
 /// What the broker's answer means to a producer.
-pub(super) fn confirmed(answer: Confirmation) -> Result<(), BrokerError> {
-    match answer {
+pub(super) fn confirmed(answer: lapin::Result<Confirmation>) -> Result<(), BrokerError> {
+    let not_declared = || {
+        let jobs = names::JOBS;
+        BrokerError::Publishing(format!(
+            "no queue takes jobs of this lane from {jobs}; start `bellwether serve` once to declare it"
+        ))
+    };
+    let not_found = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+    let confirmed = answer.map_err(|error| match error.kind() {
+        ErrorKind::ProtocolError(amqp) if *amqp.kind() == not_found => not_declared(),
+        _ => error.into(),
+    });
+    match confirmed? {
         Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(BrokerError::Publishing(format!(
-            "no queue takes jobs of this lane from {}; start `bellwether serve` once to declare it",
-            names::JOBS
-        ))),
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(not_declared()),
         Confirmation::Nack(None) | Confirmation::NotRequested => {
             Err(BrokerError::Publishing("the broker does not take the job: its queue is full".to_owned()))
         }

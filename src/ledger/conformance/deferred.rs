@@ -112,7 +112,21 @@ pub(super) async fn a_halted_job_waits(store: &Store) {
     store.ledger.set_halt(&scope, "ada", "wrong text").await.expect("halted");
     assert_eq!(take(&store.ledger, &pointer, CLAIM).await.err(), Some(NotDue::Later));
     assert!(matches!(state(store, &job).await, JobState::Waiting { .. }), "it is not even claimed");
+    // Nor does it stand before others when the sweeper looks, until it expires.
+    let overdue = async || store.ledger.overdue_direct(Duration::ZERO, 10).await.expect("an answer");
+    let long_due = "update direct_job set due_at = 1";
+    store.tamper(long_due, long_due).await;
+    assert_eq!(overdue().await, []);
     store.ledger.clear_halt(&scope, "ada").await.expect("lifted");
+    assert_eq!(overdue().await, std::slice::from_ref(&pointer));
+    store.ledger.set_halt(&HaltScope::All, "ada", "wrong text").await.expect("halted");
+    assert_eq!(overdue().await, []);
+    let kept = "update direct_job set expires_at = expires_at - 1000000000000000";
+    let back = "update direct_job set expires_at = expires_at + 1000000000000000";
+    store.tamper(kept, kept).await;
+    assert_eq!(overdue().await, std::slice::from_ref(&pointer), "to be recorded as expired");
+    store.tamper(back, back).await;
+    store.ledger.clear_halt(&HaltScope::All, "ada").await.expect("lifted");
     assert!(take(&store.ledger, &pointer, CLAIM).await.is_ok());
 }
 

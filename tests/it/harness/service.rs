@@ -294,6 +294,11 @@ impl Serving {
         std::fs::read_to_string(&self.log).expect("the log")
     }
 
+    /// Where it logs.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it has not been waited for")
