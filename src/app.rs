@@ -1,6 +1,11 @@
 //! The composition root: builds the parts from the configuration, starts them, drains them.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
@@ -8,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::health::{self, Health},
+    api::health::{self, Dependencies, Health},
     audience::{App, Policy},
     clock::Clock,
     config::{Config, Providers},
@@ -38,10 +43,17 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
         format!("cannot listen on {}; choose another listen.health", config.health_listen)
     })?;
     let listen = listener.local_addr().context("the listener has no address")?;
+    let metrics = Metrics::new();
+    // The health listener outlives the drain, so that /readyz can say "stopping" and metrics stay readable.
+    let (drained, dependencies) = (CancellationToken::new(), Arc::new(OnceLock::new()));
+    let health =
+        Health { dependencies: Arc::clone(&dependencies), metrics: metrics.clone(), stop: stop.clone() };
+    let health = tokio::spawn(health::serve(listener, health, drained.clone()));
+    tracing::info!(%listen, "listening");
     let ledger = open_ledger(&config, &stop).await?;
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
-    let (settle, broker) = (intake.settle(), intake.health());
-    let metrics = Metrics::new();
+    let settle = intake.settle();
+    dependencies.get_or_init(|| Dependencies { ledger: Arc::clone(&ledger), broker: intake.health() });
     let lane = direct_lane(
         &config,
         policy,
@@ -49,14 +61,10 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
         intake,
         metrics.clone(),
         clock.clone(),
-        stop.clone(),
+        stop,
     )?;
     let deliver = Arc::clone(&lane.deliver);
     tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
-    // The health listener outlives the drain, so that /readyz can say "stopping" and metrics stay readable.
-    let drained = CancellationToken::new();
-    let health = Health { ledger: Arc::clone(&ledger), broker, metrics: metrics.clone(), stop };
-    let health = tokio::spawn(health::serve(listener, health, drained.clone()));
     let gauges =
         Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));

@@ -3,7 +3,10 @@
 //! `/livez` says that the process runs: restarting it would not help what it waits for. `/readyz` asks every
 //! dependency *now* and tells the truth about each, one a line; 503 when one is away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -27,14 +30,39 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What is asked.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// Asked with a ping.
-    pub ledger: Arc<Ledger>,
-    /// What intake last knew of its broker.
-    pub broker: watch::Receiver<BrokerHealth>,
+    /// What the service depends on; empty while it starts and waits for its ledger.
+    pub dependencies: Arc<OnceLock<Dependencies>>,
     /// What is exported.
     pub metrics: Metrics,
     /// Set when the process stops: not ready any more.
     pub stop: CancellationToken,
+}
+
+/// What the service depends on.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Asked with a ping.
+    pub ledger: Arc<Ledger>,
+    /// What intake last knew of its broker.
+    pub broker: watch::Receiver<BrokerHealth>,
+}
+
+impl Dependencies {
+    async fn ledger(&self) -> Result<(), String> {
+        match timeout(PATIENCE, self.ledger.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+
+    fn broker(&self) -> Result<(), String> {
+        match &*self.broker.borrow() {
+            BrokerHealth::Connected => Ok(()),
+            BrokerHealth::Away { since, reason } => Err(format!("away since {since}: {reason}")),
+            BrokerHealth::Blocked { since, reason } => Err(format!("takes no messages since {since}: {reason}")),
+        }
+    }
 }
 
 /// Serves until `until` is set.
@@ -48,15 +76,9 @@ pub async fn serve(listener: TcpListener, health: Health, until: CancellationTok
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    let ledger = match timeout(PATIENCE, health.ledger.ping()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    };
-    let broker = match &*health.broker.borrow() {
-        BrokerHealth::Connected => Ok(()),
-        BrokerHealth::Away { since, reason } => Err(format!("away since {since}: {reason}")),
-        BrokerHealth::Blocked { since, reason } => Err(format!("takes no messages since {since}: {reason}")),
+    let (ledger, broker) = match health.dependencies.get() {
+        Some(dependencies) => (dependencies.ledger().await, dependencies.broker()),
+        None => (Err("not opened yet".to_owned()), Err("waits for the ledger".to_owned())),
     };
     health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
     health.metrics.set_up(Dependency::Broker, broker.is_ok());

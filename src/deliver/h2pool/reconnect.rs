@@ -11,6 +11,9 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait: a provider that is back is found within a minute.
 const LONGEST: Duration = Duration::from_mins(1);
+/// The longest wait after a connection that brought at least an answer: the provider is there and works, it only
+/// closes early, and a one-time code does not live a minute.
+const LONGEST_AFTER_AN_ANSWER: Duration = Duration::from_secs(2);
 /// A connection that brought so many answers was worth opening.
 const WORTHWHILE_ANSWERS: u64 = 100;
 /// A connection that lived so long was worth opening.
@@ -36,10 +39,14 @@ impl Reconnect {
 
     /// No connection could be made.
     pub(super) fn failed(&mut self, now: Instant) {
+        self.pause(now, LONGEST);
+    }
+
+    fn pause(&mut self, now: Instant, longest: Duration) {
         let doubled = FIRST.saturating_mul(1_u32.checked_shl(self.in_a_row.min(16)).unwrap_or(u32::MAX));
         self.in_a_row = self.in_a_row.saturating_add(1);
         // Half of it is jitter, so that a fleet does not come back in step.
-        let wait = doubled.min(LONGEST).mul_f64(self.rng.random_range(0.5..=1.0));
+        let wait = doubled.min(longest).mul_f64(self.rng.random_range(0.5..=1.0));
         self.not_before = Some(now + wait);
     }
 
@@ -48,6 +55,8 @@ impl Reconnect {
         if answers >= WORTHWHILE_ANSWERS || age >= WORTHWHILE_AGE {
             self.in_a_row = 0;
             self.not_before = None;
+        } else if answers > 0 {
+            self.pause(now, LONGEST_AFTER_AN_ANSWER);
         } else {
             self.failed(now);
         }
@@ -87,5 +96,15 @@ mod tests {
         reconnect.failed(now);
         reconnect.ended(now, 0, WORTHWHILE_AGE);
         assert_eq!(reconnect.wait(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_provider_that_answers_and_closes_early_is_never_left_for_long() {
+        let now = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1).monotonic();
+        let mut reconnect = Reconnect::new(7);
+        for _ in 0..20 {
+            reconnect.ended(now, 3, Duration::from_secs(1));
+            assert!(reconnect.wait(now) <= LONGEST_AFTER_AN_ANSWER);
+        }
     }
 }
