@@ -24,6 +24,10 @@ use crate::{
 /// How long a request waits for the ledger before it counts as away, and consuming pauses.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often the audit's head is told on `bellwether.events`, if it moved: what was written since the last one is what
+/// somebody who owns the database could still rewrite unnoticed.
+const TELL_HEAD_EVERY: Duration = Duration::from_secs(60);
+
 /// How often gauges that nobody moves by an event are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
@@ -52,12 +56,15 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
     // The health listener outlives the drain, so that /readyz can say "stopping" and metrics stay readable.
     let drained = CancellationToken::new();
+    let stop_telling = stop.clone();
     let health = Health { ledger: Arc::clone(&ledger), broker, metrics: metrics.clone(), stop };
     let health = tokio::spawn(health::serve(listener, health, drained.clone()));
     let gauges =
         Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));
+    let heads = tokio::spawn(tell_heads(Arc::clone(&ledger), stop_telling));
     DirectLane::run(lane).await;
+    ended("audit heads", heads).await;
     deliver.drain().await;
     drained.cancel();
     ended("gauges", gauges).await;
@@ -209,6 +216,25 @@ async fn open_ledger(config: &Config, stop: &CancellationToken) -> anyhow::Resul
                 }
             }
             Err(error) => return Err(error).context("cannot open the ledger"),
+        }
+    }
+}
+
+/// **I10 explained**: the audit's head goes out, to whoever keeps it beyond the reach of this database.
+async fn tell_heads(ledger: Arc<Ledger>, stop: CancellationToken) {
+    let mut told = None;
+    loop {
+        match ledger.audit_head().await {
+            Ok(head) if head == told => {}
+            Ok(_) => match ledger.tell_audit_head().await {
+                Ok(head) => told = head,
+                Err(error) => tracing::debug!(%error, "the audit's head cannot be told now"),
+            },
+            Err(error) => tracing::debug!(%error, "the audit's head cannot be read now"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TELL_HEAD_EVERY) => {}
         }
     }
 }

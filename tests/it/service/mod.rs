@@ -4,5 +4,6 @@ mod afternoon;
 mod cli;
 mod foreign_clients;
 mod hostile;
+mod readme;
 mod ringing;
 mod strange;
