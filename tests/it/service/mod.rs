@@ -7,6 +7,7 @@ mod foreign_clients;
 mod hostile;
 mod load;
 mod outage;
+mod readme;
 mod ringing;
 mod sharing;
 mod strange;

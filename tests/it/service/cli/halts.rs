@@ -74,6 +74,25 @@ async fn i10_a_halt_stops_what_is_new_until_it_is_lifted_and_stands_in_the_audit
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i10_the_audits_head_is_told_outside() {
+    let stage = Stage::set().await;
+    let first = stage.serve().await;
+    let events = Events::of(&stage).await;
+    let set = ["halt", "--ledger", "--all", "--by", "anna", "--reason", "wrong text"];
+    assert!(stage.run(&set).await.status.success());
+    assert!(first.stop().await.success());
+    // A process tells the head when it begins, and every minute that it moved.
+    let second = stage.serve().await;
+    let told = events.next_of(&["audit.head"]).await;
+    let head = stage.ledger().await.audit_head().await.expect("an answer").expect("an entry");
+    assert_eq!(
+        (told["sequence"].as_i64(), told["hash"].as_str()),
+        (Some(head.sequence), Some(&*head.hash.to_string()))
+    );
+    assert!(second.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_halt_of_everything_stops_every_app_and_one_of_another_app_stops_none() {
     let stage = Stage::set().await;
     stage.register(&[TestPhone::ios("anna")]).await;
