@@ -54,15 +54,8 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let settle = intake.settle();
     dependencies.get_or_init(|| Dependencies { ledger: Arc::clone(&ledger), broker: intake.health() });
-    let lane = direct_lane(
-        &config,
-        policy,
-        Arc::clone(&ledger),
-        intake,
-        metrics.clone(),
-        clock.clone(),
-        stop,
-    )?;
+    let lane =
+        direct_lane(&config, policy, Arc::clone(&ledger), intake, metrics.clone(), clock.clone(), stop)?;
     let deliver = Arc::clone(&lane.deliver);
     tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
     let gauges =

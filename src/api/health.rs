@@ -60,7 +60,9 @@ impl Dependencies {
         match &*self.broker.borrow() {
             BrokerHealth::Connected => Ok(()),
             BrokerHealth::Away { since, reason } => Err(format!("away since {since}: {reason}")),
-            BrokerHealth::Blocked { since, reason } => Err(format!("takes no messages since {since}: {reason}")),
+            BrokerHealth::Blocked { since, reason } => {
+                Err(format!("takes no messages since {since}: {reason}"))
+            }
         }
     }
 }

@@ -14,7 +14,6 @@ use bellwether::{
     simulator::{NewPhone, Platform, Simulator, SimulatorConfig},
 };
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -59,7 +58,7 @@ impl TestPhone {
 }
 
 fn hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    bellwether::model::Digest::of(text.as_bytes()).to_string()
 }
 
 impl Stage {
@@ -134,12 +133,12 @@ impl Stage {
              [providers.{APP:?}.fcm]\nservice_account_file = {account:?}\nendpoint = {fcm:?}\nca_file = {ca:?}\n",
             ledger = self.database.url(),
             amqp = self.broker.url(self.broker.service()),
-            key = files.apns_key,
+            key = files.apns_key.to_string_lossy(),
             key_id = self.simulator.credentials().apns_key_id,
             apns = self.simulator.apns_endpoint(),
             fcm = self.simulator.fcm_endpoint(),
-            account = files.service_account,
-            ca = files.ca,
+            account = files.service_account.to_string_lossy(),
+            ca = files.ca.to_string_lossy(),
         );
         std::fs::write(self.configuration(), text).expect("the configuration is written");
     }

@@ -86,7 +86,7 @@ async fn in_flight(delay: Duration) -> (Stage, crate::harness::service::Serving)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_sigterm_finishes_and_records_what_is_begun() {
-    let (stage, serving) = in_flight(Duration::from_secs(2)).await;
+    let (stage, mut serving) = in_flight(Duration::from_secs(2)).await;
     let began = Clock::system().monotonic();
     serving.terminate().await;
     eventually("not ready", async || (serving.get("/readyz").await.0 == 503).then_some(())).await;
@@ -107,7 +107,7 @@ async fn i7_sigterm_finishes_and_records_what_is_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sigterm_ends_it_at_once_and_the_job_stays_in_the_queue() {
-    let (stage, serving) = in_flight(PATIENCE).await;
+    let (stage, mut serving) = in_flight(PATIENCE).await;
     serving.terminate().await;
     eventually("stopping", async || serving.log().contains("a second signal ends it now").then_some(()))
         .await;
