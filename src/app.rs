@@ -49,7 +49,7 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let health =
         Health { dependencies: Arc::clone(&dependencies), metrics: metrics.clone(), stop: stop.clone() };
     let health = tokio::spawn(health::serve(listener, health, drained.clone()));
-    tracing::info!(%listen, "listening");
+    tracing::debug!(%listen, "listening");
     let ledger = open_ledger(&config, &stop).await?;
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let settle = intake.settle();
