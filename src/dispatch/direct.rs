@@ -6,7 +6,7 @@
 //!           └────────────────┴─────────────────┴─────────────────┴──────────────────────────┘
 //! ```
 //!
-//! - **I7 nothing-lost**: every arrival ends as one [`Ended`] at the committer, which acknowledges only what
+//! - **I7 nothing-lost**: every arrival ends as one `Ended` at the committer, which acknowledges only what
 //!   is durable. An arrival that does not get there stays unacknowledged, and comes back.
 //! - **I3 unknown-is-no**: while the ledger is away nothing is sent; the batch waits.
 

@@ -1,11 +1,7 @@
-//! `bellwether bench`: what `deploy/bench.sh` measures with. Hidden: it is of use beside a simulator only.
-//!
-//! It rings nobody: every address that it is given must be this machine's own, where only simulators listen.
+//! A load of jobs at a given rate, and how long each took to its provider.
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{BufRead, BufReader},
     net::IpAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -19,53 +15,18 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Exit, ledger, output};
+use super::{About, Exit, Phone, ledger, output};
 use crate::{
     app,
     clock::Clock,
     config::Config,
-    deliver::{Endpoint, SendBench, bench_send_path, reference_request},
     intake::{self, Enqueued},
     model::Lane,
 };
 
-/// What can be measured.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum Bench {
-    /// Send to a simulator over the bare send path, and print what a notification cost
-    Send(SendArgs),
-    /// Write the same requests for h2load: headers, paths and body
-    Reference {
-        #[command(flatten)]
-        send: SendArgs,
-        /// Where to write `headers`, `uris` and `body`
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-    },
-    /// Enqueue jobs, one for each of a simulator's phones
-    Enqueue(EnqueueArgs),
-}
-
-/// A run over the bare send path.
-#[derive(Debug, clap::Args)]
-pub(super) struct SendArgs {
-    /// The folder that `bellwether simulator --out` wrote
-    #[arg(long, value_name = "DIR")]
-    simulator: PathBuf,
-    /// How many notifications
-    #[arg(long, default_value_t = 200_000)]
-    count: u64,
-    /// How many at once
-    #[arg(long, default_value_t = 500)]
-    in_flight: usize,
-    /// How many bytes each has
-    #[arg(long, default_value_t = 289)]
-    body_bytes: usize,
-}
-
 /// A load of jobs.
 #[derive(Debug, clap::Args)]
-pub(super) struct EnqueueArgs {
+pub(in crate::cli) struct EnqueueArgs {
     /// The folder that `bellwether simulator --out` wrote
     #[arg(long, value_name = "DIR")]
     simulator: PathBuf,
@@ -78,105 +39,7 @@ pub(super) struct EnqueueArgs {
     rate: Option<NonZeroU32>,
 }
 
-/// `simulator.json`, as far as it is needed.
-#[derive(Debug, Deserialize)]
-struct About {
-    apns: String,
-    inspect: String,
-    ca: PathBuf,
-    apns_key: PathBuf,
-    apns_key_id: String,
-    team: String,
-    topics: Vec<String>,
-    devices: PathBuf,
-}
-
-/// A line of `devices.ndjson`, as far as it is needed.
-#[derive(Debug, Deserialize)]
-struct Phone {
-    user_id: String,
-    app: String,
-    platform: String,
-    token: String,
-}
-
-/// Runs the measurement.
-pub(super) async fn run(config: &Path, verb: Bench) -> anyhow::Result<Exit> {
-    match verb {
-        Bench::Send(args) => send(&args).await,
-        Bench::Reference { send, out } => reference(&send, &out).await,
-        Bench::Enqueue(args) => enqueue(config, &args).await,
-    }
-}
-
-async fn send(args: &SendArgs) -> anyhow::Result<Exit> {
-    let report = bench_send_path(send_bench(args)?, Clock::system()).await?;
-    ensure!(report.accepted == report.count, "{} of {} were accepted", report.accepted, report.count);
-    output::print_json(&report).map(|()| Exit::Ok)
-}
-
-async fn reference(args: &SendArgs, out: &Path) -> anyhow::Result<Exit> {
-    let bench = send_bench(args)?;
-    let request = reference_request(&bench, Clock::system()).await?;
-    let headers: Vec<_> = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    // The simulator listens on IPv4 alone, and h2load takes the first address of a name.
-    let root = format!("https://127.0.0.1:{}", bench.endpoint.port());
-    let uris: Vec<_> = request.paths.iter().map(|path| format!("{root}{path}\n")).collect();
-    for (file, bytes) in
-        [("headers", headers.concat().as_bytes()), ("uris", uris.concat().as_bytes()), ("body", &bench.body)]
-    {
-        fs::write(out.join(file), bytes).with_context(|| format!("cannot write {file}"))?;
-    }
-    Ok(Exit::Ok)
-}
-
-fn send_bench(args: &SendArgs) -> anyhow::Result<SendBench> {
-    /// Enough that neither side keeps paths in a table, and few enough for h2load to read at once.
-    const PHONES: usize = 5_000;
-    let about = About::read(&args.simulator)?;
-    let phones = about.phones()?.into_iter().filter(|phone| phone.platform == "ios").take(PHONES);
-    Ok(SendBench {
-        endpoint: Endpoint::parse(&about.apns)?,
-        ca_file: about.ca,
-        key_file: about.apns_key,
-        key_id: about.apns_key_id,
-        team: about.team,
-        topic: about.topics.into_iter().next().context("the simulator has no topic")?,
-        count: args.count,
-        in_flight: args.in_flight,
-        tasks: 1,
-        body: body(args.body_bytes)?.into(),
-        tokens: phones.map(|phone| phone.token).collect(),
-    })
-}
-
-/// A payload for APNs of so many bytes.
-fn body(bytes: usize) -> anyhow::Result<String> {
-    let around = |text: &str| json!({"aps": {"alert": {"title": "Bank", "body": text}, "sound": "default"}});
-    let empty = around("").to_string().len();
-    let text = bytes.checked_sub(empty).with_context(|| format!("the smallest body has {empty} bytes"))?;
-    Ok(around(&"x".repeat(text)).to_string())
-}
-
-impl About {
-    fn read(folder: &Path) -> anyhow::Result<Self> {
-        let file = folder.join("simulator.json");
-        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is not understood", file.display()))
-    }
-
-    fn inspect(&self) -> anyhow::Result<Url> {
-        self.inspect.parse().context("the simulator's inspection endpoint is no URL")
-    }
-
-    fn phones(&self) -> anyhow::Result<Vec<Phone>> {
-        let file = fs::File::open(&self.devices).context("the simulator's devices.ndjson cannot be read")?;
-        let parse = |line: std::io::Result<String>| Ok(serde_json::from_str(&line?)?);
-        BufReader::new(file).lines().map(parse).collect()
-    }
-}
-
-async fn enqueue(config: &Path, args: &EnqueueArgs) -> anyhow::Result<Exit> {
+pub(super) async fn enqueue(config: &Path, args: &EnqueueArgs) -> anyhow::Result<Exit> {
     let (config, clock) = (ledger::configuration(config)?, Clock::system());
     let about = About::read(&args.simulator)?;
     refuse_elsewhere(&about.inspect()?).await?;
@@ -319,12 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn the_load_is_of_real_jobs_and_bodies_of_the_size_asked_for() {
+    fn the_load_is_of_real_jobs() {
         let [user_id, app, platform, token] =
             ["user-000001", "pl.example.bank", "ios", "aa"].map(ToOwned::to_owned);
         Job::parse(&job(7, 1, &Phone { user_id, app, platform, token })).expect("a job");
-        assert_eq!(body(289).expect("a body").len(), 289);
-        assert!(body(10).is_err());
     }
 
     #[tokio::test]
