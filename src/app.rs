@@ -61,7 +61,8 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let gauges =
         Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));
-    DirectLane::run(lane).await;
+    // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
+    let lane = tokio::spawn(DirectLane::run(lane)).await;
     deliver.drain().await;
     drained.cancel();
     ended("gauges", gauges).await;
@@ -69,6 +70,7 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     if timeout(CLOSE_WITHIN, ledger.close()).await.is_err() {
         tracing::warn!("the ledger does not answer; its connections are left to it");
     }
+    lane.context("the direct lane died")?;
     tracing::info!("drained");
     Ok(())
 }

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use bellwether::cli;
 use clap::Parser;
 
+/// A notification takes a hundred small pieces of memory; glibc's allocator was a sixth of the service's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::run(cli::Cli::parse())
 }

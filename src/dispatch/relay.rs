@@ -24,6 +24,10 @@ pub(super) struct Relay {
 /// Events of one round.
 const ROUND: i64 = 500;
 
+/// How long a round waits for company: nobody waits for an event as for a notification, and a round costs the same
+/// whatever it carries.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Looks even when nobody called: another process may have died between commit and publication.
 const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
@@ -42,10 +46,18 @@ pub(super) async fn run(relay: Relay) {
             return;
         }
         tokio::select! {
-            () = relay.committed.notified() => {}
+            () = relay.committed.notified() => gather(&relay).await,
             () = relay.patience.until.cancelled() => {}
             () = tokio::time::sleep(LOOK_ANYWAY) => {}
         }
+    }
+}
+
+/// Lets a few commits' events come together, unless the lane has ended.
+async fn gather(relay: &Relay) {
+    tokio::select! {
+        () = relay.patience.until.cancelled() => {}
+        () = tokio::time::sleep(GATHER) => {}
     }
 }
 

@@ -36,17 +36,30 @@ pub(super) async fn send_job(
     cleared: &Cleared,
     arrived: Instant,
 ) -> Tried {
-    let started = open.start();
+    let mut started = open.start();
+    let mut tried = Tried::default();
+    // Most jobs ring one phone; a set would only move its future about.
+    if started.len() == 1
+        && let Some(only) = started.pop()
+    {
+        tried.note(send_one(lane, cleared, only, arrived).await);
+        return tried;
+    }
     let mut sends: FuturesUnordered<_> =
         started.into_iter().map(|started| send_one(lane, cleared, started, arrived)).collect();
-    let mut tried = Tried::default();
-    while let Some((target, belief)) = sends.next().await {
-        if belief == Some(Belief::Gone) {
-            tried.gone.push(tried.outcomes.len());
-        }
-        tried.outcomes.push(target);
+    while let Some(ended) = sends.next().await {
+        tried.note(ended);
     }
     tried
+}
+
+impl Tried {
+    fn note(&mut self, (target, belief): (TargetOutcome, Option<Belief>)) {
+        if belief == Some(Belief::Gone) {
+            self.gone.push(self.outcomes.len());
+        }
+        self.outcomes.push(target);
+    }
 }
 
 async fn send_one(

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Ledger, LedgerError, rows::micros, tx::on_either};
+use super::{Ledger, LedgerError};
 
 /// How long a relay holds a batch: far longer than a confirm takes, short enough that a dead relay's events
 /// are not late.
@@ -25,17 +25,17 @@ pub struct Outgoing {
 impl Ledger {
     /// Takes up to `limit` of the oldest events that no other relay holds, in order.
     pub async fn outbox_batch(&self, limit: i64) -> Result<Vec<Outgoing>, LedgerError> {
-        let mut tx = self.begin().await?;
-        let now = tx.now().await?;
-        let until = micros(now.checked_add(LEASE).unwrap_or(now));
-        let sql = match self {
-            Self::Postgres(_) => super::postgres::outbox::TAKE,
-            Self::Sqlite(_) => super::sqlite::outbox::TAKE,
+        let lease = i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
+        let mut batch: Vec<Outgoing> = match self {
+            Self::Postgres(store) => {
+                let take = sqlx::query_as(super::postgres::outbox::TAKE);
+                take.bind(lease).bind(limit).fetch_all(&store.pool).await?
+            }
+            Self::Sqlite(store) => {
+                let take = sqlx::query_as(super::sqlite::outbox::TAKE);
+                take.bind(lease).bind(limit).fetch_all(&store.writer).await?
+            }
         };
-        let mut batch: Vec<Outgoing> = on_either!(&mut tx, c => {
-            sqlx::query_as(sql).bind(micros(now)).bind(until).bind(limit).fetch_all(c).await?
-        });
-        tx.commit().await?;
         batch.sort_by_key(|outgoing| outgoing.seq);
         Ok(batch)
     }

@@ -90,7 +90,7 @@ impl Stored {
             app: job.app().cloned(),
             intent: job.intent(),
             at_most_once: job.at_most_once(),
-            json: Some(job.canonical_json()),
+            json: Some(job.canonical_json().to_owned()),
             policy: None,
             received_at,
             expires_at,

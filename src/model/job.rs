@@ -105,6 +105,8 @@ pub struct Job {
     intent: Option<Intent>,
     app: Option<AppId>,
     digest: Digest,
+    /// Kept for the ledger: to write it again would cost as much as to read the job.
+    canonical: String,
 }
 
 /// A job as it stands on the wire (version 1).
@@ -224,8 +226,8 @@ impl Job {
             "production" => Some(Intent::Production),
             _ => None,
         });
-        let canonical = serde_json::to_vec(&wire).expect("a parsed job has only string keys");
-        Ok(Self { digest: Digest::of(&canonical), wire, to, intent, app })
+        let canonical = serde_json::to_string(&wire).expect("a parsed job has only string keys");
+        Ok(Self { digest: Digest::of(canonical.as_bytes()), wire, to, intent, app, canonical })
     }
 
     /// The producer's idempotency key.
@@ -306,8 +308,8 @@ impl Job {
     }
 
     /// The canonical JSON: what the ledger keeps, and what [`Job::parse`] reads back to an equal job.
-    pub fn canonical_json(&self) -> String {
-        serde_json::to_string(&self.wire).expect("a parsed job has only string keys")
+    pub fn canonical_json(&self) -> &str {
+        &self.canonical
     }
 }
 

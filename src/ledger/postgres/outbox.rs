@@ -5,9 +5,13 @@ use sqlx::PgConnection;
 use crate::{ledger::LedgerError, model::Event};
 
 /// Skips what another relay is just taking, so that relays do not wait for each other. An array, not `in`:
-/// for a join the planner would read the whole table.
-pub(in crate::ledger) const TAKE: &str = "update outbox set lease_until = $2 where seq = any(array( \
-         select seq from outbox where lease_until <= $1 order by seq limit $3 for update skip locked)) \
+/// for a join the planner would read the whole table. `$1` is the lease in microseconds; one statement, since
+/// each is a round trip.
+pub(in crate::ledger) const TAKE: &str = "\
+    with clock as materialized (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now) \
+    update outbox set lease_until = (select now from clock) + $1 where seq = any(array( \
+         select seq from outbox where lease_until <= (select now from clock) order by seq limit $2 \
+         for update skip locked)) \
      returning seq, routing_key, event";
 
 pub(in crate::ledger) async fn insert(

@@ -4,9 +4,11 @@ use sqlx::SqliteConnection;
 
 use crate::{ledger::LedgerError, model::Event};
 
-/// The transaction has the only right to write: nobody is to be skipped.
-pub(in crate::ledger) const TAKE: &str = "update outbox set lease_until = $2 where seq in ( \
-         select seq from outbox where lease_until <= $1 order by seq limit $3) \
+/// The statement has the only right to write: nobody is to be skipped.
+pub(in crate::ledger) const TAKE: &str = "\
+    with clock as materialized (select cast(round(unixepoch('subsec') * 1000) as integer) * 1000 as now) \
+    update outbox set lease_until = (select now from clock) + $1 where seq in ( \
+         select seq from outbox where lease_until <= (select now from clock) order by seq limit $2) \
      returning seq, routing_key, event";
 
 pub(in crate::ledger) async fn insert(
