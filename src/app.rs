@@ -33,7 +33,7 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often gauges that nobody moves by an event are read.
-const GAUGES_EVERY: Duration = Duration::from_secs(5);
+const GAUGES_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the service until `stop` is set, then drains it.
 pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
@@ -158,11 +158,12 @@ fn senders(app: &App, access: &Providers) -> anyhow::Result<AppSenders> {
         Some(access) => {
             let app = app.apns.as_ref().with_context(|| unknown("apns"))?;
             Some(ApnsConfig {
-                endpoint: Endpoint::parse(&access.endpoint).with_context(|| key("apns") + ".endpoint")?,
-                sandbox_endpoint: Some(
-                    Endpoint::parse(&access.sandbox_endpoint)
-                        .with_context(|| key("apns") + ".sandbox_endpoint")?,
-                ),
+                endpoint: Endpoint::parse(access.production()).with_context(|| key("apns") + ".endpoint")?,
+                sandbox_endpoint: access
+                    .sandbox()
+                    .map(Endpoint::parse)
+                    .transpose()
+                    .with_context(|| key("apns") + ".sandbox_endpoint")?,
                 ca_file: access.ca_file.clone(),
                 key_file: access.key_file.clone(),
                 key_id: access.key_id.clone(),
@@ -254,6 +255,12 @@ impl Gauges {
     }
 
     async fn read(&self) {
+        // First, because an alert waits for it.
+        // While the ledger is away the last reading stands; `dependency_up` says that it is old.
+        if let Ok(halts) = self.ledger.halts().await {
+            let scopes: Vec<_> = halts.iter().map(|halt| halt.scope.to_string()).collect();
+            self.metrics.set_halted(&scopes);
+        }
         for provider in Provider::ALL {
             self.metrics.set_in_flight(provider, self.deliver.in_flight(provider));
         }
@@ -265,11 +272,6 @@ impl Gauges {
             for depth in depths {
                 self.metrics.set_queue_messages(depth.queue, depth.ready);
             }
-        }
-        // While the ledger is away the last reading stands; `dependency_up` says that it is old.
-        if let Ok(halts) = self.ledger.halts().await {
-            let scopes: Vec<_> = halts.iter().map(|halt| halt.scope.to_string()).collect();
-            self.metrics.set_halted(&scopes);
         }
         if let Ok(Some(head)) = self.ledger.audit_head().await {
             self.metrics.set_audit_head(head.sequence);

@@ -99,12 +99,10 @@ pub struct ApnsAccess {
     pub key_file: PathBuf,
     /// The key's id, ten characters.
     pub key_id: String,
-    /// Production endpoint.
-    #[serde(default = "apple_production")]
-    pub endpoint: String,
+    /// Endpoint for production devices; Apple's, unless it is set.
+    pub endpoint: Option<String>,
     /// Endpoint for sandbox devices.
-    #[serde(default = "apple_sandbox")]
-    pub sandbox_endpoint: String,
+    pub sandbox_endpoint: Option<String>,
     /// A PEM file with the CA to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -124,12 +122,8 @@ pub struct FcmAccess {
 
 // The vendors' documented addresses.
 // <https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns>
-fn apple_production() -> String {
-    "https://api.push.apple.com".to_owned()
-}
-fn apple_sandbox() -> String {
-    "https://api.sandbox.push.apple.com".to_owned()
-}
+const APPLE_PRODUCTION: &str = "https://api.push.apple.com";
+const APPLE_SANDBOX: &str = "https://api.sandbox.push.apple.com";
 // <https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send>
 fn google() -> String {
     "https://fcm.googleapis.com".to_owned()
@@ -320,6 +314,20 @@ const DEFAULT_PREFETCH: NonZeroU16 = NonZeroU16::new(200).expect("not zero");
 const DEFAULT_HEALTH_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9469);
 
+impl ApnsAccess {
+    /// Where production devices are reached.
+    pub fn production(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or(APPLE_PRODUCTION)
+    }
+
+    /// Where sandbox devices are reached. Apple's, but only beside Apple's production: whoever sends production
+    /// elsewhere, to a simulator say, must not reach Apple with the rest by a default.
+    pub fn sandbox(&self) -> Option<&str> {
+        let beside_apple = self.endpoint.is_none().then_some(APPLE_SANDBOX);
+        self.sandbox_endpoint.as_deref().or(beside_apple)
+    }
+}
+
 impl Providers {
     fn resolve(&mut self, folder: &Path) {
         if let Some(apns) = &mut self.apns {
@@ -380,6 +388,19 @@ mod tests {
         assert!(zero.starts_with("/etc/bellwether/bellwether.toml:6: "), "{zero}");
         let missing = message("[amqp]\nurl = \"amqp://mq\"\n");
         assert!(missing.contains("ledger.url is not set") && missing.contains("DATABASE_URL"), "{missing}");
+    }
+
+    #[test]
+    fn a_simulator_for_production_leaves_no_way_to_apple() {
+        let apns = |more: &str| {
+            let table = "[providers.\"pl.example.bank\".apns]\nkey_file = \"k.p8\"\nkey_id = \"K\"\n";
+            let config = parse(&format!("{SMALLEST}{table}{more}")).expect("a configuration");
+            let (_, providers) = config.providers.into_iter().next().expect("an app");
+            providers.apns.expect("Apple is configured")
+        };
+        assert_eq!(apns("").sandbox(), Some(APPLE_SANDBOX));
+        let elsewhere = apns("endpoint = \"https://localhost:1\"\n");
+        assert_eq!((elsewhere.production(), elsewhere.sandbox()), ("https://localhost:1", None));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::{Exit, ledger, output};
+use super::{Exit, exit::With, ledger, output};
 use crate::{
+    audience::Policy,
     ledger::HaltScope,
     model::{AppId, OperatorName},
 };
@@ -56,9 +57,23 @@ impl What {
     }
 }
 
+/// A typo in an emergency must not look like a halt. A policy that cannot be read does not stand in its way.
+fn refuse_unknown_app(config: &Path, scope: &HaltScope) -> anyhow::Result<()> {
+    let HaltScope::App(app) = scope else { return Ok(()) };
+    let Ok(policy) = Policy::load(&ledger::configuration(config)?.policy) else { return Ok(()) };
+    if policy.app(app).is_none() {
+        let known: Vec<_> = policy.apps().map(|app| app.id.to_string()).collect();
+        let message =
+            format!("no app {app} in the policy, so nothing is halted; known: {}", known.join(", "));
+        return Err(With(Exit::NotFound, message).into());
+    }
+    Ok(())
+}
+
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
     let (scope, by) = (args.what.scope(), args.what.operator()?);
+    refuse_unknown_app(config, &scope)?;
     let ledger = ledger::open(config).await?;
     ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
     output::remark(&format!(

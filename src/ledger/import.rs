@@ -3,11 +3,19 @@
 //! A report names line, field and rule, and never quotes what stood there: it may be a token in the wrong
 //! column (I12).
 
-use std::io::{self, BufRead};
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, BufRead},
+};
 
 use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
-use crate::model::{AppId, Environment, Locale, NewDevice, Token, UserId};
+use crate::model::{AppId, Environment, Locale, NewDevice, Platform, Token, UserId};
 
 /// How the file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +129,39 @@ fn header(names: &csv::StringRecord) -> io::Result<Vec<usize>> {
             io::Error::new(io::ErrorKind::InvalidData, format!("the header names {name:?}; known: {known}"))
         })
     };
-    names.iter().map(column).collect()
+    let columns: Vec<usize> = names.iter().map(column).collect::<io::Result<_>>()?;
+    let twice = columns.iter().enumerate().find(|(place, column)| columns[..*place].contains(column));
+    match twice {
+        // Which of the two is meant is not for us to guess: a phone would be bound to the wrong person.
+        Some((_, column)) => {
+            let problem = format!("the header names {} twice", FIELDS[*column]);
+            Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+        }
+        None => Ok(columns),
+    }
+}
+
+/// The pairs of an object, as they stand: a map would keep the last of two equal names and say nothing.
+struct Pairs(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Pairs;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
 }
 
 fn csv_record(columns: &[usize], record: &csv::ByteRecord) -> Result<NewDevice, RefusedLine> {
@@ -135,14 +175,24 @@ fn csv_record(columns: &[usize], record: &csv::ByteRecord) -> Result<NewDevice, 
 }
 
 fn ndjson(line: u64, bytes: &[u8]) -> Result<NewDevice, RefusedLine> {
-    let object: serde_json::Map<String, serde_json::Value> =
+    let Pairs(pairs) =
         serde_json::from_slice(bytes).map_err(|_| refuse(line, "line", "is not a JSON object"))?;
     let mut fields = Fields::default();
-    for (name, value) in object {
+    let mut seen = [false; FIELDS.len()];
+    for (name, value) in pairs {
         let Some(column) = FIELDS.iter().position(|field| *field == name) else {
-            let short: String = name.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
-            return Err(refuse(line, &short, "is no field of a device"));
+            // A name is told so that a typo is found; what does not look like one may be a token.
+            let is_word = name.len() <= 32 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let told = if is_word { name.as_str() } else { "an unknown name" };
+            return Err(refuse(
+                line,
+                told,
+                &format!("is no field of a device; known: {}", FIELDS.join(", ")),
+            ));
         };
+        if std::mem::replace(&mut seen[column], true) {
+            return Err(refuse(line, FIELDS[column], "stands there twice"));
+        }
         fields[column] = match value {
             serde_json::Value::String(text) => Some(text),
             serde_json::Value::Null => None,
@@ -155,11 +205,12 @@ fn ndjson(line: u64, bytes: &[u8]) -> Result<NewDevice, RefusedLine> {
 fn check(line: u64, fields: Fields) -> Result<NewDevice, RefusedLine> {
     let [user, app, platform, token, environment, country, language, timezone, app_version, last_seen_at] =
         fields;
+    let platform = required(line, "platform", platform, |text| text.parse().ok())?;
     Ok(NewDevice {
         user: required(line, "user_id", user, |text| UserId::parse(text).ok())?,
         app: required(line, "app", app, |text| AppId::parse(text).ok())?,
-        platform: required(line, "platform", platform, |text| text.parse().ok())?,
-        token: required(line, "token", token, Token::parse)?,
+        platform,
+        token: required(line, "token", token, |text| Token::parse(&one_case(platform, text)))?,
         environment: optional(line, "environment", environment, |text| text.parse().ok())?
             .unwrap_or(Environment::Production),
         country: optional(line, "country", country, country_code)?,
@@ -168,6 +219,14 @@ fn check(line: u64, fields: Fields) -> Result<NewDevice, RefusedLine> {
         app_version: optional(line, "app_version", app_version, short_text)?,
         last_seen_at: optional(line, "last_seen_at", last_seen_at, |text| text.parse::<Timestamp>().ok())?,
     })
+}
+
+/// APNs tokens are hexadecimal, and the same phone in either case: two spellings must not be two owners.
+fn one_case(platform: Platform, token: &str) -> Cow<'_, str> {
+    match platform {
+        Platform::Ios if token.chars().all(|c| c.is_ascii_hexdigit()) => token.to_ascii_lowercase().into(),
+        Platform::Ios | Platform::Android => token.into(),
+    }
 }
 
 fn required<T>(
@@ -272,5 +331,22 @@ mod tests {
         assert_eq!(refused[0].line, 2);
         let error = DeviceReader::new("user_id,tokn\n".as_bytes(), DeviceFormat::Csv).expect_err("unknown");
         assert!(error.to_string().contains("tokn"), "{error}");
+    }
+
+    #[test]
+    fn whoever_stands_there_twice_is_not_guessed_at() {
+        let twice = r#"{"user_id":"u-1","user_id":"u-2","app":"a","platform":"ios","token":"abc"}"#;
+        let (devices, refused) = read(twice, DeviceFormat::Ndjson);
+        assert_eq!((devices.len(), refused[0].field.as_str()), (0, "user_id"));
+        let header = "user_id,user_id,app,platform,token\n";
+        let error = DeviceReader::new(header.as_bytes(), DeviceFormat::Csv).expect_err("ambiguous");
+        assert!(error.to_string().contains("user_id twice"), "{error}");
+    }
+
+    #[test]
+    fn one_phone_is_one_token_in_either_case() {
+        let line = |token: &str| format!(r#"{{"user_id":"u","app":"a","platform":"ios","token":"{token}"}}"#);
+        let (devices, _) = read(&format!("{}\n{}", line("ABCDEF01"), line("abcdef01")), DeviceFormat::Ndjson);
+        assert_eq!(devices[0].owner_key(), devices[1].owner_key());
     }
 }
