@@ -26,7 +26,7 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the audit's head is told on `bellwether.events`, if it moved: what was written since the last one is what
 /// somebody who owns the database could still rewrite unnoticed.
-const TELL_HEAD_EVERY: Duration = Duration::from_secs(60);
+const TELL_HEAD_EVERY: Duration = Duration::from_mins(1);
 
 /// How often gauges that nobody moves by an event are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);

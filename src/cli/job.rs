@@ -22,7 +22,7 @@ use crate::{
 pub(super) enum Job {
     /// Print the JSON Schema of a job
     Schema,
-    /// Check a job's form and put it on RabbitMQ as the user of AMQP_URL
+    /// Check a job's form and put it on RabbitMQ as the user of `AMQP_URL`
     Send {
         /// A file with the job's JSON; standard input if absent or `-`
         file: Option<PathBuf>,

@@ -64,14 +64,12 @@ impl Clients {
 
 fn of_event(event: &Value) -> Reason {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    match event["type"].as_str() {
-        Some("job.malformed") => Reason { code: text(&event["code"]), field: text(&event["field"]) },
-        _ => {
-            let findings = event["findings"].as_array().expect("a refusal has findings");
-            let first = findings.iter().find(|finding| finding["verdict"] != "clear").expect("a reason");
-            Reason { code: text(&first["rule"]), field: text(&first["field"]) }
-        }
+    if event["type"] == "job.malformed" {
+        return Reason { code: text(&event["code"]), field: text(&event["field"]) };
     }
+    let findings = event["findings"].as_array().expect("a refusal has findings");
+    let first = findings.iter().find(|finding| finding["verdict"] != "clear").expect("a reason");
+    Reason { code: text(&first["rule"]), field: text(&first["field"]) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
