@@ -13,8 +13,8 @@ use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
     app,
     intake::{self, RabbitMqConfig},
-    ledger::{Cancelling, JobRecord, JobState},
-    model::{Job as ParsedJob, JobId, JobKey, ProducerId, Reason, job_schema},
+    ledger::{Cancelling, JobRecord, JobState, Ledger},
+    model::{Job as ParsedJob, JobId, JobKey, OutcomeCode, ProducerId, Reason, job_schema},
 };
 
 /// What can be done with a job.
@@ -160,10 +160,23 @@ fn as_table(record: &JobRecord) -> String {
     format!("{head}\n\n{}", output::table(&["device", "outcome", "reason"], &rows))
 }
 
+/// True if the job ended by being withdrawn.
+async fn is_withdrawn(ledger: &Ledger, key: &JobKey) -> anyhow::Result<bool> {
+    let record = ledger.job(key).await?;
+    let cancelled =
+        |record: &JobRecord| record.targets.iter().any(|target| target.outcome == OutcomeCode::Cancelled);
+    Ok(record.as_ref().is_some_and(cancelled))
+}
+
 async fn cancel(config: &Path, key: &JobKey) -> anyhow::Result<Exit> {
-    let (exit, message) = match ledger::open(config).await?.cancel_job(key).await? {
+    let ledger = ledger::open(config).await?;
+    let (exit, message) = match ledger.cancel_job(key).await? {
         Cancelling::Cancelled => {
             output::remark("withdrawn: nothing more is sent for it");
+            return Ok(Exit::Ok);
+        }
+        Cancelling::TooLate if is_withdrawn(&ledger, key).await? => {
+            output::remark("withdrawn before: nothing more is sent for it");
             return Ok(Exit::Ok);
         }
         Cancelling::TooLate => {

@@ -115,9 +115,7 @@ async fn a_job_that_cannot_be_enqueued_says_so() {
 fn the_schema_of_jobs_is_valid_and_names_every_field() {
     let schema = bellwether::model::job_schema();
     let fields: Vec<_> = schema["properties"].as_object().expect("an object").keys().cloned().collect();
-    assert_snapshot!(fields.join(" "), @r#"
-    app at_most_once expires_at id intent labels not_before notification plan to v
-    "#);
+    assert_snapshot!(fields.join(" "), @"app at_most_once expires_at id intent labels not_before notification plan to v");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,15 +58,31 @@ async fn serve_says_what_is_wrong_with_its_configuration() {
     let file = stage.configuration();
     let good = std::fs::read_to_string(&file).expect("the configuration");
     std::fs::write(&file, good.replace("listen.health", "listen.helth")).expect("written");
-    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @"");
+    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @r#"
+    exit 1
+    -- err
+    error: DIR/bellwether.toml:3: unknown field `helth`, expected `health`
+    "#);
     std::fs::write(&file, good.replace("amqp.url", "# amqp.url")).expect("written");
-    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @"");
+    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @r#"
+    exit 1
+    -- err
+    error: DIR/bellwether.toml: amqp.url is not set; set it there or in the environment as AMQP_URL
+    "#);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").to_string();
     std::fs::write(&file, good.replace("127.0.0.1:0\"", &format!("{port}\""))).expect("written");
-    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @"");
+    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @r#"
+    exit 1
+    -- err
+    error: cannot listen on 127.0.0.1:PORT; choose another listen.health: Address already in use (os error 98)
+    "#);
     stage.configure("amqp.single_producer = { \"jobs\" = \"cards\" }");
-    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @"");
+    assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @r#"
+    exit 1
+    -- err
+    error: amqp.single_producer: single_producer names the queue "jobs"; it may name jobs.direct and jobs.campaign
+    "#);
 }
 
 /// A job whose request is on the wire, and will be for as long as `delay`.
