@@ -31,7 +31,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     -- err
     DIR/devices.ndjson: line 3: platform: is not ios or android
     DIR/devices.ndjson: line 5: token: is missing
-    DIR/devices.ndjson: line 6: colour[2J: is no field of a device
+    DIR/devices.ndjson: line 6: an unknown name: is no field of a device; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at
     DIR/devices.ndjson: line 7: line: is not a JSON object
     "#);
     let csv = "user_id,app,platform,token,country,last_seen_at\n\

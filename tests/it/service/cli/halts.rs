@@ -97,6 +97,14 @@ async fn a_halt_of_everything_stops_every_app_and_one_of_another_app_stops_none(
     let stage = Stage::set().await;
     stage.register(&[TestPhone::ios("anna")]).await;
     let other = ["halt", "--ledger", "--app", "pl.example.other", "--by", "anna", "--reason", "x"];
+    let misspelt = stage.run(&other).await;
+    assert_eq!(misspelt.status.code(), Some(5), "an app that the policy does not have");
+    assert!(String::from_utf8_lossy(&misspelt.stderr).contains("known: pl.example.bank"));
+    let apps = stage.folder().join("audiences/apps.toml");
+    let more = "\n[apps.\"pl.example.other\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\n\
+                link_hosts = []\nfcm = { project = \"other-prod\", max_rate = 100 }\n";
+    let text = std::fs::read_to_string(&apps).expect("apps.toml") + more;
+    std::fs::write(&apps, text).expect("apps.toml is written");
     assert!(stage.run(&other).await.status.success());
     let serving = stage.serve().await;
     let cards = stage.client("cards").await;
