@@ -93,7 +93,7 @@ pub enum SendBenchError {
 }
 
 /// How long the notifications are worth something.
-const EXPIRY: Duration = Duration::from_secs(3_600);
+const EXPIRY: Duration = Duration::from_hours(1);
 
 /// The same requests for another client on the same machine, so that the two can be compared.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -217,7 +217,7 @@ impl Run {
         let ask = self.bench.ask(number, self.expires_at)?;
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
         let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
-        let until = self.clock.monotonic() + Duration::from_secs(60);
+        let until = self.clock.monotonic() + Duration::from_mins(1);
         let lease = self
             .pool
             .lease(until)

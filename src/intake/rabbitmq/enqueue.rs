@@ -37,7 +37,7 @@ async fn publish(
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let confirm = hand_over(&channel, config, lane, body).await?;
-    confirmed(confirm.await?)
+    confirmed(&confirm.await?)
 }
 
 /// Hands one job to the broker; what it says to it is in the confirm.
@@ -61,7 +61,7 @@ pub(super) async fn hand_over(
 }
 
 /// What the broker's answer means to a producer.
-pub(super) fn confirmed(answer: Confirmation) -> Result<(), BrokerError> {
+pub(super) fn confirmed(answer: &Confirmation) -> Result<(), BrokerError> {
     match answer {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(BrokerError::Publishing(format!(

@@ -53,12 +53,12 @@ pub async fn enqueue_all(
         if open.len() >= WINDOW
             && let Some(oldest) = open.pop_front()
         {
-            confirmed(oldest.await?)?;
+            confirmed(&oldest.await?)?;
         }
         due += every;
     }
     for confirm in open {
-        confirmed(confirm.await?)?;
+        confirmed(&confirm.await?)?;
     }
     close(&connection).await;
     Ok(enqueued)
