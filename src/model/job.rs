@@ -105,8 +105,7 @@ pub struct Job {
     intent: Option<Intent>,
     app: Option<AppId>,
     digest: Digest,
-    /// Kept for the ledger: to write it again would cost as much as to read the job.
-    canonical: String,
+    canonical: String, // the ledger's row needs the text that the digest is of
 }
 
 /// A job as it stands on the wire (version 1).
