@@ -128,7 +128,7 @@ ask() { # PORT PATH: the whole answer
   exec 3>&-
 }
 field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" | head -n 1; } # of JSON on standard input
-median() { printf '%s\n' "$@" | sort -g | awk '{ a[NR] = $1 } END { print (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
+median() { printf '%s\n' "$@" | sort -g | awk '{ a[NR] = $1 } END { printf "%.2f", (a[int((NR + 1) / 2)] + a[int(NR / 2) + 1]) / 2 }'; }
 compute() { awk "BEGIN { printf \"%.2f\", $1 }"; }
 
 until_true() { # SECONDS WHAT COMMAND...
@@ -277,7 +277,7 @@ report() {
   judged 'direct lane at full load: CPU of the service a notification' "$M_SERVICE" us "$SERVICE_TARGET"
   row '  PostgreSQL' "$M_POSTGRES us"
   row '  RabbitMQ' "$M_RABBITMQ us"
-  row '  jobs a second, all on two cores' "$M_RATE"
+  row '  jobs a second, all on two cores' "${M_RATE%.*}"
   row "enqueue to accept at $RATE jobs/s, p50" "$M_P50 ms"
   judged "enqueue to accept at $RATE jobs/s, p99" "$M_P99" ms "$P99_TARGET"
   judged 'memory of the idle service (RSS)' "$MEMORY" MB "$MEMORY_TARGET"
@@ -317,7 +317,7 @@ measure_latency
 
 M_BARE=$(median "${BARE[@]}") M_REFERENCE=$(median "${REFERENCE[@]}") M_RATIO=$(median "${RATIOS[@]}")
 M_SERVICE=$(median "${LOAD_SERVICE[@]}") M_POSTGRES=$(median "${LOAD_POSTGRES[@]}")
-M_RABBITMQ=$(median "${LOAD_RABBITMQ[@]}") M_RATE=$(compute "int($(median "${LOAD_RATE[@]}"))")
+M_RABBITMQ=$(median "${LOAD_RABBITMQ[@]}") M_RATE=$(median "${LOAD_RATE[@]}")
 M_P50=$(median "${P50[@]}") M_P99=$(median "${P99[@]}") M_LATE=$(median "${LATE[@]}")
 report
 [ -z "$JSON" ] || report_json >"$JSON"
