@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bellwether::cli;
 use clap::Parser;
 
-/// A notification takes a hundred small pieces of memory; glibc's allocator was a sixth of the service's time.
+/// A notification takes many small pieces of memory, and glibc's allocator was a sixth of the service's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
