@@ -52,5 +52,6 @@ pub mod ledger;
 pub mod metrics;
 pub mod model;
 pub mod pace;
+pub mod rollout;
 pub mod simulator;
 pub mod telemetry;

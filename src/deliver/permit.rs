@@ -3,8 +3,10 @@
 use crate::{
     guard::{Cleared, NotAdmitted},
     ledger::Started,
-    model::{Device, DeviceId},
+    model::{Device, DeviceId, NotSent},
 };
+use std::time::Instant;
+
 use uuid::Uuid;
 
 /// Permission to send one notification to one device, once.
@@ -40,6 +42,11 @@ impl<'s> Permit<'s> {
     /// The device that this permit is for.
     pub const fn device(&self) -> &'s Device {
         self.started.device()
+    }
+
+    /// Why the request must not be written any more, if so: asked right before it is (I5).
+    pub(super) fn valid_at(&self, now: Instant) -> Result<(), NotSent> {
+        self.started.validity().map_or(Ok(()), |validity| validity.at(now))
     }
 
     /// The id of the message: the same for every resend.

@@ -7,6 +7,7 @@
 
 mod burst;
 mod commit;
+pub mod control;
 mod deferred;
 pub mod direct;
 mod in_flight;

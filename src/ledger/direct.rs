@@ -13,12 +13,21 @@
 //! queue: it is durable, and it comes back if the process dies, so repeats after a crash are at most what
 //! was not committed, with the same ids. A job with `at_most_once` has its intent committed here first.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
 use jiff::Timestamp;
 
 use crate::{
     guard::{Cleared, FoundRecipient},
     model::{
-        AppId, Device, DeviceId, Digest, Event, Job, JobKey, Outcome, OutcomeCode, Recipients, RecordId,
+        AppId, Device, DeviceId, Digest, Event, Job, JobKey, NotSent, Outcome, OutcomeCode, Recipients,
+        RecordId,
     },
 };
 
@@ -135,8 +144,15 @@ impl OpenJob {
             return Vec::new();
         }
         let (key, digest) = (&self.key, self.digest);
-        let started = |target| Started { key, digest, target };
-        self.targets.iter().map(started).collect()
+        let each = self.targets.iter();
+        each.map(|Target { position, device }| Started {
+            key,
+            digest,
+            position: *position,
+            device,
+            validity: None,
+        })
+        .collect()
     }
 }
 
@@ -154,9 +170,32 @@ impl OpenJob {
 #[derive(Debug)]
 #[must_use = "an intent on record that is never sent must be recorded as NotSent"]
 pub struct Started<'s> {
-    key: &'s JobKey,
-    digest: Digest,
-    target: &'s Target,
+    pub(super) key: &'s JobKey,
+    pub(super) digest: Digest,
+    pub(super) position: usize,
+    pub(super) device: &'s Device,
+    /// `None` on the direct lane: the intent there is the unacknowledged message, which nobody can take away.
+    pub(super) validity: Option<&'s Validity>,
+}
+
+/// How long an intent may be acted on: until the claim's deadline, unless a halt comes first. Asked right before every
+/// request (I5).
+#[derive(Debug, Clone)]
+pub struct Validity {
+    /// By the monotonic clock: one second before another worker may take the chunk.
+    pub until: Instant,
+    /// Set when a halt or a new epoch covers the rollout.
+    pub stopped: Arc<AtomicBool>,
+}
+
+impl Validity {
+    /// Why the request must not be written any more, if so.
+    pub fn at(&self, now: Instant) -> Result<(), NotSent> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(NotSent::Halted);
+        }
+        if now >= self.until { Err(NotSent::ClaimLost) } else { Ok(()) }
+    }
 }
 
 impl<'s> Started<'s> {
@@ -172,12 +211,17 @@ impl<'s> Started<'s> {
 
     /// The device to ring.
     pub const fn device(&self) -> &'s Device {
-        &self.target.device
+        self.device
     }
 
     /// The device's place in the job's packed outcomes.
     pub const fn position(&self) -> usize {
-        self.target.position
+        self.position
+    }
+
+    /// How long the intent may be acted on; `None` for as long as the message lives.
+    pub const fn validity(&self) -> Option<&'s Validity> {
+        self.validity
     }
 }
 

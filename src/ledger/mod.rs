@@ -14,6 +14,7 @@
 //! "now" is always the database's.
 
 mod audit;
+mod campaigns;
 mod commit;
 mod deferred;
 mod devices;
@@ -22,6 +23,7 @@ mod error;
 mod halts;
 mod import;
 mod jobs;
+mod leases;
 mod open;
 mod outbox;
 mod postgres;
@@ -40,16 +42,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
+pub use campaigns::{
+    CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Halfway, NewCampaign,
+    NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, StageCount,
+    StageProgress, Submitted, Tally,
+};
 pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
-    Pointer, PriorJob, RefusedJob, Started, TargetOutcome,
+    Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
 };
 pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
+pub use leases::{LeaseAsk, LeaseKey, Leased};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use retention::Forgotten;

@@ -116,7 +116,7 @@ from_word! {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {}", expected.join(", "))]
 pub struct UnknownWord {
-    expected: &'static [&'static str],
+    pub(super) expected: &'static [&'static str],
 }
 
 /// A person's place in the rotation: `hash(user) % 10000`.

@@ -3,6 +3,7 @@
 //! Everything here is parsed once, at the edge, into types with private fields; whoever holds one need
 //! not check it again. The module is pure: it imports nothing else of the crate.
 
+mod campaign;
 mod device;
 mod digest;
 mod events;
@@ -14,7 +15,11 @@ mod object;
 mod outcome;
 mod render;
 
-pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Token};
+pub use campaign::{
+    CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, RolloutId, RolloutState, SEGMENT_DEVICES,
+    StageNumber,
+};
+pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Token, UnknownWord};
 pub use digest::Digest;
 pub use events::{Event, EventBody, FindingNote};
 pub use ids::{

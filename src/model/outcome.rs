@@ -56,6 +56,9 @@ pub enum NotSent {
     /// A halt covers it.
     #[error("halted")]
     Halted,
+    /// The worker's claim on its chunk ended first; another worker has it now.
+    #[error("claim lost")]
+    ClaimLost,
     /// The process is shutting down.
     #[error("draining")]
     Draining,
@@ -156,11 +159,13 @@ pub enum OutcomeCode {
     Expired = 9,
     /// Its producer withdrew the job first.
     Cancelled = 10,
+    /// In the frozen list, and not sent: gone, forgotten, or its token moved to somebody else since.
+    LeftOut = 11,
 }
 
 impl OutcomeCode {
     /// Every code, in order, so that `ALL[n]` has the value `n`.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ToDo,
         Self::Accepted,
         Self::TokenGone,
@@ -172,6 +177,7 @@ impl OutcomeCode {
         Self::CredentialStop,
         Self::Expired,
         Self::Cancelled,
+        Self::LeftOut,
     ];
 
     /// A code as it was stored; `None` if no version wrote it.
@@ -191,7 +197,12 @@ impl OutcomeCode {
     #[must_use]
     pub const fn is_final(self, at_most_once: bool) -> bool {
         match self {
-            Self::Accepted | Self::TokenGone | Self::Rejected | Self::Expired | Self::Cancelled => true,
+            Self::Accepted
+            | Self::TokenGone
+            | Self::Rejected
+            | Self::Expired
+            | Self::Cancelled
+            | Self::LeftOut => true,
             Self::Unknown => at_most_once,
             Self::ToDo | Self::Throttled | Self::Unavailable | Self::NotSent | Self::CredentialStop => false,
         }
@@ -212,6 +223,7 @@ impl OutcomeCode {
             Self::CredentialStop => "credential_stop",
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
+            Self::LeftOut => "left_out",
         }
     }
 }
@@ -270,7 +282,7 @@ mod tests {
             assert_eq!(usize::from(code.byte()), n);
             assert_eq!(OutcomeCode::from_byte(code.byte()), Some(*code));
         }
-        assert_eq!(OutcomeCode::from_byte(11), None);
+        assert_eq!(OutcomeCode::from_byte(12), None);
     }
 
     #[test]

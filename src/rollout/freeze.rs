@@ -1,0 +1,1 @@
+//! The order in which devices are taken, and which stage takes them.

@@ -1,0 +1,78 @@
+//! A plan as it stood when a campaign was submitted: what the ledger keeps, and what the digest of an approval covers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audience::{Gate, Plan, StageTake};
+
+/// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenPlan {
+    /// The plan's name.
+    pub name: String,
+    /// In order; never empty.
+    pub stages: Vec<FrozenStage>,
+    /// When phones are left alone: from and to, as `HH:MM`.
+    pub quiet_hours: Option<(String, String)>,
+    /// Keep off the quarter hours.
+    pub avoid_quarter_hours: bool,
+}
+
+/// A stage, frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenStage {
+    /// Whom it takes.
+    pub take: FrozenTake,
+    /// The watched wait after it, in milliseconds.
+    pub bake_ms: u64,
+    /// A person opens the next stage.
+    pub manual_gate: bool,
+    /// Most notifications a second, over the whole fleet.
+    pub max_rate: Option<u32>,
+}
+
+/// Whom a stage takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrozenTake {
+    /// An internal audience, beside the campaign's own.
+    Audience(String),
+    /// Exactly so many devices more.
+    Devices(u64),
+    /// Up to this share of the audience, in buckets (hundredths of a percent).
+    Buckets(u16),
+}
+
+impl FrozenPlan {
+    /// The plan as it stands now.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let stages = plan.stages.iter().map(|stage| FrozenStage {
+            take: match stage.take() {
+                StageTake::Audience(name) => FrozenTake::Audience(name.as_str().to_owned()),
+                StageTake::Devices(count) => FrozenTake::Devices(count),
+                StageTake::Percent(share) => FrozenTake::Buckets(share.hundredths()),
+            },
+            bake_ms: stage.bake.map_or(0, |bake| u64::try_from(bake.as_millis()).unwrap_or(u64::MAX)),
+            manual_gate: stage.gate == Gate::Manual,
+            max_rate: stage.max_rate.map(|rate| rate.per_second()),
+        });
+        let quiet = plan.quiet_hours.map(|hours| {
+            let word = |time: jiff::civil::Time| time.strftime("%H:%M").to_string();
+            (word(hours.from), word(hours.to))
+        });
+        Self {
+            name: plan.name.as_str().to_owned(),
+            stages: stages.collect(),
+            quiet_hours: quiet,
+            avoid_quarter_hours: plan.avoid_quarter_hours,
+        }
+    }
+
+    /// As stored, and as the digest covers it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a plan has only string keys")
+    }
+}
