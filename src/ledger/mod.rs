@@ -17,6 +17,7 @@ mod audit;
 mod campaigns;
 mod commit;
 mod deferred;
+mod deliveries;
 mod devices;
 mod direct;
 mod error;
@@ -47,6 +48,7 @@ pub use campaigns::{
     NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, StageCount,
     StageProgress, Submitted, Tally,
 };
+pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,

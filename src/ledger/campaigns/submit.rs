@@ -149,6 +149,11 @@ impl Ledger {
         todo!()
     }
 
+    /// The latest rollouts, the newest first; only those that are not over, if `live`.
+    pub async fn latest_rollouts(&self, _live: bool, _most: u32) -> Result<Vec<RolloutRecord>, LedgerError> {
+        todo!()
+    }
+
     /// Every rollout that is not over, the oldest first: what the coordinator and the workers follow.
     pub async fn live_rollouts(&self) -> Result<Vec<RolloutRecord>, LedgerError> {
         todo!()
