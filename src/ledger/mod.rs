@@ -31,6 +31,7 @@ mod postgres;
 mod read;
 mod retention;
 mod rows;
+mod select;
 mod sqlite;
 mod stored;
 mod tx;

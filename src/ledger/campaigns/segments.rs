@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    ledger::{Ledger, LedgerError, Started, Validity},
+    ledger::{Started, Validity},
     model::{ChunkNumber, Device, Digest, FrozenDevice, JobKey, Outcome, RolloutId, StageNumber},
 };
 
@@ -27,6 +27,8 @@ pub struct SegmentAsk<'a> {
     pub first: u16,
     /// Its devices, at most [`crate::model::SEGMENT_DEVICES`].
     pub devices: &'a [FrozenDevice],
+    /// An earlier claim's intent is on record, without outcomes: the same devices again.
+    pub again: bool,
 }
 
 /// A segment that is over: an outcome for each device, by position.
@@ -101,6 +103,12 @@ pub enum NoIntent {
     /// Another worker has the chunk: drop the chunk.
     #[error("the claim is lost")]
     ClaimLost,
+    /// Its outcomes came in meanwhile: nothing to do.
+    #[error("recorded meanwhile")]
+    Recorded,
+    /// Slow start: so many are under way that their outcomes have to be awaited.
+    #[error("slow start: outcomes are awaited")]
+    Window,
     /// The chunk's stage is not open.
     #[error("the stage is not open")]
     StageClosed,
@@ -151,13 +159,5 @@ impl OpenSegment {
                 validity: Some(validity),
             })
             .collect()
-    }
-}
-
-impl Ledger {
-    /// Records what is over and opens what is next, in one transaction: claims are renewed, tallies move, words are kept,
-    /// dead tokens are marked, chunks that are done are marked done with what was deferred.
-    pub async fn exchange(&self, _exchange: &Exchange<'_>) -> Result<Exchanged, LedgerError> {
-        todo!()
     }
 }

@@ -1,5 +1,7 @@
 //! Pace: how fast, and when again. Pure arithmetic; who waits is the shell's affair.
 
+pub mod slow_start;
+
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use governor::{Quota, RateLimiter, clock::Clock as _};
