@@ -180,6 +180,12 @@ impl Policy {
         self.plans.get(name)
     }
 
+    /// The plan of a campaign to `audience`: the one that it names, else the audience's default. `None` if there is no
+    /// such plan: none is made up.
+    pub fn plan_for(&self, audience: &Audience, named: Option<&PlanName>) -> Option<&Plan> {
+        self.plan(named.or_else(|| audience.default_plan())?)
+    }
+
     /// Every plan.
     pub fn plans(&self) -> impl Iterator<Item = &Plan> {
         self.plans.values()

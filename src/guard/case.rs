@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::Facts;
 use crate::{
-    audience::{App, Audience, Policy, Producer},
+    audience::{App, Audience, Plan, Policy, Producer},
     model::{AppId, Intent, Job, JobKey, Lane, Message, Recipients, RenderError, UserId},
 };
 
@@ -60,6 +60,11 @@ impl<'a> Case<'a> {
             Recipients::Audience { name, .. } => self.policy.audience(name),
             Recipients::Users(_) | Recipients::Devices(_) => None,
         }
+    }
+
+    /// The plan that the job's campaign would follow, if there is one.
+    pub(super) fn plan(&self) -> Option<&'a Plan> {
+        self.policy.plan_for(self.audience()?, self.job.plan())
     }
 
     /// What would be sent: rendered at most once, and carried by the proof, so that the bytes that were

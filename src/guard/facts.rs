@@ -32,3 +32,12 @@ pub struct Facts<'a> {
     /// When the job arrived: a direct job without an expiry counts from here.
     pub received_at: jiff::Timestamp,
 }
+
+impl Facts<'_> {
+    /// What there is to know of a campaign, when it arrives and again before it is sent: it names nobody, and whom it
+    /// was frozen to is the ledger's affair.
+    #[must_use]
+    pub const fn of_campaign(received_at: jiff::Timestamp) -> Self {
+        Self { recipients: &[], max_recipients: 0, received_at }
+    }
+}

@@ -5,10 +5,14 @@
 //! - **I8 approved-is-what-is-sent**: the plan is frozen with the audience, and the digest covers both.
 
 pub mod freeze;
+mod next;
 pub mod packed;
 mod plan;
+mod quiet;
 
+pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, Why, next};
 pub use plan::{FrozenPlan, FrozenStage, FrozenTake};
+pub use quiet::quiet_until;
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
     let ways = vec![
         wrong_way(bank, "labelled as a test", "test-to-production", "qa", Some("test")).await?,
         wrong_way(bank, "without a label", "label-missing", "marketing", None).await?,
-        wrong_way(bank, "labelled as real", "campaign-unsupported", "marketing", Some("production")).await?,
+        wrong_way(bank, "labelled as real", "approval-needed", "marketing", Some("production")).await?,
     ];
     let before_testers = provider_requests(bank);
     let mut jobs = to_testers(bank).await?;

@@ -1,10 +1,11 @@
 //! The rules in their order, and the two entry points.
 
-mod campaign_unsupported;
+mod approval_needed;
 mod environment;
 mod expired;
 mod label_missing;
 mod payload_limits;
+mod plan_missing;
 mod producer_scope;
 mod production_to_test;
 mod test_audience_too_big;
@@ -47,8 +48,10 @@ pub enum Rule {
     PayloadLimits,
     /// A placeholder that nobody filled in.
     UnfilledTemplate,
-    /// A campaign, as long as there are no staged rollouts.
-    CampaignUnsupported,
+    /// A campaign without a plan, or with one that does not fit.
+    PlanMissing,
+    /// A campaign to a production-class audience, as long as nobody can approve one.
+    ApprovalNeeded,
 }
 
 /// One line of the guard's table.
@@ -66,7 +69,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 10] = {
+const TABLE: [Entry; 11] = {
     use Severity::{Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -78,7 +81,9 @@ const TABLE: [Entry; 10] = {
         Entry { rule: Rule::Expired,             id: "expired",               broken: Refuse, again: true,  check: expired::check },
         Entry { rule: Rule::PayloadLimits,       id: "payload-limits",        broken: Refuse, again: true,  check: payload_limits::check },
         Entry { rule: Rule::UnfilledTemplate,    id: "unfilled-template",     broken: Refuse, again: false, check: unfilled_template::check },
-        Entry { rule: Rule::CampaignUnsupported, id: "campaign-unsupported",  broken: Refuse, again: true,  check: campaign_unsupported::check },
+        // Not again: the plan is frozen with its campaign.
+        Entry { rule: Rule::PlanMissing,         id: "plan-missing",          broken: Refuse, again: false, check: plan_missing::check },
+        Entry { rule: Rule::ApprovalNeeded,      id: "approval-needed",       broken: Refuse, again: true,  check: approval_needed::check },
     ]
 };
 

@@ -194,25 +194,45 @@ pub(super) fn policy() -> Policy {
         (
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\
-             audiences = [\"customers\", \"qa\", \"staff\"]\ndirect_limit = 20\n\
+             audiences = [\"customers\", \"qa\", \"staff\", \"planless\"]\ndirect_limit = 20\n\
              [producers.qa]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\"]\n"
                 .to_owned(),
         ),
         (
             "cohorts/qa.toml",
-            "class = \"test\"\napp = \"bank\"\nmembers_file = \"qa.txt\"\n[limits]\nmax_devices = 10\n".to_owned(),
+            "class = \"test\"\napp = \"bank\"\nmembers_file = \"qa.txt\"\ndefault_plan = \"at-once\"\n[limits]\nmax_devices = 10\n".to_owned(),
         ),
         ("cohorts/qa.txt", "qa-1\nqa-2\nqa-3\nqa-4\nqa-5\n".to_owned()),
         (
             "cohorts/staff.toml",
+            "class = \"internal\"\napp = \"bank\"\nmembers_file = \"staff.txt\"\ndefault_plan = \"at-once\"\n\
+             [limits]\nmax_devices = 10\n"
+                .to_owned(),
+        ),
+        (
+            "cohorts/planless.toml",
             "class = \"internal\"\napp = \"bank\"\nmembers_file = \"staff.txt\"\n[limits]\nmax_devices = 10\n"
                 .to_owned(),
+        ),
+        (
+            "cohorts/others.toml",
+            "class = \"internal\"\napp = \"other\"\nmembers_file = \"elsewhere.txt\"\n[limits]\nmax_devices = 10\n"
+                .to_owned(),
+        ),
+        ("plans/at-once.toml", "[[stage]]\npercent = 100\n".to_owned()),
+        (
+            "plans/staff-first.toml",
+            "[[stage]]\naudience = \"staff\"\n[[stage]]\npercent = 100\n".to_owned(),
+        ),
+        (
+            "plans/elsewhere-first.toml",
+            "[[stage]]\naudience = \"others\"\n[[stage]]\npercent = 100\n".to_owned(),
         ),
         ("cohorts/staff.txt", "staff-1\n".to_owned()),
         (
             "cohorts/customers.toml",
-            "class = \"production\"\napp = \"bank\"\n[select]\ncountry = [\"PL\"]\n[limits]\n\
-             max_devices = 10_000\napprovals = [{ above = 0, people = 1 }]\n"
+            "class = \"production\"\napp = \"bank\"\ndefault_plan = \"staff-first\"\n[select]\ncountry = [\"PL\"]\n\
+             [limits]\nmax_devices = 10_000\napprovals = [{ above = 0, people = 1 }]\n"
                 .to_owned(),
         ),
         (

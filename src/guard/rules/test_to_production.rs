@@ -15,7 +15,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     if !case.is(Intent::Test) {
         return Vec::new();
     }
-    audience(case).or_else(|| people(case)).into_iter().collect()
+    audience(case).or_else(|| plan(case)).or_else(|| people(case)).into_iter().collect()
 }
 
 fn audience(case: &Case<'_>) -> Option<Finding> {
@@ -27,6 +27,18 @@ fn audience(case: &Case<'_>) -> Option<Finding> {
     }
     let reason = format!("a test job to the audience {name}, whose class is {class}");
     Some(Finding::new(REFUSE, "to.audience", reason, "send it to a test-class audience of this app"))
+}
+
+/// A plan may begin with people beside the audience: for a test, they are strangers too.
+fn plan(case: &Case<'_>) -> Option<Finding> {
+    let plan = case.plan()?;
+    let name = plan.first_audience()?;
+    let is_test = case.policy.audience(name).is_some_and(|first| first.class == Class::Test);
+    if is_test {
+        return None;
+    }
+    let reason = format!("a test job by the plan {}, which begins with the audience {name}", plan.name);
+    Some(Finding::new(REFUSE, "plan", reason, "choose a plan without an audience of its own"))
 }
 
 /// One finding for the first stranger, with the count of all: a hundred lines would say no more.
@@ -76,6 +88,13 @@ mod tests {
             assert_eq!(sample.refused_by(Rule::TestToProduction), "to.audience", "{audience}");
         }
         assert_eq!(Sample::campaign("test", "qa").findings(Rule::TestToProduction), []);
+    }
+
+    #[test]
+    fn a_plan_that_begins_with_our_own_people_is_none_for_a_test() {
+        let by = |plan: &str| Sample::campaign("test", "qa").change(|job| job["plan"] = plan.into());
+        assert_eq!(by("staff-first").refused_by(Rule::TestToProduction), "plan");
+        assert!(by("at-once").is_clear());
     }
 
     #[test]
