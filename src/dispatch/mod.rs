@@ -13,10 +13,13 @@ pub mod direct;
 mod in_flight;
 mod judge;
 mod keeping;
+mod pacer;
 mod patience;
 mod relay;
 mod send;
 mod sweep;
 mod tries;
+pub mod worker;
 
 pub use direct::{DirectLane, Parts};
+pub use worker::{Worker, WorkerParts};

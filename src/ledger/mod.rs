@@ -60,7 +60,7 @@ pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
-pub use leases::{LeaseAsk, LeaseKey, Leased};
+pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use retention::Forgotten;

@@ -470,26 +470,31 @@ async fn finish_chunks(
             });
         }
     }
-    let last: Vec<&&SegmentEnd> = ends.iter().filter(|end| end.last).collect();
-    if last.is_empty() {
+    let done = exchange.done.iter().filter(|(chunk, _)| run.held.contains(&stored(*chunk)));
+    let done: Vec<(u32, u32)> = done.copied().collect();
+    if done.is_empty() {
         return Ok(());
     }
     let at_most_once: bool =
         on_either!(&mut *tx, c => sqlx::query_scalar(AT_MOST_ONCE).bind(rollout).fetch_one(c).await?);
-    for end in last {
+    for (chunk, claim) in done {
         let rows: Vec<Option<Vec<u8>>> = on_either!(&mut *tx, c => {
-            sqlx::query_scalar(OUTCOMES).bind(rollout).bind(i64::from(end.chunk)).fetch_all(c).await?
+            sqlx::query_scalar(OUTCOMES).bind(rollout).bind(i64::from(chunk)).fetch_all(c).await?
         });
         let is_open =
             |byte: &&u8| OutcomeCode::from_byte(**byte).is_none_or(|code| !code.is_final(at_most_once));
+        if rows.iter().any(Option::is_none) {
+            let why = "it is called done, and not all of it is recorded";
+            return Err(LedgerError::nonsense("chunk", chunk, why));
+        }
         let deferred = rows.iter().flatten().flatten().filter(is_open).count();
         on_either!(&mut *tx, c => {
             sqlx::query(DONE)
                 .bind(micros(run.now))
                 .bind(i64::try_from(deferred).unwrap_or(i64::MAX))
                 .bind(rollout)
-                .bind(i64::from(end.chunk))
-                .bind(i64::from(end.claim))
+                .bind(i64::from(chunk))
+                .bind(i64::from(claim))
                 .execute(c)
                 .await?;
         });

@@ -46,8 +46,6 @@ pub struct SegmentEnd {
     pub outcomes: Vec<Option<(Device, Outcome)>>,
     /// Places in `outcomes` of devices whose token is to be marked gone.
     pub gone: Vec<usize>,
-    /// True if with this every segment of the chunk is over: the chunk is done.
-    pub last: bool,
 }
 
 /// One round trip of a worker for one rollout.
@@ -67,6 +65,8 @@ pub struct Exchange<'a> {
     pub ends: &'a [SegmentEnd],
     /// What is next.
     pub asks: &'a [SegmentAsk<'a>],
+    /// Chunks of which, with these ends, every segment is over, with the claim's number; they are held, too.
+    pub done: &'a [(ChunkNumber, u32)],
     /// Every chunk that is held, with its claim's number: renewed.
     pub held: &'a [(ChunkNumber, u32)],
     /// The job, for the proofs.
