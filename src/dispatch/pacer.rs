@@ -36,10 +36,10 @@ const RESERVED_PERCENT: u32 = 20;
 const FCM_AT_ONCE: u32 = 1_000;
 
 /// How long FCM's ramp takes.
-const RAMP: Duration = Duration::from_secs(60);
+const RAMP: Duration = Duration::from_mins(1);
 
 /// After such a pause a burst to FCM begins anew.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// While a rate was lowered by its provider, how fast it recovers: from the lowered share to all of it.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ impl Pacer {
     }
 
     /// One rate, the same for everyone in this process who names it.
-    pub(super) fn rate(&self, key: LeaseKey, per_second: NonZeroU32) -> Rate {
+    pub(super) fn rate(&self, key: &LeaseKey, per_second: NonZeroU32) -> Rate {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Rate { key: key.clone(), per_second, state: Arc::default(), held: Arc::default() };
         let rate = rates.entry(key.clone()).or_insert_with(fresh);
@@ -89,7 +89,7 @@ impl Pacer {
     pub(super) fn provider(&self, provider: Provider, app: &AppId, whole: u32) -> Rate {
         let share =
             NonZeroU32::new(whole / 100 * (100 - RESERVED_PERCENT) + whole % 100).unwrap_or(NonZeroU32::MIN);
-        self.rate(LeaseKey::Provider(provider, app.clone()), share)
+        self.rate(&LeaseKey::Provider(provider, app.clone()), share)
     }
 
     /// Waits for a slot of every rate. `waiting` is how many requests of this process want one: nobody leases more than
@@ -138,8 +138,8 @@ impl Pacer {
             rate.add(leased, asked, self.clock.monotonic());
             if leased.slots == 0 {
                 // The horizon is full: until some of it has gone by.
-                let wait = leased.start.saturating_sub(HORIZON - STRETCH / 2).max(Duration::from_millis(2));
-                sleep(wait).await;
+                let room_in = leased.start.saturating_sub(HORIZON.saturating_sub(STRETCH / 2));
+                sleep(room_in.max(Duration::from_millis(2))).await;
             }
             drop(asking);
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - **I5 halt-is-now**: each rollout has a flag that a message on `bellwether.control`, a new epoch in the ledger or a
-//!   refused exchange sets; every request looks at it last. What was not sent is recorded as NotSent.
+//!   refused exchange sets; every request looks at it last. What was not sent is recorded as `NotSent`.
 //! - **I6 once**: a worker that dies leaves intents without outcomes; whoever claims the chunk after it sends those again,
 //!   with the same ids, and nothing else of it.
 

@@ -151,7 +151,7 @@ impl Work {
         Limits {
             rollout: self
                 .stage_rate(stage)
-                .map(|rate| pacer.rate(LeaseKey::Rollout(self.campaign.rollout), rate)),
+                .map(|rate| pacer.rate(&LeaseKey::Rollout(self.campaign.rollout), rate)),
             apns: provider(
                 Provider::Apns,
                 app.and_then(|app| Some(app.apns.as_ref()?.max_rate.per_second())),
@@ -191,8 +191,8 @@ impl Work {
         let ends = std::mem::take(&mut self.ends);
         let done = self.done(&ends);
         let asked = self.shared.clock.monotonic();
-        let is_due = asked.duration_since(self.renewed) >= self.shared.lease / 4;
-        if pieces.is_empty() && ends.is_empty() && done.is_empty() && !(is_due && !self.held.is_empty()) {
+        let is_due = !self.held.is_empty() && asked.duration_since(self.renewed) >= self.shared.lease / 4;
+        if pieces.is_empty() && ends.is_empty() && done.is_empty() && !is_due {
             return false;
         }
         let held: Vec<(u32, u32)> =

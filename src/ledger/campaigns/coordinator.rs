@@ -189,7 +189,7 @@ impl Ledger {
     pub async fn stages(&self, rollout: RolloutId) -> Result<Vec<StageCount>, LedgerError> {
         const SQL: &str =
             "select stage, devices, chunks, opened_at, sent_at from stage where rollout = $1 order by stage";
-        let rows: Vec<(i16, i64, i32, Option<i64>, Option<i64>)> =
+        let rows: Vec<StageRow> =
             on_pool!(self, pool => sqlx::query_as(SQL).bind(rollout.get()).fetch_all(pool).await?);
         let at = |at: Option<i64>| at.map(|at| instant("stage", rollout, at)).transpose();
         let stage = |(stage, devices, chunks, opened, sent)| {
@@ -212,11 +212,9 @@ impl Ledger {
             "select stage, provider, {} from tally where rollout = $1 group by stage, provider order by stage, provider",
             sums.join(", ")
         );
-        #[derive(FromRow)]
-        struct Row(i16, String, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
-        let rows: Vec<Row> =
+        let rows: Vec<TallyRow> =
             on_pool!(self, pool => sqlx::query_as(&sql).bind(rollout.get()).fetch_all(pool).await?);
-        let tally = |Row(stage, provider, a, b, c, d, e, f, g, h, i, j): Row| {
+        let tally = |TallyRow(stage, provider, a, b, c, d, e, f, g, h, i, j): TallyRow| {
             let counts = TALLIED.into_iter().zip([a, b, c, d, e, f, g, h, i, j]);
             let counts = counts.map(|(code, count)| (code, u64::try_from(count).unwrap_or_default()));
             Ok(Tally {
@@ -229,7 +227,7 @@ impl Ledger {
     }
 
     /// Ends a rollout: a new epoch, its final state, an event and an audit entry. False if it is no longer what `seen`
-    /// says. Whoever has no final outcome then is told as Expired (or NotSent) when they are asked for: no row is written
+    /// says. Whoever has no final outcome then is told as Expired (or `NotSent`) when they are asked for: no row is written
     /// for them.
     pub async fn end_rollout(
         &self,
@@ -248,6 +246,12 @@ impl Ledger {
         Ok(changed)
     }
 }
+
+#[derive(FromRow)]
+struct TallyRow(i16, String, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+
+/// Stage, devices, chunks, opened, sent.
+type StageRow = (i16, i64, i32, Option<i64>, Option<i64>);
 
 /// The outcomes that a tally has a column for, in their order.
 pub(super) const TALLIED: [OutcomeCode; 10] = [

@@ -106,10 +106,10 @@ impl Run {
         let rollout = exchange.rollout;
         let row: Option<(String, i32, i16, i64)> =
             on_either!(&mut *tx, c => sqlx::query_as(&sql).bind(rollout.get()).fetch_optional(c).await?);
-        let (state, epoch, stage, expires_at) =
+        let (word, epoch, stage, expires_at) =
             row.ok_or_else(|| LedgerError::nonsense("rollout", rollout, "it is not there"))?;
         let now = tx.now().await?;
-        let state: RolloutState = column("rollout", rollout, "state", state.parse())?;
+        let state: RolloutState = column("rollout", rollout, "state", word.parse())?;
         let refusal = match state {
             RolloutState::Halted => Some(NoIntent::Halted),
             RolloutState::Expired => Some(NoIntent::Expired),

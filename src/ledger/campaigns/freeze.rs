@@ -22,6 +22,7 @@ use crate::{
         UserId,
     },
     rollout::{
+        FrozenTake,
         freeze::{Cursor, Next, frozen_digest, offset},
         packed,
     },
@@ -55,7 +56,7 @@ struct NewChunk {
 
 impl Ledger {
     /// Freezes up to `devices` devices more of a Draft, in one transaction: chunks, stages, cursor. The last step
-    /// writes the digest of I8 and sets the state to `then` (Approved, or PendingApproval). More devices than the job or
+    /// writes the digest of I8 and sets the state to `then` (Approved, or `PendingApproval`). More devices than the job or
     /// the audience allows: Rejected, and nothing is ever sent.
     pub async fn freeze_step(
         &self,
@@ -93,7 +94,7 @@ impl Ledger {
         }
         let done = step.cursor.next(&campaign.plan, offset(campaign.id)) == Next::Done;
         let limit = source.audience.max_devices.min(campaign.at_most);
-        let too_many = step.frozen > limit;
+        let too_many = step.own() > limit;
         let cursor = serde_json::to_string(&step.cursor).expect("a cursor has only string keys");
         on_either!(&mut tx, c => {
             sqlx::query(WRITE)
@@ -132,6 +133,18 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Devices of the campaign's own audience: our own people who go first lie beside it.
+    fn own(&self) -> u64 {
+        let beside = |stage: &usize| {
+            matches!(
+                self.campaign.plan.stages.get(*stage).map(|stage| &stage.take),
+                Some(FrozenTake::Audience(_))
+            )
+        };
+        let counts = self.cursor.full.iter().map(|(devices, _)| *devices).chain([self.cursor.in_stage]);
+        counts.enumerate().filter(|(stage, _)| !beside(stage)).map(|(_, devices)| devices).sum()
+    }
+
     /// Reads what comes next, and writes its chunks. Answers how many devices it read.
     async fn take(&mut self, tx: &mut Tx, most: usize) -> Result<usize, LedgerError> {
         match self.cursor.next(&self.campaign.plan, offset(self.campaign.id)) {
@@ -194,8 +207,8 @@ impl Step<'_> {
         let members: Vec<&UserId> = members.iter().collect();
         let mut found = Vec::new();
         for some in members.chunks(MEMBERS) {
-            let mut wanted = Wanted::default();
-            wanted.users = some.iter().map(|user| (0, &self.campaign.app, *user)).collect();
+            let users = some.iter().map(|user| (0, &self.campaign.app, *user)).collect();
+            let wanted = Wanted { users, devices: Vec::new() };
             for (_, device) in tx.find(&wanted).await? {
                 let key = FrozenDevice { bucket: device.bucket, record: device.record };
                 let (bucket, record) = (key.bucket.get(), key.record.get());

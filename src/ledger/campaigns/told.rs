@@ -33,7 +33,7 @@ impl<'a> RolloutTold<'a> {
         now: Timestamp,
         epoch: u32,
         state: RolloutState,
-        stage: Option<StageNumber>,
+        opened: Option<StageNumber>,
         cause: Option<&str>,
     ) -> Event {
         let body = EventBody::RolloutChanged {
@@ -42,7 +42,7 @@ impl<'a> RolloutTold<'a> {
             audience: self.audience.clone(),
             state,
             cause: cause.map(str::to_owned),
-            stage: stage.map(|stage| u32::from(stage) + 1),
+            stage: opened.map(|stage| u32::from(stage) + 1),
             epoch,
             frozen: self.frozen,
         };

@@ -2,6 +2,7 @@
 //! the server of `DATABASE_URL`) and on SQLite (a file for each test).
 
 mod audit;
+mod campaigns;
 mod deferred;
 mod direct;
 mod fixtures;
@@ -109,6 +110,18 @@ on_both_engines! {
         i8_devices_that_are_gone_are_left_out,
         a_job_that_waited_for_its_hour_is_resolved_when_due,
         a_cancelled_job_is_not_sent;
+    campaigns:
+        i7_a_campaign_is_answered_from_the_record,
+        i6_freezing_takes_each_device_once_and_our_own_people_first,
+        i8_whoever_resumes_a_freeze_gets_the_same_lists,
+        i5_an_older_term_changes_nothing,
+        a_stage_is_opened_once_and_in_order,
+        outcomes_go_in_and_retries_carry_what_is_not_final,
+        i6_who_takes_over_sends_again_only_what_was_not_recorded,
+        i6_under_at_most_once_what_is_in_doubt_is_left_alone,
+        i8_who_left_since_is_left_out_and_nobody_is_added,
+        i5_a_halt_ends_what_it_covers_and_nothing_else,
+        i11_leases_of_one_rate_never_overlap;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

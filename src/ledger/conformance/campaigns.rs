@@ -1,0 +1,473 @@
+//! A campaign's way through the ledger: submitted, frozen, opened, claimed, exchanged, retried, ended, halted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Store,
+    fixtures::{self, APP, accepted, app, phone, throttled},
+};
+use crate::{
+    audience::{Class, Policy, PolicyFile},
+    clock::Clock,
+    ledger::{
+        CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, HaltScope,
+        LeaseAsk, LeaseKey, Ledger, NewCampaign, NoIntent, OverBecause, RolloutRecord, Ruling, SegmentAsk,
+        SegmentEnd, Submitted,
+    },
+    model::{
+        AudienceName, Bucket, CampaignId, Device, FrozenDevice, Intent, Job, JobKey, Outcome, OutcomeCode,
+        ProducerId, RolloutState,
+    },
+    rollout::FrozenPlan,
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A policy with an audience that selects, our own people beside it, and a plan.
+fn policy(stages: &str) -> Policy {
+    let file = |path: &str, text: String| PolicyFile { path: path.to_owned(), text };
+    let app_line = format!("[apps.\"{APP}\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\n");
+    let apns =
+        "apns = { topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }\n";
+    let everyone = format!(
+        "class = \"internal\"\napp = \"{APP}\"\ndefault_plan = \"p\"\n[select]\ncountry = [\"PL\"]\n[limits]\nmax_devices = 10000\n"
+    );
+    let staff = format!(
+        "class = \"internal\"\napp = \"{APP}\"\nmembers_file = \"staff.txt\"\n[limits]\nmax_devices = 100\n"
+    );
+    let files = [
+        file("apps.toml", format!("{app_line}{apns}")),
+        file("producers.toml", String::new()),
+        file("cohorts/everyone.toml", everyone),
+        file("cohorts/staff.toml", staff),
+        file("cohorts/staff.txt", "person-1\nperson-2\n".to_owned()),
+        file("plans/p.toml", stages.to_owned()),
+    ];
+    Policy::parse(&files).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const ALL: &str = "[[stage]]\npercent = 100\n";
+const THREE: &str = "[[stage]]\naudience = \"staff\"\n[[stage]]\ndevices = 7\n[[stage]]\npercent = 100\n";
+
+/// A campaign in a store of its own.
+struct Set<'s> {
+    ledger: &'s Ledger,
+    policy: Policy,
+    clock: Clock,
+    job: Job,
+    key: JobKey,
+    stopped: Arc<AtomicBool>,
+}
+
+impl<'s> Set<'s> {
+    async fn with(store: &'s Store, people: usize, stages: &str, fields: &str) -> Self {
+        // A person has a phone, every third one two.
+        let mut phones = Vec::new();
+        for person in 1..=people {
+            phones.push(phone(&format!("person-{person}"), &format!("first-{person}")));
+            if person.is_multiple_of(3) {
+                phones.push(phone(&format!("person-{person}"), &format!("second-{person}")));
+            }
+        }
+        store.ledger.import(phones).await.expect("the import is committed");
+        let json = format!(
+            r#"{{"v":1,"id":"c-1","app":"{APP}","intent":"production",{fields}"to":{{"audience":"everyone","at_most":9999}},
+                "expires_at":"2199-01-01T00:00:00Z","notification":{{"body":"News"}}}}"#
+        );
+        let job = Job::parse(json.as_bytes()).expect("a job");
+        let key = job.key(&ProducerId::parse("marketing").expect("a producer"));
+        Self {
+            ledger: &store.ledger,
+            policy: policy(stages),
+            clock: Clock::system(),
+            job,
+            key,
+            stopped: Arc::default(),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.monotonic()
+    }
+
+    async fn submit_as(&self, job: &Job) -> Submitted {
+        let now = self.ledger.now().await.expect("the clock");
+        let audience = AudienceName::parse("everyone").expect("a name");
+        let named = self.policy.audience(&audience).expect("it is there");
+        let plan = FrozenPlan::of(self.policy.plan_for(named, None).expect("a plan"));
+        let new = NewCampaign {
+            key: &self.key,
+            job,
+            app: &app(),
+            intent: Intent::Production,
+            audience: &audience,
+            class: Class::Internal,
+            at_most: 9_999,
+            policy: self.policy.hash(),
+            plan: &plan,
+            traceparent: None,
+            received_at: now,
+            expires_at: job.expires_at(now),
+        };
+        self.ledger.submit_campaign(&new).await.expect("the ledger answers")
+    }
+
+    async fn submit(&self) -> CampaignRecord {
+        let Submitted::Stored(id) = self.submit_as(&self.job).await else { panic!("it is new") };
+        self.ledger.campaign(id).await.expect("an answer").expect("it is there")
+    }
+
+    async fn rule(&self) -> Ruling {
+        self.ledger.rule("a", None, LEASE, self.now()).await.expect("an answer").expect("nobody rules")
+    }
+
+    fn source(&self) -> FreezeSource<'_> {
+        let named = |name: &str| self.policy.audience(&AudienceName::parse(name).expect("a name"));
+        FreezeSource { audience: named("everyone").expect("it is there"), first: named("staff") }
+    }
+
+    async fn freeze(&self, ruling: &Ruling, campaign: &CampaignRecord, step: usize) -> RolloutRecord {
+        loop {
+            let progress = self
+                .ledger
+                .freeze_step(ruling, campaign.rollout, self.source(), step, RolloutState::Approved)
+                .await
+                .expect("it is frozen");
+            if progress.done {
+                return self.seen(campaign.id).await;
+            }
+        }
+    }
+
+    async fn seen(&self, id: CampaignId) -> RolloutRecord {
+        self.ledger.rollout(id).await.expect("an answer").expect("it is there")
+    }
+
+    /// A campaign whose only stage is open.
+    async fn open(&self) -> (CampaignRecord, Ruling, RolloutRecord) {
+        let (campaign, ruling) = (self.submit().await, self.rule().await);
+        let seen = self.freeze(&ruling, &campaign, 5_000).await;
+        assert!(self.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+        let seen = self.seen(campaign.id).await;
+        (campaign, ruling, seen)
+    }
+
+    async fn claim(&self, campaign: &CampaignRecord, worker: &str, lease: Duration) -> Vec<Claim> {
+        self.ledger.claim_chunks(campaign.rollout, worker, 10, lease, self.now()).await.expect("an answer")
+    }
+
+    async fn exchange(
+        &self,
+        seen: &RolloutRecord,
+        claim: &Claim,
+        ends: &[SegmentEnd],
+        asks: &[SegmentAsk<'_>],
+        done: bool,
+    ) -> Exchanged {
+        let held = [(claim.chunk, claim.number)];
+        let exchange = Exchange {
+            rollout: seen.rollout,
+            epoch: seen.epoch,
+            worker: "w",
+            lease: LEASE,
+            asked: self.now(),
+            ends,
+            asks,
+            done: if done { &held } else { &[] },
+            held: &held,
+            key: &self.key,
+            digest: self.job.digest(),
+            stopped: &self.stopped,
+        };
+        self.ledger.exchange(&exchange).await.expect("the ledger answers")
+    }
+
+    fn ask(claim: &Claim, first: usize, n: usize, again: bool) -> SegmentAsk<'_> {
+        SegmentAsk {
+            chunk: claim.chunk,
+            stage: claim.stage,
+            claim: claim.number,
+            first: u16::try_from(first).expect("small"),
+            devices: &claim.devices[first..first + n],
+            again,
+        }
+    }
+}
+
+/// The devices of an open segment, by position.
+fn devices(answer: &mut Exchanged, place: usize) -> Vec<Option<Device>> {
+    let open = answer.segments[place].as_mut().expect("it is open");
+    let mut devices = vec![None; open.len()];
+    for started in open.start() {
+        devices[started.position()] = Some(started.device().clone());
+    }
+    assert!(open.start().is_empty(), "a second start yields none");
+    devices
+}
+
+fn end(claim: &Claim, first: usize, devices: Vec<Option<Device>>, outcome: &Outcome) -> SegmentEnd {
+    let outcomes = devices.into_iter().map(|device| Some((device?, outcome.clone()))).collect();
+    let first = u16::try_from(first).expect("small");
+    SegmentEnd {
+        chunk: claim.chunk,
+        stage: claim.stage,
+        claim: claim.number,
+        first,
+        outcomes,
+        gone: Vec::new(),
+    }
+}
+
+/// What an export says, by device.
+async fn told(set: &Set<'_>, campaign: &CampaignRecord) -> BTreeMap<FrozenDevice, (u16, OutcomeCode, u32)> {
+    let state = set.seen(campaign.id).await.state;
+    let page = set.ledger.deliveries(campaign, state, 0, 1_000).await.expect("an answer");
+    assert_eq!(page.next, None);
+    let told = page.deliveries.iter();
+    told.map(|delivery| (delivery.key, (delivery.stage, delivery.outcome, delivery.tries))).collect()
+}
+
+pub(super) async fn i7_a_campaign_is_answered_from_the_record(store: &Store) {
+    let set = Set::with(store, 3, ALL, "").await;
+    let campaign = set.submit().await;
+    assert_eq!(set.submit_as(&set.job).await, Submitted::Known(campaign.id));
+    let other = set.job.canonical_json().replace("News", "Other news");
+    let other = Job::parse(other.as_bytes()).expect("a job");
+    assert_eq!(set.submit_as(&other).await, Submitted::Conflict);
+    assert_eq!((campaign.key.clone(), campaign.class), (set.key.clone(), Class::Internal));
+    assert_eq!(campaign.job.map(|job| job.digest()), Some(set.job.digest()));
+    assert_eq!(set.ledger.live_rollouts().await.expect("an answer").len(), 1);
+}
+
+pub(super) async fn i6_freezing_takes_each_device_once_and_our_own_people_first(store: &Store) {
+    let set = Set::with(store, 40, THREE, "").await;
+    let (campaign, ruling) = (set.submit().await, set.rule().await);
+    let seen = set.freeze(&ruling, &campaign, 5_000).await;
+    assert_eq!((seen.state, seen.frozen), (RolloutState::Approved, 53));
+    let told = told(&set, &campaign).await;
+    assert_eq!(told.len(), 53, "nobody twice");
+    let in_stage = |stage: u16| told.values().filter(|(of, ..)| *of == stage).count();
+    assert_eq!([in_stage(0), in_stage(1), in_stage(2)], [2, 7, 44]);
+    let buckets = |name: &str| Bucket::of(&fixtures::user(name));
+    for (device, (stage, ..)) in &told {
+        let is_staff = device.bucket == buckets("person-1") || device.bucket == buckets("person-2");
+        assert_eq!(is_staff, *stage == 0, "{device:?}");
+    }
+    let stages = set.ledger.stages(campaign.rollout).await.expect("an answer");
+    assert_eq!(stages.iter().map(|stage| stage.devices).collect::<Vec<_>>(), [2, 7, 44]);
+}
+
+pub(super) async fn i8_whoever_resumes_a_freeze_gets_the_same_lists(store: &Store) {
+    let set = Set::with(store, 2_500, ALL, "").await;
+    let (campaign, first) = (set.submit().await, set.rule().await);
+    assert!(!step(&set, &first, &campaign).await.expect("it rules").done);
+    set.ledger.abdicate(&first).await.expect("it rules");
+    let second =
+        set.ledger.rule("b", None, LEASE, set.now()).await.expect("an answer").expect("nobody rules");
+    assert!(
+        matches!(step(&set, &first, &campaign).await, Err(Deposed::Deposed)),
+        "the older term writes nothing"
+    );
+    let seen = set.freeze(&second, &campaign, 1_000).await;
+    let told = told(&set, &campaign).await;
+    assert_eq!((seen.frozen, told.len()), (3_333, 3_333));
+    assert!(seen.frozen_digest.is_some());
+}
+
+async fn step(set: &Set<'_>, ruling: &Ruling, campaign: &CampaignRecord) -> Result<FreezeProgress, Deposed> {
+    set.ledger.freeze_step(ruling, campaign.rollout, set.source(), 1_000, RolloutState::Approved).await
+}
+
+pub(super) async fn i5_an_older_term_changes_nothing(store: &Store) {
+    let set = Set::with(store, 5, ALL, "").await;
+    let (campaign, old) = (set.submit().await, set.rule().await);
+    assert_eq!(set.ledger.rule("b", None, LEASE, set.now()).await.expect("an answer"), None, "one at a time");
+    let seen = set.freeze(&old, &campaign, 5_000).await;
+    set.ledger.abdicate(&old).await.expect("it rules");
+    let new = set.ledger.rule("b", None, LEASE, set.now()).await.expect("an answer").expect("nobody rules");
+    assert!(new.term > old.term);
+    let ledger = set.ledger;
+    assert!(matches!(ledger.open_stage(&old, &seen, 0).await, Err(Deposed::Deposed)));
+    assert!(matches!(ledger.stage_sent(&old, seen.rollout, 0).await, Err(Deposed::Deposed)));
+    assert!(matches!(ledger.follow_retries(&old, &seen, |_| LEASE).await, Err(Deposed::Deposed)));
+    let ended = ledger.end_rollout(&old, &seen, &OverBecause::Completed).await;
+    assert!(matches!(ended, Err(Deposed::Deposed)));
+    assert_eq!(set.seen(campaign.id).await, seen);
+}
+
+pub(super) async fn a_stage_is_opened_once_and_in_order(store: &Store) {
+    let set = Set::with(store, 20, THREE, "").await;
+    let (campaign, ruling) = (set.submit().await, set.rule().await);
+    let seen = set.freeze(&ruling, &campaign, 5_000).await;
+    assert!(!set.ledger.open_stage(&ruling, &seen, 1).await.expect("it rules"), "not the first");
+    assert!(set.claim(&campaign, "w", LEASE).await.is_empty(), "nothing is open");
+    assert!(set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+    let seen = set.seen(campaign.id).await;
+    assert!(!set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"), "not twice");
+    let claims = set.claim(&campaign, "w", LEASE).await;
+    assert_eq!(claims.iter().map(|claim| (claim.stage, claim.devices.len())).collect::<Vec<_>>(), [(0, 2)]);
+}
+
+pub(super) async fn outcomes_go_in_and_retries_carry_what_is_not_final(store: &Store) {
+    let set = Set::with(store, 9, ALL, "").await;
+    let (campaign, ruling, seen) = set.open().await;
+    let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+    assert_eq!((claim.devices.len(), claim.number), (12, 1));
+    // Slow start: ten at first.
+    let mut answer = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 0, 12, false)], false).await;
+    let first = devices(&mut answer, 0);
+    assert_eq!(first.len(), 10, "the window of the slow start");
+    let waits = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 10, 2, false)], false).await;
+    assert_eq!(waits.segments[0].as_ref().err(), Some(&NoIntent::Window));
+    let mut over = end(&claim, 0, first, &accepted());
+    if let Some(outcome) = over.outcomes[3].as_mut() {
+        outcome.1 = throttled();
+    }
+    let mut answer = set.exchange(&seen, &claim, &[over], &[Set::ask(&claim, 10, 2, false)], false).await;
+    assert_eq!(answer.recorded, [true]);
+    let last = devices(&mut answer, 0);
+    let over = end(&claim, 10, last, &accepted());
+    set.exchange(&seen, &claim, &[over], &[], true).await;
+    let progress = set.ledger.stage_progress(campaign.rollout).await.expect("an answer");
+    assert_eq!((progress[0].first_left, progress[0].to_follow), (0, 1));
+    let tallies = set.ledger.tallies(campaign.rollout).await.expect("an answer");
+    assert_eq!(tallies[0].counts[&OutcomeCode::Accepted], 11);
+    assert_eq!(tallies[0].counts[&OutcomeCode::Throttled], 1);
+
+    let made = set.ledger.follow_retries(&ruling, &seen, |_| Duration::ZERO).await.expect("it rules");
+    assert_eq!(made, 1);
+    assert_eq!(set.ledger.follow_retries(&ruling, &seen, |_| Duration::ZERO).await.expect("it rules"), 0);
+    let retry = set.claim(&campaign, "w", LEASE).await.remove(0);
+    assert_eq!(retry.devices, [claim.devices[3]]);
+    let mut answer = set.exchange(&seen, &retry, &[], &[Set::ask(&retry, 0, 1, false)], false).await;
+    let over = end(&retry, 0, devices(&mut answer, 0), &accepted());
+    set.exchange(&seen, &retry, &[over], &[], true).await;
+    let told = told(&set, &campaign).await;
+    assert!(told.values().all(|(_, code, _)| *code == OutcomeCode::Accepted));
+    assert_eq!(told[&claim.devices[3]].2, 2, "tried twice");
+    assert!(set.ledger.end_rollout(&ruling, &seen, &OverBecause::Completed).await.expect("it rules"));
+    assert_eq!(set.seen(campaign.id).await.state, RolloutState::Completed);
+    let history = set.ledger.deliveries_to(&app(), claim.devices[3], 10).await.expect("an answer");
+    assert_eq!((history.len(), history[0].campaign), (1, campaign.id));
+}
+
+pub(super) async fn i6_who_takes_over_sends_again_only_what_was_not_recorded(store: &Store) {
+    let set = Set::with(store, 9, ALL, "").await;
+    let (campaign, _, seen) = set.open().await;
+    let dead = set.claim(&campaign, "dead", Duration::ZERO).await.remove(0);
+    // The claim has ended at once; nobody has taken the chunk, and still nothing can be begun under it.
+    let late = set.exchange(&seen, &dead, &[], &[Set::ask(&dead, 0, 4, false)], false).await;
+    assert_eq!(late.segments[0].as_ref().err(), Some(&NoIntent::ClaimLost));
+    assert_eq!(late.until, [None]);
+    let second = set.claim(&campaign, "second", LEASE).await.remove(0);
+    let asks = [Set::ask(&second, 0, 4, false), Set::ask(&second, 4, 4, false)];
+    let mut answer = set.exchange(&seen, &second, &[], &asks, false).await;
+    let (first, doubtful) = (devices(&mut answer, 0), devices(&mut answer, 1));
+    set.exchange(&seen, &second, &[end(&second, 0, first, &accepted())], &[], false).await;
+    set.ledger.release_claim(&second).await.expect("an answer");
+    let third = set.claim(&campaign, "third", LEASE).await.remove(0);
+    let halfway: Vec<_> = third.halfway.iter().map(|half| (half.first, half.n, half.recorded)).collect();
+    assert_eq!(halfway, [(0, 4, true), (4, 4, false)]);
+    let mut answer = set.exchange(&seen, &third, &[], &[Set::ask(&third, 4, 4, true)], false).await;
+    let again = devices(&mut answer, 0);
+    assert_eq!(again, doubtful, "the same devices");
+    // The word of whoever lost the claim comes late: the new holder answers for these.
+    let stale = set.exchange(&seen, &second, &[end(&second, 4, doubtful, &accepted())], &[], false).await;
+    assert_eq!(stale.recorded, [false]);
+    let answer = set.exchange(&seen, &third, &[end(&third, 4, again, &accepted())], &[], false).await;
+    assert_eq!(answer.recorded, [true]);
+    let tallies = set.ledger.tallies(campaign.rollout).await.expect("an answer");
+    assert_eq!(tallies[0].counts[&OutcomeCode::Accepted], 8, "each outcome is counted once");
+}
+
+pub(super) async fn i6_under_at_most_once_what_is_in_doubt_is_left_alone(store: &Store) {
+    let set = Set::with(store, 9, ALL, r#""at_most_once":true,"#).await;
+    let (campaign, _, seen) = set.open().await;
+    let dead = set.claim(&campaign, "dead", LEASE).await.remove(0);
+    let mut answer = set.exchange(&seen, &dead, &[], &[Set::ask(&dead, 0, 4, false)], false).await;
+    assert_eq!(devices(&mut answer, 0).len(), 4);
+    set.ledger.release_claim(&dead).await.expect("an answer");
+    let next = set.claim(&campaign, "next", LEASE).await.remove(0);
+    assert!(next.halfway.iter().all(|half| half.recorded), "nothing of it is to be sent");
+    let told = told(&set, &campaign).await;
+    let unknown: BTreeSet<_> =
+        told.iter().filter(|(_, told)| told.1 == OutcomeCode::Unknown).map(|(key, _)| *key).collect();
+    assert_eq!(unknown, dead.devices[..4].iter().copied().collect());
+    let tallies = set.ledger.tallies(campaign.rollout).await.expect("an answer");
+    assert_eq!(tallies[0].counts[&OutcomeCode::Unknown], 4);
+}
+
+pub(super) async fn i8_who_left_since_is_left_out_and_nobody_is_added(store: &Store) {
+    let set = Set::with(store, 4, ALL, "").await;
+    let (campaign, _, seen) = set.open().await;
+    let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+    // The phone of person-1 is somebody else's now, and a stranger has come in.
+    let moved = vec![phone("buyer", "first-1"), phone("newcomer", "new-1")];
+    set.ledger.import(moved).await.expect("the import is committed");
+    let n = claim.devices.len();
+    let mut answer = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 0, n, false)], false).await;
+    let found = devices(&mut answer, 0);
+    let left = found.iter().position(Option::is_none).expect("one is left out");
+    assert_eq!(claim.devices[left].bucket, Bucket::of(&fixtures::user("person-1")));
+    assert_eq!(found.iter().flatten().count(), n - 1);
+    assert!(found.iter().flatten().all(|device| device.user.as_str().starts_with("person-")));
+    set.exchange(&seen, &claim, &[end(&claim, 0, found, &accepted())], &[], true).await;
+    let tallies = set.ledger.tallies(campaign.rollout).await.expect("an answer");
+    assert_eq!(tallies[0].counts[&OutcomeCode::LeftOut], 1);
+    assert_eq!(told(&set, &campaign).await[&claim.devices[left]].1, OutcomeCode::LeftOut);
+}
+
+pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store) {
+    for covers in ["all", "app:pl.example.bank", "audience:everyone", "campaign"] {
+        let set = Set::with(store, 3, ALL, "").await;
+        let mut set = set;
+        let id = format!("halted-by-{}", covers.split(':').next().expect("a word"));
+        set.job = Job::parse(set.job.canonical_json().replace("c-1", &id).as_bytes()).expect("a job");
+        set.key = set.job.key(&set.key.producer);
+        let (campaign, ruling, seen) = set.open().await;
+        let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+        let mut answer = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 0, 1, false)], false).await;
+        let begun = devices(&mut answer, 0);
+        let elsewhere: HaltScope = "audience:somebody-else".parse().expect("a scope");
+        assert_eq!(set.ledger.set_halt(&elsewhere, "duty", "try").await.expect("set"), 0);
+        assert_eq!(set.seen(campaign.id).await.state, RolloutState::Running);
+
+        let scope =
+            if covers == "campaign" { format!("campaign:{}", campaign.id) } else { covers.to_owned() };
+        let scope: HaltScope = scope.parse().expect("a scope");
+        assert_eq!(set.ledger.set_halt(&scope, "duty", "too loud").await.expect("set"), 1);
+        let halted = set.seen(campaign.id).await;
+        assert_eq!((halted.state, halted.epoch), (RolloutState::Halted, seen.epoch + 1));
+        // What was sent is recorded all the same; nothing new is begun, claimed or opened.
+        let over = [end(&claim, 0, begun, &accepted())];
+        let answer = set.exchange(&seen, &claim, &over, &[Set::ask(&claim, 1, 1, false)], false).await;
+        assert_eq!(answer.recorded, [true]);
+        assert_eq!(answer.segments[0].as_ref().err(), Some(&NoIntent::Halted));
+        assert!(set.claim(&campaign, "w", LEASE).await.is_empty());
+        assert!(!set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+        let told = told(&set, &campaign).await;
+        let count = |code| told.values().filter(|(_, told, _)| *told == code).count();
+        assert_eq!((count(OutcomeCode::Accepted), count(OutcomeCode::NotSent)), (1, told.len() - 1));
+        assert!(set.ledger.clear_halt(&scope, "duty").await.expect("cleared"));
+        set.ledger.abdicate(&ruling).await.expect("it rules");
+    }
+}
+
+pub(super) async fn i11_leases_of_one_rate_never_overlap(store: &Store) {
+    let horizon = Duration::from_millis(250);
+    let ask = LeaseAsk {
+        key: LeaseKey::Provider(crate::model::Provider::Apns, app()),
+        rate: std::num::NonZeroU32::new(1_000).expect("not zero"),
+        want: 20,
+        horizon,
+    };
+    let asks = (0..30).map(|_| store.ledger.lease_slots(&ask));
+    let leased = futures_util::future::join_all(asks).await;
+    let slots: u32 = leased.into_iter().map(|leased| leased.expect("an answer").slots).sum();
+    // A horizon's worth, and what went by while they were asking.
+    assert!((250..400).contains(&slots), "{slots} slots at once");
+}
