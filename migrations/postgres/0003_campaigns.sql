@@ -64,6 +64,10 @@ create table stage (
     opened_at bigint,
     -- When the last of its first-time chunks was done; retries go on as a tail.
     sent_at   bigint,
+    -- Slow start: devices intended and not recorded, devices accepted, and whether it is over.
+    in_flight integer not null default 0,
+    clean     bigint not null default 0,
+    ramped    boolean not null default false,
     primary key (rollout, stage)
 );
 
@@ -72,13 +76,13 @@ create table chunk (
     rollout      bigint   not null,
     chunk        integer  not null,
     stage        smallint not null,
-    -- Of a retry: which chunk its devices are from, and which try this is (0: the first time).
+    -- Of a retry: which first-time chunk its devices are from, and which try this is (0: the first time).
     source       integer,
     try          smallint not null default 0,
     n            smallint not null check (n between 1 and 1000),
     first_bucket smallint not null,
     last_bucket  smallint not null,
-    -- Positions of the source chunk (a retry), else the (bucket, id) keys of its devices; see src/rollout.
+    -- The (bucket, id) keys of its devices, packed; see src/rollout.
     ids          bytea    not null,
     primary key (rollout, chunk),
     unique (rollout, source, try)
@@ -104,7 +108,7 @@ create table claim (
 ) partition by range (rollout);
 
 create index claim_free on claim (rollout, until) where done_at is null;
-create index claim_to_follow on claim (rollout, chunk) where done_at is not null and not followed;
+create index claim_to_follow on claim (rollout, chunk) where deferred > 0 and not followed;
 
 create table segment (
     rollout  bigint   not null,

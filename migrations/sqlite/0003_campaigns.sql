@@ -60,6 +60,10 @@ create table stage (
     opened_at integer,
     -- When the last of its first-time chunks was done; retries go on as a tail.
     sent_at   integer,
+    -- Slow start: devices intended and not recorded, devices accepted, and whether it is over.
+    in_flight integer not null default 0,
+    clean     integer not null default 0,
+    ramped    integer not null default 0,
     primary key (rollout, stage)
 ) strict;
 
@@ -68,13 +72,13 @@ create table chunk (
     rollout      integer   not null,
     chunk        integer  not null,
     stage        integer not null,
-    -- Of a retry: which chunk its devices are from, and which try this is (0: the first time).
+    -- Of a retry: which first-time chunk its devices are from, and which try this is (0: the first time).
     source       integer,
     try          integer not null default 0,
     n            integer not null check (n between 1 and 1000),
     first_bucket integer not null,
     last_bucket  integer not null,
-    -- Positions of the source chunk (a retry), else the (bucket, id) keys of its devices; see src/rollout.
+    -- The (bucket, id) keys of its devices, packed; see src/rollout.
     ids          blob    not null,
     primary key (rollout, chunk),
     unique (rollout, source, try)
@@ -100,7 +104,7 @@ create table claim (
 ) strict;
 
 create index claim_free on claim (rollout, until) where done_at is null;
-create index claim_to_follow on claim (rollout, chunk) where done_at is not null and not followed;
+create index claim_to_follow on claim (rollout, chunk) where deferred > 0 and not followed;
 
 create table segment (
     rollout  integer   not null,

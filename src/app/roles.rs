@@ -15,7 +15,9 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     deliver::Deliver,
-    dispatch::{self, Coordinator, CoordinatorParts, DirectLane, Parts, control::Control},
+    dispatch::{
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, Worker, WorkerParts, control::Control,
+    },
     intake::Intake,
     ledger::Ledger,
     metrics::Metrics,
@@ -92,6 +94,7 @@ pub struct Fleet {
     pub deliver: Arc<Deliver>,
     control: Control,
     direct: config::Direct,
+    worker: config::Worker,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -109,7 +112,17 @@ impl Fleet {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let deliver = Arc::new(Deliver::new(deliver_config(config, &policy)?, clock.clone())?);
-        Ok(Self { ledger, policy, deliver, control, direct: config.direct, metrics, clock, stop })
+        Ok(Self {
+            ledger,
+            policy,
+            deliver,
+            control,
+            direct: config.direct,
+            worker: config.worker,
+            metrics,
+            clock,
+            stop,
+        })
     }
 
     /// Runs the roles until told to stop, and drains them.
@@ -129,6 +142,9 @@ impl Fleet {
         let mut others = JoinSet::new();
         if roles.has(Role::Coordinator) {
             others.spawn(Coordinator::run(self.coordinator()));
+        }
+        if roles.has(Role::Worker) {
+            others.spawn(Worker::run(self.worker()));
         }
         let mut door = door;
         let early = tokio::select! {
@@ -183,6 +199,21 @@ impl Fleet {
             clock: self.clock.clone(),
             holder: self.name(),
             stop: self.stop.clone(),
+        }
+    }
+
+    fn worker(&self) -> WorkerParts {
+        WorkerParts {
+            ledger: Arc::clone(&self.ledger),
+            deliver: Arc::clone(&self.deliver),
+            policy: Arc::clone(&self.policy),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            control: self.control.subscribe(),
+            name: self.name(),
+            streams: self.worker.streams,
+            lease: self.worker.lease,
         }
     }
 

@@ -3,6 +3,7 @@
 mod audience;
 mod bench;
 mod check;
+mod delivery;
 mod demo;
 mod device;
 mod exit;
@@ -11,6 +12,7 @@ mod job;
 mod ledger;
 mod migrate;
 mod output;
+mod rollout;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -65,6 +67,12 @@ enum Command {
     /// Import and look up devices
     #[command(subcommand)]
     Device(device::Device),
+    /// Look at rollouts
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
+    /// Ask who was sent what, and export it
+    #[command(subcommand)]
+    Delivery(delivery::Deliveries),
     /// Check the policy files
     #[command(subcommand)]
     Audience(audience::Audience),
@@ -116,6 +124,8 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Simulator(args) => serve::simulator(args).await,
         Command::Job(job) => job::run(&common.config, common.output, job).await,
         Command::Device(device) => device::run(&common.config, common.output, device).await,
+        Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
+        Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
         Command::Audience(audience) => audience::run(&common.config, &audience),
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,

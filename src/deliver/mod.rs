@@ -155,10 +155,14 @@ impl Deliver {
             return Sent::Done(Outcome::NotSent(NotSent::NotConfigured));
         };
         let until = self.horizon.until(message.expires_at(), &self.clock);
-        if self.clock.monotonic() >= until {
+        let now = self.clock.monotonic();
+        if let Err(why) = permit.is_valid(now) {
+            return Sent::Done(Outcome::NotSent(why));
+        }
+        if now >= until {
             return Sent::Done(Outcome::Expired);
         }
-        let parcel = Parcel { device, message, message_id: permit.message_id(), until };
+        let parcel = Parcel { device, message, message_id: permit.message_id(), until, permit: &permit };
         let delivered = sender.send(&parcel).await;
         drop(in_flight);
         match delivered {

@@ -44,8 +44,8 @@ impl<'s> Permit<'s> {
         self.started.device()
     }
 
-    /// Why the request must not be written any more, if so: asked right before it is (I5).
-    pub(super) fn valid_at(&self, now: Instant) -> Result<(), NotSent> {
+    /// Why the request must not be written any more, if so: asked right before it is, and worth asking before a wait (I5).
+    pub fn is_valid(&self, now: Instant) -> Result<(), NotSent> {
         self.started.validity().map_or(Ok(()), |validity| validity.at(now))
     }
 

@@ -15,6 +15,7 @@ use super::{
     fcm,
     gate::Gate,
     h2pool::{Asked, Lease, NoReply, NoStream, Pool, Reply, Streams},
+    permit::Permit,
     tls::provider_tls,
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(super) struct Parcel<'p> {
     pub(super) message_id: Uuid,
     /// The message is worthless after this, on the monotonic clock.
     pub(super) until: Instant,
+    /// Says whether the intent may still be acted on.
+    pub(super) permit: &'p Permit<'p>,
 }
 
 /// What came of one send.
@@ -198,8 +201,12 @@ impl Sender {
         let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
             NoAnswer::Outcome(Outcome::Rejected { reason: Reason::new("request_cannot_be_built") })
         })?;
-        // I9 nothing-late: asked last, after every wait.
-        if self.clock.monotonic() >= parcel.until {
+        // I5 halt-is-now, I9 nothing-late: asked last, after every wait.
+        let now = self.clock.monotonic();
+        if let Err(why) = parcel.permit.is_valid(now) {
+            return Err(NoAnswer::Outcome(Outcome::NotSent(why)));
+        }
+        if now >= parcel.until {
             return Err(NoAnswer::Outcome(Outcome::Expired));
         }
         Ok(lease.ask(request, body))

@@ -63,13 +63,16 @@ impl DirectLane {
 
     /// Puts a cleared campaign on record.
     async fn submit(&self, asked: Asked, now: Timestamp) {
-        let Some((name, at_most, class, plan)) = self.whom_and_how(&asked.job) else {
-            tracing::error!(job = %asked.key, "a campaign was cleared without an audience and a plan");
+        let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
+        let Some(((app, intent), (name, at_most, class, plan))) = labels else {
+            tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
             return self.refuse(asked, vec![not_recordable()], now).await;
         };
         let new = NewCampaign {
             key: &asked.key,
             job: &asked.job,
+            app,
+            intent,
             audience: name,
             class,
             at_most,
@@ -79,7 +82,7 @@ impl DirectLane {
             received_at: asked.delivery.received_at,
             expires_at: asked.job.expires_at(asked.delivery.received_at),
         };
-        match self.patience.ask("submit campaign", || self.ledger.submit_campaign(&new, &[])).await {
+        match self.patience.ask("submit campaign", || self.ledger.submit_campaign(&new)).await {
             Ok(Submitted::Stored(campaign)) => {
                 tracing::info!(job = %asked.key, %campaign, audience = %name, plan = plan.name, "a campaign is on record");
                 self.control.tell(&ControlMessage::Work);

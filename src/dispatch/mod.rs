@@ -17,16 +17,19 @@ pub mod direct;
 mod in_flight;
 mod judge;
 mod keeping;
+mod pacer;
 mod patience;
 mod relay;
 mod send;
 mod sweep;
 mod tries;
+pub mod worker;
 
 use tokio_util::sync::CancellationToken;
 
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
+pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set
 /// and what could be published has been.

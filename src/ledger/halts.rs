@@ -12,7 +12,7 @@ use super::{
     rows::{column, instant, micros},
     tx::on_either,
 };
-use crate::model::{AppId, Event, EventBody};
+use crate::model::{AppId, AudienceName, CampaignId, Event, EventBody};
 
 /// What is halted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,15 +21,20 @@ pub enum HaltScope {
     All,
     /// One app.
     App(AppId),
+    /// Campaigns to one audience.
+    Audience(AudienceName),
+    /// One campaign.
+    Campaign(CampaignId),
 }
 
 impl HaltScope {
-    /// True if this halt stops jobs of `app`. A job without an app goes nowhere in any case.
+    /// True if this halt stops direct jobs of `app`. A job without an app goes nowhere in any case.
     #[must_use]
     pub fn covers(&self, app: Option<&AppId>) -> bool {
         match self {
             Self::All => true,
             Self::App(halted) => Some(halted) == app,
+            Self::Audience(_) | Self::Campaign(_) => false,
         }
     }
 }
@@ -39,13 +44,15 @@ impl fmt::Display for HaltScope {
         match self {
             Self::All => f.write_str("all"),
             Self::App(app) => write!(f, "app:{app}"),
+            Self::Audience(audience) => write!(f, "audience:{audience}"),
+            Self::Campaign(campaign) => write!(f, "campaign:{campaign}"),
         }
     }
 }
 
 /// Not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a halt's scope is `all` or `app:<id>`")]
+#[error("a halt's scope is `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`")]
 pub struct UnknownScope;
 
 impl FromStr for HaltScope {
@@ -55,6 +62,12 @@ impl FromStr for HaltScope {
         match text.split_once(':') {
             None if text == "all" => Ok(Self::All),
             Some(("app", app)) => AppId::parse(app).map(Self::App).map_err(|_| UnknownScope),
+            Some(("audience", name)) => {
+                AudienceName::parse(name).map(Self::Audience).map_err(|_| UnknownScope)
+            }
+            Some(("campaign", id)) => {
+                id.parse().map(|id| Self::Campaign(CampaignId::from_uuid(id))).map_err(|_| UnknownScope)
+            }
             _ => Err(UnknownScope),
         }
     }
@@ -95,8 +108,10 @@ impl TryFrom<HaltRow> for Halt {
 }
 
 impl Ledger {
-    /// Halts `scope`. A second halt of the same scope replaces who said it and why.
-    pub async fn set_halt(&self, scope: &HaltScope, actor: &str, reason: &str) -> Result<(), LedgerError> {
+    /// Halts `scope`, and ends every rollout that it covers, in one transaction: when this has returned, no intent can be
+    /// committed under any of them (I5). Answers how many it ended. A second halt of the same scope replaces who said it
+    /// and why.
+    pub async fn set_halt(&self, scope: &HaltScope, actor: &str, reason: &str) -> Result<u64, LedgerError> {
         const SQL: &str = "insert into halt (scope, actor, reason, at) values ($1, $2, $3, $4) \
              on conflict (scope) do update set actor = excluded.actor, reason = excluded.reason, at = excluded.at";
         let mut tx = self.begin().await?;
@@ -105,12 +120,14 @@ impl Ledger {
         on_either!(&mut tx, c => {
             sqlx::query(SQL).bind(&word).bind(actor).bind(reason).bind(micros(now)).execute(c).await?;
         });
+        let halted = self.halt_rollouts(&mut tx, scope, &word, now).await?;
         let body =
             EventBody::HaltSet { scope: word.clone(), by: actor.to_owned(), reason: reason.to_owned() };
         tx.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
-        let particulars = serde_json::json!({ "scope": word, "reason": reason });
+        let particulars = serde_json::json!({ "scope": word, "reason": reason, "rollouts": halted });
         tx.append_audit(now, actor, "halt.set", &particulars).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(halted)
     }
 
     /// Lifts the halt of `scope`; false if there was none.
@@ -152,7 +169,7 @@ mod tests {
             assert!(scope.covers(Some(&app)));
         }
         assert!(!HaltScope::App(app).covers(Some(&other)));
-        for bad in ["", "app:", "app", "audience:x", "ALL"] {
+        for bad in ["", "app:", "app", "audience:", "campaign:x", "ALL"] {
             assert_eq!(bad.parse::<HaltScope>(), Err(UnknownScope), "{bad}");
         }
     }

@@ -1,9 +1,16 @@
 //! Leases: a worker's share of a fleet-wide rate.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use super::{Ledger, LedgerError};
-use crate::model::{AppId, Lane, Provider, RolloutId};
+use super::{
+    Ledger, LedgerError,
+    rows::micros,
+    tx::{Tx, on_either},
+};
+use crate::{
+    model::{AppId, Provider, RolloutId},
+    pace::lease::{self, Leased},
+};
 
 /// Whose rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,33 +26,47 @@ pub enum LeaseKey {
 pub struct LeaseAsk {
     /// Whose rate.
     pub key: LeaseKey,
-    /// For which lane: on a provider's row the direct lane has a reserved share.
-    pub lane: Lane,
-    /// The whole rate, a second.
-    pub rate: u32,
-    /// The part of `rate` that campaigns leave to the direct lane, in percent; 0 for a rollout's row.
-    pub reserved_percent: u8,
+    /// Slots a second.
+    pub rate: NonZeroU32,
     /// How many slots are wanted.
     pub want: u32,
     /// No slot may lie further ahead than this: 100 to 250 ms.
     pub horizon: Duration,
 }
 
-/// Slots: the k-th is at `start + k × apart` after the statement's instant, and void at `start + slots × apart`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leased {
-    /// From the statement's instant to the first slot.
-    pub start: Duration,
-    /// Between two slots.
-    pub apart: Duration,
-    /// How many; 0 if the horizon is full: ask again after `start`.
-    pub slots: u32,
+impl LeaseKey {
+    fn stored(&self) -> String {
+        match self {
+            Self::Rollout(rollout) => format!("rollout:{rollout}"),
+            Self::Provider(provider, app) => format!("{provider}:{app}"),
+        }
+    }
 }
 
 impl Ledger {
-    /// Leases slots, an answer for each ask, in order, in one statement. In any window the fleet is given at most
-    /// rate × window + one horizon (I11).
-    pub async fn lease_slots(&self, _asks: &[LeaseAsk]) -> Result<Vec<Leased>, LedgerError> {
-        todo!()
+    /// Leases slots of one rate. In any window the fleet is given at most rate × window + one horizon (I11): the row says
+    /// when the next slot is free, and whoever leases moves it on.
+    pub async fn lease_slots(&self, ask: &LeaseAsk) -> Result<Leased, LedgerError> {
+        const ROW: &str = "insert into lease (key, next_at) values ($1, 0) on conflict (key) do nothing";
+        const MOVE: &str = "update lease set next_at = $1 where key = $2";
+        let key = ask.key.stored();
+        let mut tx = self.begin().await?;
+        let lock = if matches!(tx, Tx::Postgres(_)) { "for update" } else { "" };
+        let sql = format!("select next_at from lease where key = $1 {lock}");
+        let mut next: Option<i64> =
+            on_either!(&mut tx, c => sqlx::query_scalar(&sql).bind(&key).fetch_optional(c).await?);
+        if next.is_none() {
+            on_either!(&mut tx, c => {
+                sqlx::query(ROW).bind(&key).execute(c).await?;
+            });
+            next = on_either!(&mut tx, c => sqlx::query_scalar(&sql).bind(&key).fetch_optional(c).await?);
+        }
+        let now = micros(tx.now().await?);
+        let (leased, next) = lease::grant(next.unwrap_or_default(), now, ask.rate, ask.want, ask.horizon);
+        on_either!(&mut tx, c => {
+            sqlx::query(MOVE).bind(next).bind(&key).execute(c).await?;
+        });
+        tx.commit().await?;
+        Ok(leased)
     }
 }

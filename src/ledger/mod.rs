@@ -17,6 +17,7 @@ mod audit;
 mod campaigns;
 mod commit;
 mod deferred;
+mod deliveries;
 mod devices;
 mod direct;
 mod error;
@@ -30,6 +31,7 @@ mod postgres;
 mod read;
 mod retention;
 mod rows;
+mod select;
 mod sqlite;
 mod stored;
 mod tx;
@@ -47,6 +49,7 @@ pub use campaigns::{
     NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, StageCount,
     StageProgress, Submitted, Tally,
 };
+pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
@@ -57,7 +60,7 @@ pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
-pub use leases::{LeaseAsk, LeaseKey, Leased};
+pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use retention::Forgotten;

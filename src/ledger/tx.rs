@@ -264,6 +264,23 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// "is one of the numbers of this list", where the list is bound as [`json_list`].
+    pub(super) fn among(&self, parameter: &str) -> String {
+        match self {
+            Self::Postgres(_) => {
+                format!("= any(array(select json_array_elements_text({parameter}::json)::int))")
+            }
+            Self::Sqlite(_) => format!("in (select value from json_each({parameter}))"),
+        }
+    }
+}
+
+/// Numbers as one bound value, whatever the engine.
+pub(super) fn json_list(numbers: &[i32]) -> String {
+    serde_json::to_string(numbers).expect("numbers have a JSON form")
+}
+
 /// A bucket as both engines store it.
 pub(super) fn stored_bucket(bucket: Bucket) -> i16 {
     i16::try_from(bucket.get()).expect("buckets end at 9,999")

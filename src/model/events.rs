@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{AppId, Digest, JobId, MalformedCode, ProducerId};
+use super::{AppId, AudienceName, CampaignId, Digest, JobId, MalformedCode, ProducerId, RolloutState};
 
 /// One event, as it is published. Its `id` is derived from what it tells: a repeat has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -73,10 +73,32 @@ pub enum EventBody {
         /// Devices by outcome.
         outcomes: std::collections::BTreeMap<String, u32>,
     },
+    /// A campaign's rollout changed its state.
+    #[serde(rename = "rollout.changed")]
+    RolloutChanged {
+        /// Which campaign.
+        campaign: CampaignId,
+        /// Whose devices.
+        app: AppId,
+        /// Whom it is for.
+        audience: AudienceName,
+        /// Where it stands now.
+        state: RolloutState,
+        /// Why, if that needs a word.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+        /// The stage that was opened last, counting from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stage: Option<u32>,
+        /// Which run is valid.
+        epoch: u32,
+        /// Devices frozen so far.
+        frozen: u64,
+    },
     /// A halt was set.
     #[serde(rename = "halt.set")]
     HaltSet {
-        /// What is halted: `all` or `app:<id>`.
+        /// What is halted: `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
         scope: String,
         /// By whom.
         by: String,
@@ -141,6 +163,7 @@ impl Event {
                 of("job.malformed", producer.as_ref().map_or("unknown", ProducerId::as_str))
             }
             EventBody::JobFinished { producer, .. } => of("job.finished", producer.as_str()),
+            EventBody::RolloutChanged { app, .. } => of("rollout.changed", app.as_str()),
             EventBody::HaltSet { .. } => "halt.set".into(),
             EventBody::HaltCleared { .. } => "halt.cleared".into(),
             EventBody::AuditHead { .. } => "audit.head".into(),

@@ -262,6 +262,11 @@ impl Simulator {
         self.world.record().summary(connections)
     }
 
+    /// Microseconds since the simulator started: the clock of [`RecordedRequest::elapsed_micros`].
+    pub fn elapsed_micros(&self) -> u64 {
+        self.world.elapsed_micros()
+    }
+
     /// How many requests came, OAuth included.
     pub fn requests(&self) -> u64 {
         self.world.record().count

@@ -204,7 +204,7 @@ impl<'c> Reign<'c> {
                 Ok(Looked::Went)
             }
             Step::End(end) => {
-                let ended = ledger.end_rollout(&ruling, seen, because(&end), &[]).await?;
+                let ended = ledger.end_rollout(&ruling, seen, &because(&end)).await?;
                 tracing::info!(campaign = %id, %rollout, ?end, ended, "a rollout is over");
                 Ok(if ended { Looked::Went } else { Looked::Until(None) })
             }
@@ -227,10 +227,9 @@ impl<'c> Reign<'c> {
     ) -> Result<Looked, Deposed> {
         let ledger = &self.coordinator.ledger;
         let Some(source) = source(&self.coordinator.policy, campaign) else {
-            let reason =
-                "policy-changed: its audience, its plan's first audience or its app is not in the policy";
+            let reason = "policy-changed: its audience or that of its first stage is not in the policy";
             let because = OverBecause::Halted(reason.to_owned());
-            let ended = ledger.end_rollout(ruling, seen, because, &[]).await?;
+            let ended = ledger.end_rollout(ruling, seen, &because).await?;
             return Ok(if ended { Looked::Went } else { Looked::Until(None) });
         };
         let then = RolloutState::Approved;
@@ -280,12 +279,11 @@ fn gather(stages: usize, counts: &[StageCount], progress: &[StageProgress]) -> V
 /// The audiences that a campaign is frozen from; `None` if the policy has not all of them.
 fn source<'p>(policy: &'p Policy, campaign: &CampaignRecord) -> Option<FreezeSource<'p>> {
     let audience = policy.audience(&campaign.audience)?;
-    let timezone = &policy.app(&campaign.app)?.timezone;
     let first: Option<&Audience> = match campaign.plan.stages.first().map(|stage| &stage.take) {
         Some(FrozenTake::Audience(name)) => Some(policy.audience(&AudienceName::parse(name).ok()?)?),
         _ => None,
     };
-    Some(FreezeSource { audience, first, timezone })
+    Some(FreezeSource { audience, first })
 }
 
 fn because(end: &End) -> OverBecause {

@@ -6,13 +6,22 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sqlx::FromRow;
 
-use super::RolloutRecord;
+use super::{RolloutRecord, told::Change};
 use crate::{
-    audience::{Audience, Timezone},
-    ledger::{Ledger, LedgerError},
-    model::{Event, OutcomeCode, Provider, RolloutId, RolloutState, StageNumber},
+    audience::Audience,
+    ledger::{
+        Ledger, LedgerError, on_pool,
+        rows::{column, count, instant, micros},
+        tx::{Tx, on_either},
+    },
+    model::{OutcomeCode, Provider, RolloutId, RolloutState, StageNumber},
 };
+
+/// By how much a holder stops earlier than the database would let another begin: clocks run unevenly, and a statement takes
+/// time to come back.
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
 /// Proof of ruling: a term, and until when this process may act on it without asking again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +50,6 @@ pub struct FreezeSource<'a> {
     pub audience: &'a Audience,
     /// The internal audience of the first stage, if the plan has one.
     pub first: Option<&'a Audience>,
-    /// The zone of devices without one, for `Late`.
-    pub timezone: &'a Timezone,
 }
 
 /// How far a freezing is.
@@ -110,89 +117,157 @@ impl Ledger {
     /// database's clock. A new reign gets a new term. `None`: somebody else's lease has not ended.
     pub async fn rule(
         &self,
-        _holder: &str,
-        _current: Option<&Ruling>,
-        _lease: Duration,
-        _now: Instant,
+        holder: &str,
+        current: Option<&Ruling>,
+        lease: Duration,
+        now: Instant,
     ) -> Result<Option<Ruling>, LedgerError> {
-        todo!()
+        const UPDATE: &str = "update coordinator set term = $1, holder = $2, until = $3";
+        let mut tx = self.begin().await?;
+        let (term, until, on_record) = reign(&mut tx, "for update").await?;
+        let at = tx.now().await?;
+        let goes_on = current.is_some_and(|ruling| ruling.term == term) && on_record == holder;
+        if !goes_on && until > micros(at) {
+            return Ok(None);
+        }
+        // A reign that lapsed and that nobody followed is a new one: what happened meanwhile is not known.
+        let term = if goes_on && until > micros(at) { term } else { term + 1 };
+        let stored = column("coordinator", 1, "term", i64::try_from(term))?;
+        let ends = micros(at.checked_add(lease).unwrap_or(at));
+        on_either!(&mut tx, c => {
+            sqlx::query(UPDATE).bind(stored).bind(holder).bind(ends).execute(c).await?;
+        });
+        tx.commit().await?;
+        Ok(Some(Ruling { term, until: now + lease.saturating_sub(MARGIN) }))
     }
 
     /// Gives the rule up at once, so that another need not wait for the lease to end.
-    pub async fn abdicate(&self, _ruling: &Ruling) -> Result<(), LedgerError> {
-        todo!()
+    pub async fn abdicate(&self, ruling: &Ruling) -> Result<(), LedgerError> {
+        const SQL: &str = "update coordinator set until = 0 where term = $1";
+        let mut tx = self.begin().await?;
+        let term = column("coordinator", 1, "term", i64::try_from(ruling.term))?;
+        on_either!(&mut tx, c => {
+            sqlx::query(SQL).bind(term).execute(c).await?;
+        });
+        tx.commit().await
     }
 
-    /// Freezes up to `devices` devices more of a Draft, in one transaction: chunks, stages, cursor. The last step
-    /// writes the digest of I8 and sets the state to `then` (Approved, or PendingApproval), with `told` and an audit entry.
-    pub async fn freeze_step(
-        &self,
-        _ruling: &Ruling,
-        _rollout: RolloutId,
-        _source: FreezeSource<'_>,
-        _devices: usize,
-        _then: RolloutState,
-    ) -> Result<FreezeProgress, Deposed> {
-        todo!()
-    }
-
-    /// Opens the next stage of an Approved or Running rollout: its chunks can be claimed from now on. False if the
-    /// rollout's epoch or stage is no longer what `seen` says (a halt came first), or a halt in force covers it.
-    pub async fn open_stage(
-        &self,
-        _ruling: &Ruling,
-        _seen: &RolloutRecord,
-        _stage: StageNumber,
-    ) -> Result<bool, Deposed> {
-        todo!()
-    }
-
-    /// Makes the retry chunks of a rollout's done chunks: what was deferred, due after `backoff(try)` or what the
-    /// provider asked for, whichever is later. What would be due after the expiry gets none, and is recorded as Expired
-    /// when the rollout ends. Answers how many were made.
-    pub async fn follow_retries(
-        &self,
-        _ruling: &Ruling,
-        _seen: &RolloutRecord,
-        _backoff: fn(u32) -> Duration,
-    ) -> Result<u32, Deposed> {
-        todo!()
+    /// Begins a transaction that only the ruling coordinator may make. Until it ends, nobody else can begin to rule.
+    pub(super) async fn begin_ruling(&self, ruling: &Ruling) -> Result<(Tx, Timestamp), Deposed> {
+        let mut tx = self.begin().await?;
+        let (term, until, _) = reign(&mut tx, "for share").await?;
+        let now = tx.now().await?;
+        if term != ruling.term || until <= micros(now) {
+            return Err(Deposed::Deposed);
+        }
+        Ok((tx, now))
     }
 
     /// How the opened stages stand.
-    pub async fn stage_progress(&self, _rollout: RolloutId) -> Result<Vec<StageProgress>, LedgerError> {
-        todo!()
-    }
-
-    /// Notes that the last first-time chunk of a stage is done.
-    pub async fn stage_sent(
-        &self,
-        _ruling: &Ruling,
-        _rollout: RolloutId,
-        _stage: StageNumber,
-    ) -> Result<(), Deposed> {
-        todo!()
+    pub async fn stage_progress(&self, rollout: RolloutId) -> Result<Vec<StageProgress>, LedgerError> {
+        const SQL: &str = "select c.stage, \
+                 count(*) filter (where k.try = 0 and c.done_at is null), \
+                 count(*) filter (where k.try > 0 and c.done_at is null), \
+                 count(*) filter (where c.deferred > 0 and not c.followed) \
+             from claim c join chunk k on k.rollout = c.rollout and k.chunk = c.chunk \
+             where c.rollout = $1 group by c.stage order by c.stage";
+        let rows: Vec<(i16, i64, i64, i64)> =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(rollout.get()).fetch_all(pool).await?);
+        let number = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+        let progress = |(stage, first, retries, follow)| {
+            Ok(StageProgress {
+                stage: column("claim", rollout, "stage", StageNumber::try_from(stage))?,
+                first_left: number(first),
+                retries_left: number(retries),
+                to_follow: number(follow),
+            })
+        };
+        rows.into_iter().map(progress).collect()
     }
 
     /// What each stage was frozen to.
-    pub async fn stages(&self, _rollout: RolloutId) -> Result<Vec<StageCount>, LedgerError> {
-        todo!()
+    pub async fn stages(&self, rollout: RolloutId) -> Result<Vec<StageCount>, LedgerError> {
+        const SQL: &str =
+            "select stage, devices, chunks, opened_at, sent_at from stage where rollout = $1 order by stage";
+        let rows: Vec<(i16, i64, i32, Option<i64>, Option<i64>)> =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(rollout.get()).fetch_all(pool).await?);
+        let at = |at: Option<i64>| at.map(|at| instant("stage", rollout, at)).transpose();
+        let stage = |(stage, devices, chunks, opened, sent)| {
+            Ok(StageCount {
+                stage: column("stage", rollout, "stage", StageNumber::try_from(stage))?,
+                devices: column("stage", rollout, "devices", u64::try_from(devices))?,
+                chunks: count("stage", rollout, "chunks", chunks)?,
+                opened_at: at(opened)?,
+                sent_at: at(sent)?,
+            })
+        };
+        rows.into_iter().map(stage).collect()
     }
 
     /// What came of each stage so far.
-    pub async fn tallies(&self, _rollout: RolloutId) -> Result<Vec<Tally>, LedgerError> {
-        todo!()
+    pub async fn tallies(&self, rollout: RolloutId) -> Result<Vec<Tally>, LedgerError> {
+        let sums: Vec<String> =
+            TALLIED.iter().map(|code| format!("cast(sum({}) as bigint)", code.as_str())).collect();
+        let sql = format!(
+            "select stage, provider, {} from tally where rollout = $1 group by stage, provider order by stage, provider",
+            sums.join(", ")
+        );
+        #[derive(FromRow)]
+        struct Row(i16, String, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+        let rows: Vec<Row> =
+            on_pool!(self, pool => sqlx::query_as(&sql).bind(rollout.get()).fetch_all(pool).await?);
+        let tally = |Row(stage, provider, a, b, c, d, e, f, g, h, i, j): Row| {
+            let counts = TALLIED.into_iter().zip([a, b, c, d, e, f, g, h, i, j]);
+            let counts = counts.map(|(code, count)| (code, u64::try_from(count).unwrap_or_default()));
+            Ok(Tally {
+                stage: column("tally", rollout, "stage", StageNumber::try_from(stage))?,
+                provider: column("tally", rollout, "provider", provider.parse())?,
+                counts: counts.collect(),
+            })
+        };
+        rows.into_iter().map(tally).collect()
     }
 
-    /// Ends a rollout: a new epoch, its final state, `told` and an audit entry. False if it is no longer what `seen`
-    /// says.
+    /// Ends a rollout: a new epoch, its final state, an event and an audit entry. False if it is no longer what `seen`
+    /// says. Whoever has no final outcome then is told as Expired (or NotSent) when they are asked for: no row is written
+    /// for them.
     pub async fn end_rollout(
         &self,
-        _ruling: &Ruling,
-        _seen: &RolloutRecord,
-        _because: OverBecause,
-        _told: &[Event],
+        ruling: &Ruling,
+        seen: &RolloutRecord,
+        because: &OverBecause,
     ) -> Result<bool, Deposed> {
-        todo!()
+        let (mut tx, now) = self.begin_ruling(ruling).await?;
+        let (state, cause) = match because {
+            OverBecause::Completed => (RolloutState::Completed, None),
+            OverBecause::Expired => (RolloutState::Expired, None),
+            OverBecause::Halted(cause) => (RolloutState::Halted, Some(cause.as_str())),
+        };
+        let changed = tx.change(&Change { seen, state, cause, new_epoch: true }, now).await?;
+        tx.commit().await?;
+        Ok(changed)
     }
+}
+
+/// The outcomes that a tally has a column for, in their order.
+pub(super) const TALLIED: [OutcomeCode; 10] = [
+    OutcomeCode::Accepted,
+    OutcomeCode::TokenGone,
+    OutcomeCode::Rejected,
+    OutcomeCode::Throttled,
+    OutcomeCode::Unavailable,
+    OutcomeCode::Unknown,
+    OutcomeCode::NotSent,
+    OutcomeCode::CredentialStop,
+    OutcomeCode::Expired,
+    OutcomeCode::LeftOut,
+];
+
+/// Who rules: the term, until when, and by which name. On SQLite the transaction itself is the lock.
+async fn reign(tx: &mut Tx, lock: &str) -> Result<(u64, i64, String), LedgerError> {
+    let lock = if matches!(tx, Tx::Postgres(_)) { lock } else { "" };
+    let sql = format!("select term, until, holder from coordinator {lock}");
+    let (term, until, holder): (i64, i64, String) =
+        on_either!(tx, c => sqlx::query_as(&sql).fetch_one(c).await?);
+    Ok((column("coordinator", 1, "term", u64::try_from(term))?, until, holder))
 }

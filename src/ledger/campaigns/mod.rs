@@ -14,8 +14,14 @@
 
 mod claims;
 mod coordinator;
+mod exchange;
+mod freeze;
+mod retries;
 mod segments;
+mod stages;
 mod submit;
+mod tally;
+mod told;
 
 pub use claims::{Claim, Halfway};
 pub use coordinator::{

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    ledger::{Ledger, LedgerError, Started, Validity},
+    ledger::{Started, Validity},
     model::{ChunkNumber, Device, Digest, FrozenDevice, JobKey, Outcome, RolloutId, StageNumber},
 };
 
@@ -27,6 +27,8 @@ pub struct SegmentAsk<'a> {
     pub first: u16,
     /// Its devices, at most [`crate::model::SEGMENT_DEVICES`].
     pub devices: &'a [FrozenDevice],
+    /// An earlier claim's intent is on record, without outcomes: the same devices again.
+    pub again: bool,
 }
 
 /// A segment that is over: an outcome for each device, by position.
@@ -44,8 +46,6 @@ pub struct SegmentEnd {
     pub outcomes: Vec<Option<(Device, Outcome)>>,
     /// Places in `outcomes` of devices whose token is to be marked gone.
     pub gone: Vec<usize>,
-    /// True if with this every segment of the chunk is over: the chunk is done.
-    pub last: bool,
 }
 
 /// One round trip of a worker for one rollout.
@@ -65,6 +65,8 @@ pub struct Exchange<'a> {
     pub ends: &'a [SegmentEnd],
     /// What is next.
     pub asks: &'a [SegmentAsk<'a>],
+    /// Chunks of which, with these ends, every segment is over, with the claim's number; they are held, too.
+    pub done: &'a [(ChunkNumber, u32)],
     /// Every chunk that is held, with its claim's number: renewed.
     pub held: &'a [(ChunkNumber, u32)],
     /// The job, for the proofs.
@@ -101,6 +103,12 @@ pub enum NoIntent {
     /// Another worker has the chunk: drop the chunk.
     #[error("the claim is lost")]
     ClaimLost,
+    /// Its outcomes came in meanwhile: nothing to do.
+    #[error("recorded meanwhile")]
+    Recorded,
+    /// Slow start: so many are under way that their outcomes have to be awaited.
+    #[error("slow start: outcomes are awaited")]
+    Window,
     /// The chunk's stage is not open.
     #[error("the stage is not open")]
     StageClosed,
@@ -151,13 +159,5 @@ impl OpenSegment {
                 validity: Some(validity),
             })
             .collect()
-    }
-}
-
-impl Ledger {
-    /// Records what is over and opens what is next, in one transaction: claims are renewed, tallies move, words are kept,
-    /// dead tokens are marked, chunks that are done are marked done with what was deferred.
-    pub async fn exchange(&self, _exchange: &Exchange<'_>) -> Result<Exchanged, LedgerError> {
-        todo!()
     }
 }

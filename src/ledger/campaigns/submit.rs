@@ -1,13 +1,21 @@
 //! A campaign arrives, and is read back.
 
 use jiff::Timestamp;
+use serde_json::json;
+use sqlx::FromRow;
+use uuid::Uuid;
 
+use super::told::RolloutTold;
 use crate::{
     audience::Class,
-    ledger::{Ledger, LedgerError},
+    ledger::{
+        HaltScope, Ledger, LedgerError, on_pool,
+        rows::{column, count, digest, instant, micros},
+        tx::on_either,
+    },
     model::{
-        AppId, AudienceName, CampaignId, Digest, Event, Intent, Job, JobKey, RolloutId, RolloutState,
-        StageNumber,
+        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, ProducerId, RolloutId,
+        RolloutState, StageNumber,
     },
     rollout::FrozenPlan,
 };
@@ -19,6 +27,10 @@ pub struct NewCampaign<'a> {
     pub key: &'a JobKey,
     /// What was enqueued.
     pub job: &'a Job,
+    /// Whose devices.
+    pub app: &'a AppId,
+    /// What the job claims to be.
+    pub intent: Intent,
     /// Whom it is for.
     pub audience: &'a AudienceName,
     /// What that audience is.
@@ -112,45 +124,261 @@ pub struct RolloutRecord {
     pub chunks: u32,
     /// The digest of I8; `None` until it is frozen.
     pub frozen_digest: Option<Digest>,
+    /// Nothing is sent after this.
+    pub expires_at: Timestamp,
     /// When this row changed last.
     pub changed_at: Timestamp,
     /// When it came to its end.
     pub finished_at: Option<Timestamp>,
 }
 
+#[derive(Debug, FromRow)]
+struct CampaignRow {
+    id: i64,
+    public_id: Uuid,
+    producer: String,
+    job_id: String,
+    digest: Vec<u8>,
+    app: String,
+    audience: String,
+    class: String,
+    intent: String,
+    at_most: i64,
+    at_most_once: bool,
+    job: Option<String>,
+    policy: Vec<u8>,
+    plan: String,
+    traceparent: Option<String>,
+    received_at: i64,
+    not_before: Option<i64>,
+    expires_at: i64,
+}
+
+impl TryFrom<CampaignRow> for CampaignRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: CampaignRow) -> Result<Self, LedgerError> {
+        const TABLE: &str = "campaign";
+        let id = row.id;
+        let class = match row.class.as_str() {
+            "test" => Some(Class::Test),
+            "internal" => Some(Class::Internal),
+            "production" => Some(Class::Production),
+            _ => None,
+        };
+        let intent = match row.intent.as_str() {
+            "test" => Some(Intent::Test),
+            "production" => Some(Intent::Production),
+            _ => None,
+        };
+        let job = row.job.as_ref().map(|json| Job::parse(json.as_bytes())).transpose();
+        Ok(Self {
+            id: CampaignId::from_uuid(row.public_id),
+            rollout: RolloutId::new(id),
+            key: JobKey {
+                producer: column(TABLE, id, "producer", ProducerId::parse(&row.producer))?,
+                id: column(TABLE, id, "job_id", JobId::parse(&row.job_id))?,
+            },
+            digest: digest(TABLE, id, "digest", &row.digest)?,
+            job: column(TABLE, id, "job", job)?,
+            app: column(TABLE, id, "app", AppId::parse(&row.app))?,
+            audience: column(TABLE, id, "audience", AudienceName::parse(&row.audience))?,
+            class: column(TABLE, id, "class", class.ok_or(()))?,
+            intent: column(TABLE, id, "intent", intent.ok_or(()))?,
+            policy: digest(TABLE, id, "policy", &row.policy)?,
+            plan: column(TABLE, id, "plan", serde_json::from_str(&row.plan))?,
+            at_most: column(TABLE, id, "at_most", u64::try_from(row.at_most))?,
+            at_most_once: row.at_most_once,
+            traceparent: row.traceparent,
+            received_at: instant(TABLE, id, row.received_at)?,
+            not_before: row.not_before.map(|at| instant(TABLE, id, at)).transpose()?,
+            expires_at: instant(TABLE, id, row.expires_at)?,
+        })
+    }
+}
+
+/// What every query for [`RolloutRow`] begins with.
+pub(super) const ROLLOUTS: &str = "select r.id, k.public_id, r.app, r.audience, r.state, r.cause, r.stage, \
+     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at \
+     from rollout r join campaign k on k.id = r.id ";
+
+#[derive(Debug, FromRow)]
+pub(super) struct RolloutRow {
+    id: i64,
+    public_id: Uuid,
+    app: String,
+    audience: String,
+    state: String,
+    cause: Option<String>,
+    stage: i16,
+    epoch: i32,
+    frozen: i64,
+    chunks: i32,
+    frozen_digest: Option<Vec<u8>>,
+    changed_at: i64,
+    finished_at: Option<i64>,
+    expires_at: i64,
+}
+
+impl TryFrom<RolloutRow> for RolloutRecord {
+    type Error = LedgerError;
+
+    fn try_from(row: RolloutRow) -> Result<Self, LedgerError> {
+        const TABLE: &str = "rollout";
+        let id = row.id;
+        let stage = (row.stage >= 0).then(|| StageNumber::try_from(row.stage)).transpose();
+        Ok(Self {
+            rollout: RolloutId::new(id),
+            id: CampaignId::from_uuid(row.public_id),
+            app: column(TABLE, id, "app", AppId::parse(&row.app))?,
+            audience: column(TABLE, id, "audience", AudienceName::parse(&row.audience))?,
+            state: column(TABLE, id, "state", row.state.parse())?,
+            cause: row.cause,
+            stage: column(TABLE, id, "stage", stage)?,
+            epoch: count(TABLE, id, "epoch", row.epoch)?,
+            frozen: column(TABLE, id, "frozen", u64::try_from(row.frozen))?,
+            chunks: count(TABLE, id, "chunks", row.chunks)?,
+            frozen_digest: row
+                .frozen_digest
+                .map(|bytes| digest(TABLE, id, "frozen_digest", &bytes))
+                .transpose()?,
+            changed_at: instant(TABLE, id, row.changed_at)?,
+            finished_at: row.finished_at.map(|at| instant(TABLE, id, at)).transpose()?,
+            expires_at: instant(TABLE, id, row.expires_at)?,
+        })
+    }
+}
+
+impl RolloutRecord {
+    /// True if a halt of this scope stops it.
+    #[must_use]
+    pub fn is_covered_by(&self, scope: &HaltScope) -> bool {
+        match scope {
+            HaltScope::All => true,
+            HaltScope::App(app) => *app == self.app,
+            HaltScope::Audience(audience) => *audience == self.audience,
+            HaltScope::Campaign(campaign) => *campaign == self.id,
+        }
+    }
+}
+
 impl Ledger {
-    /// Puts a campaign on record, with `told` in the outbox and an entry in the audit, in one transaction. When this
-    /// has returned, its message may be acknowledged (I7).
-    pub async fn submit_campaign(
-        &self,
-        _new: &NewCampaign<'_>,
-        _told: &[Event],
-    ) -> Result<Submitted, LedgerError> {
-        todo!()
+    /// Puts a campaign on record, with an event and an entry in the audit, in one transaction. When this has returned, its
+    /// message may be acknowledged (I7).
+    pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
+        const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
+                 intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+             on conflict (producer, job_id) do nothing returning id";
+        const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
+             values ($1, $2, $3, $4, $5, 'draft', $6)";
+        let (digest, app) = (new.job.digest(), new.app.as_str());
+        let id = CampaignId::derive(new.key, &digest);
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        let row: Option<i64> = on_either!(&mut tx, c => {
+            sqlx::query_scalar(INSERT)
+                .bind(id.as_uuid())
+                .bind(new.key.producer.as_str())
+                .bind(new.key.id.as_str())
+                .bind(&digest.as_bytes()[..])
+                .bind(app)
+                .bind(new.audience.as_str())
+                .bind(new.class.as_str())
+                .bind(new.intent.as_str())
+                .bind(i64::try_from(new.at_most).unwrap_or(i64::MAX))
+                .bind(new.job.at_most_once())
+                .bind(new.job.canonical_json())
+                .bind(&new.policy.as_bytes()[..])
+                .bind(new.plan.to_json())
+                .bind(new.traceparent)
+                .bind(micros(new.received_at))
+                .bind(new.job.not_before().map(micros))
+                .bind(micros(new.expires_at))
+                .fetch_optional(c)
+                .await?
+        });
+        let Some(row) = row else {
+            drop(tx);
+            return self.submitted_before(new).await;
+        };
+        on_either!(&mut tx, c => {
+            sqlx::query(ROLLOUT)
+                .bind(row)
+                .bind(app)
+                .bind(new.audience.as_str())
+                .bind(new.job.at_most_once())
+                .bind(micros(new.expires_at))
+                .bind(micros(now))
+                .execute(c)
+                .await?;
+        });
+        let told = RolloutTold { campaign: id, app: new.app, audience: new.audience, frozen: 0 };
+        tx.tell(&[told.event(now, 1, RolloutState::Draft, None, None)]).await?;
+        let body = json!({
+            "campaign": id, "producer": new.key.producer, "job": new.key.id, "digest": digest, "audience": new.audience,
+            "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy,
+        });
+        tx.append_audit(now, new.key.producer.as_str(), "campaign.submitted", &body).await?;
+        tx.commit().await?;
+        Ok(Submitted::Stored(id))
+    }
+
+    async fn submitted_before(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
+        let id = CampaignId::derive(new.key, &new.job.digest());
+        Ok(match self.campaign_by_job(new.key).await? {
+            Some(known) if known == id => Submitted::Known(id),
+            _ => Submitted::Conflict,
+        })
     }
 
     /// A campaign by its id.
-    pub async fn campaign(&self, _id: CampaignId) -> Result<Option<CampaignRecord>, LedgerError> {
-        todo!()
+    pub async fn campaign(&self, id: CampaignId) -> Result<Option<CampaignRecord>, LedgerError> {
+        const SQL: &str = "select * from campaign where public_id = $1";
+        let row: Option<CampaignRow> =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(id.as_uuid()).fetch_optional(pool).await?);
+        row.map(CampaignRecord::try_from).transpose()
     }
 
     /// A campaign by its row.
-    pub async fn campaign_of(&self, _rollout: RolloutId) -> Result<Option<CampaignRecord>, LedgerError> {
-        todo!()
+    pub async fn campaign_of(&self, rollout: RolloutId) -> Result<Option<CampaignRecord>, LedgerError> {
+        const SQL: &str = "select * from campaign where id = $1";
+        let row: Option<CampaignRow> =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(rollout.get()).fetch_optional(pool).await?);
+        row.map(CampaignRecord::try_from).transpose()
     }
 
     /// A campaign's id by the job that asked for it.
-    pub async fn campaign_by_job(&self, _key: &JobKey) -> Result<Option<CampaignId>, LedgerError> {
-        todo!()
+    pub async fn campaign_by_job(&self, key: &JobKey) -> Result<Option<CampaignId>, LedgerError> {
+        const SQL: &str = "select public_id from campaign where producer = $1 and job_id = $2";
+        let (producer, job) = (key.producer.as_str(), key.id.as_str());
+        let id: Option<Uuid> = on_pool!(self, pool => {
+            sqlx::query_scalar(SQL).bind(producer).bind(job).fetch_optional(pool).await?
+        });
+        Ok(id.map(CampaignId::from_uuid))
     }
 
     /// How a rollout stands.
-    pub async fn rollout(&self, _id: CampaignId) -> Result<Option<RolloutRecord>, LedgerError> {
-        todo!()
+    pub async fn rollout(&self, id: CampaignId) -> Result<Option<RolloutRecord>, LedgerError> {
+        let sql = format!("{ROLLOUTS} where k.public_id = $1");
+        let row: Option<RolloutRow> =
+            on_pool!(self, pool => sqlx::query_as(&sql).bind(id.as_uuid()).fetch_optional(pool).await?);
+        row.map(RolloutRecord::try_from).transpose()
+    }
+
+    /// The latest rollouts, the newest first; only those that are not over, if `live`.
+    pub async fn latest_rollouts(&self, live: bool, most: u32) -> Result<Vec<RolloutRecord>, LedgerError> {
+        let only = if live { "where r.finished_at is null" } else { "" };
+        let sql = format!("{ROLLOUTS} {only} order by r.id desc limit $1");
+        let rows: Vec<RolloutRow> =
+            on_pool!(self, pool => sqlx::query_as(&sql).bind(i64::from(most)).fetch_all(pool).await?);
+        rows.into_iter().map(RolloutRecord::try_from).collect()
     }
 
     /// Every rollout that is not over, the oldest first: what the coordinator and the workers follow.
     pub async fn live_rollouts(&self) -> Result<Vec<RolloutRecord>, LedgerError> {
-        todo!()
+        let sql = format!("{ROLLOUTS} where r.finished_at is null order by r.id");
+        let rows: Vec<RolloutRow> = on_pool!(self, pool => sqlx::query_as(&sql).fetch_all(pool).await?);
+        rows.into_iter().map(RolloutRecord::try_from).collect()
     }
 }

@@ -33,25 +33,25 @@ const STANDSTILL: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Providers that take a moment, so that a request can be caught on the wire.
-pub(super) fn slow_providers(profile: Profile, milliseconds: u64) -> SimulatorConfig {
+pub(crate) fn slow_providers(profile: Profile, milliseconds: u64) -> SimulatorConfig {
     let latency = Some(Latency::around(Duration::from_millis(milliseconds)));
     SimulatorConfig { profile: profile.with_latency(latency), ..SimulatorConfig::quiet(Clock::system()) }
 }
 
 /// Tells the figures of a run.
 #[expect(clippy::print_stderr, reason = "read by whoever runs the test with --nocapture")]
-pub(super) fn say(what: std::fmt::Arguments<'_>) {
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
     eprintln!("{what}");
 }
 
 /// Job `n` is for phone `n`; half of them are Apple's.
-pub(super) struct Load {
-    pub(super) phones: Vec<TestPhone>,
+pub(crate) struct Load {
+    pub(crate) phones: Vec<TestPhone>,
     at_most_once: bool,
 }
 
 impl Load {
-    pub(super) async fn on(stage: &Stage, count: usize) -> Self {
+    pub(crate) async fn on(stage: &Stage, count: usize) -> Self {
         let phone = |number: usize| {
             let user = format!("user-{number}");
             if number.is_multiple_of(2) { TestPhone::ios(&user) } else { TestPhone::android(&user) }
@@ -61,17 +61,17 @@ impl Load {
         Self { phones, at_most_once: false }
     }
 
-    pub(super) fn at_most_once(self) -> Self {
+    pub(crate) fn at_most_once(self) -> Self {
         Self { at_most_once: true, ..self }
     }
 
     /// The job's id.
-    pub(super) fn id(number: usize) -> String {
+    pub(crate) fn id(number: usize) -> String {
         format!("job-{number}")
     }
 
     /// The job, as its producer writes it.
-    pub(super) fn job(&self, number: usize) -> String {
+    pub(crate) fn job(&self, number: usize) -> String {
         let user = self.phones[number].user.as_str();
         let mut job = Stage::job(&Self::id(number), "production", &[user], &format!("Kod {number}"));
         if self.at_most_once {
@@ -81,7 +81,7 @@ impl Load {
     }
 
     /// Puts the jobs into the queue, and returns when the broker has confirmed all of them.
-    pub(super) async fn publish(&self, stage: &Stage, numbers: impl IntoIterator<Item = usize>) {
+    pub(crate) async fn publish(&self, stage: &Stage, numbers: impl IntoIterator<Item = usize>) {
         let client = stage.client("cards").await;
         let publish = async |number: usize| {
             let (job, options) = (self.job(number), BasicPublishOptions::default());
@@ -96,7 +96,7 @@ impl Load {
 
     /// Waits until so many jobs are over, as long as some end; a load that stands still fails the test, with what is
     /// left of it.
-    pub(super) async fn finished(&self, stage: &Stage, count: usize) {
+    pub(crate) async fn finished(&self, stage: &Stage, count: usize) {
         const LEFT: &str = "select j.job_id, j.state, j.tries, coalesce(w.reason, '') \
              from direct_job j left join failure_word w using (producer, job_id) \
              where j.state <> 'finished' order by j.due_at limit 10";
@@ -128,7 +128,7 @@ impl Load {
 
     /// The ledger and the simulators' record, device for device: one item on the screen of whoever is recorded as
     /// reached, none on the others'; and every repeat has its first's ids. Answers how many ended with each outcome.
-    pub(super) async fn reconcile(&self, stage: &Stage, count: usize) -> BTreeMap<&'static str, usize> {
+    pub(crate) async fn reconcile(&self, stage: &Stage, count: usize) -> BTreeMap<&'static str, usize> {
         let record = on_record(stage).await;
         assert_eq!(record.len(), count, "every job is on record");
         let wire = Wire::of(stage);
@@ -157,7 +157,7 @@ impl Load {
     }
 
     /// Nothing is left in any queue. To be asked once every process has stopped: what one holds is not ready.
-    pub(super) async fn nothing_is_queued(stage: &Stage) {
+    pub(crate) async fn nothing_is_queued(stage: &Stage) {
         let client = stage.broker.client(stage.broker.service()).await;
         for queue in QUEUES {
             eventually(queue, async || (client.ready(queue).await == Some(0)).then_some(())).await;
@@ -167,10 +167,10 @@ impl Load {
 
 /// What the ledger says of one job.
 #[derive(Debug)]
-pub(super) struct OnRecord {
-    pub(super) state: String,
+pub(crate) struct OnRecord {
+    pub(crate) state: String,
     /// Token and outcome of each device.
-    pub(super) targets: Vec<(String, OutcomeCode)>,
+    pub(crate) targets: Vec<(String, OutcomeCode)>,
 }
 
 async fn connection(stage: &Stage) -> PgConnection {
@@ -178,7 +178,7 @@ async fn connection(stage: &Stage) -> PgConnection {
 }
 
 /// Every job on record, read past the service's own code.
-pub(super) async fn on_record(stage: &Stage) -> BTreeMap<String, OnRecord> {
+pub(crate) async fn on_record(stage: &Stage) -> BTreeMap<String, OnRecord> {
     let mut connection = connection(stage).await;
     let devices: Vec<(Uuid, String)> = sqlx::query_as("select public_id, token from device")
         .fetch_all(&mut connection)
@@ -202,7 +202,7 @@ pub(super) async fn on_record(stage: &Stage) -> BTreeMap<String, OnRecord> {
 }
 
 /// Waits until the database has let go of a process that was killed: what it had sent to commit is committed by then.
-pub(super) async fn forgotten_by_the_database(stage: &Stage) {
+pub(crate) async fn forgotten_by_the_database(stage: &Stage) {
     const HELD: &str = "select count(*) from pg_stat_activity \
          where datname = current_database() and application_name = 'bellwether'";
     let mut connection = connection(stage).await;
@@ -214,12 +214,12 @@ pub(super) async fn forgotten_by_the_database(stage: &Stage) {
 }
 
 /// The requests for notifications, in order.
-pub(super) struct Wire {
-    pub(super) by_token: BTreeMap<String, Vec<std::sync::Arc<RecordedRequest>>>,
+pub(crate) struct Wire {
+    pub(crate) by_token: BTreeMap<String, Vec<std::sync::Arc<RecordedRequest>>>,
 }
 
 impl Wire {
-    pub(super) fn of(stage: &Stage) -> Self {
+    pub(crate) fn of(stage: &Stage) -> Self {
         let mut by_token: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for request in stage.simulator.record() {
             if request.provider != Provider::OAuth {
@@ -230,7 +230,7 @@ impl Wire {
     }
 
     /// Requests beyond the first of each device.
-    pub(super) fn repeats(&self) -> usize {
+    pub(crate) fn repeats(&self) -> usize {
         self.by_token.values().map(|requests| requests.len() - 1).sum()
     }
 }
@@ -246,7 +246,7 @@ fn token(request: &RecordedRequest) -> String {
 }
 
 /// By which a phone knows a repeat.
-fn message_id(request: &RecordedRequest) -> String {
+pub(crate) fn message_id(request: &RecordedRequest) -> String {
     match request.provider {
         Provider::Apns => request.header("apns-id").expect("every request has one").to_owned(),
         Provider::Fcm | Provider::OAuth => {

@@ -5,7 +5,7 @@ mod cli;
 mod crash;
 mod foreign_clients;
 mod hostile;
-mod load;
+pub(crate) mod load;
 mod outage;
 mod readme;
 mod ringing;

@@ -1,12 +1,15 @@
 //! Pace: how fast, and when again. Pure arithmetic; who waits is the shell's affair.
 
+pub mod lease;
+pub mod slow_start;
+
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use governor::{Quota, RateLimiter, clock::Clock as _};
 
 use crate::model::{AppId, Outcome, Provider};
 
-/// Permission to send *now*: one request, by value. Only a [`Ceiling`] makes it.
+/// Permission to send *now*: one request, by value. Only a [`Ceiling`] and a [`lease::Reserved`] make it.
 #[derive(Debug)]
 #[must_use = "a slot that is not used still counts against the rate"]
 pub struct Slot(());

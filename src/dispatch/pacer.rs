@@ -1,0 +1,205 @@
+//! The pacer: hands out slots of fleet-wide rates to this process's sends.
+//!
+//! Each rate is leased from the ledger a quarter of a second at a time, when somebody needs a slot and none is left. A
+//! request that two rates limit (its rollout's and its provider's) reserves a slot of each and waits for the later one.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use crate::{
+    clock::Clock,
+    ledger::{LeaseAsk, LeaseKey, Ledger, LedgerError},
+    model::{AppId, Provider},
+    pace::{
+        Slot,
+        lease::{Held, Reserved},
+    },
+};
+
+/// How far ahead slots are leased: the most that the fleet can be beyond its rate in any window, in time.
+const HORIZON: Duration = Duration::from_millis(250);
+
+/// What is asked for at once, in time: less than the horizon, so that several workers find room in it.
+const STRETCH: Duration = Duration::from_millis(100);
+
+/// What campaigns leave of a provider's rate to the direct lane, in percent.
+const RESERVED_PERCENT: u32 = 20;
+
+/// Google asks senders to FCM not to go from nothing to full speed at once: above this rate it takes [`RAMP`].
+/// <https://firebase.google.com/docs/cloud-messaging/scale-fcm>
+const FCM_AT_ONCE: u32 = 1_000;
+
+/// How long FCM's ramp takes.
+const RAMP: Duration = Duration::from_secs(60);
+
+/// After such a pause a burst to FCM begins anew.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// While a rate was lowered by its provider, how fast it recovers: from the lowered share to all of it.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+/// A rate that a request has to respect.
+#[derive(Debug, Clone)]
+pub(super) struct Rate {
+    key: LeaseKey,
+    per_second: NonZeroU32,
+    state: Arc<tokio::sync::Mutex<()>>,
+    held: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Held,
+    /// When the present burst began, and when it was last leased.
+    burst: Option<(std::time::Instant, std::time::Instant)>,
+    /// The share that a throttle has left, and since when.
+    lowered: Option<(f64, std::time::Instant)>,
+}
+
+/// Shared by everything that sends campaigns in this process.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    rates: Mutex<HashMap<LeaseKey, Rate>>,
+}
+
+impl Pacer {
+    pub(super) fn new(ledger: Arc<Ledger>, clock: Clock) -> Self {
+        Self { ledger, clock, rates: Mutex::default() }
+    }
+
+    /// One rate, the same for everyone in this process who names it.
+    pub(super) fn rate(&self, key: LeaseKey, per_second: NonZeroU32) -> Rate {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Rate { key: key.clone(), per_second, state: Arc::default(), held: Arc::default() };
+        let rate = rates.entry(key.clone()).or_insert_with(fresh);
+        // The policy of a stage may differ from the one before.
+        rate.per_second = per_second;
+        rate.clone()
+    }
+
+    /// What campaigns may take of a provider's rate.
+    pub(super) fn provider(&self, provider: Provider, app: &AppId, whole: u32) -> Rate {
+        let share =
+            NonZeroU32::new(whole / 100 * (100 - RESERVED_PERCENT) + whole % 100).unwrap_or(NonZeroU32::MIN);
+        self.rate(LeaseKey::Provider(provider, app.clone()), share)
+    }
+
+    /// Waits for a slot of every rate. `waiting` is how many requests of this process want one: nobody leases more than
+    /// is needed.
+    pub(super) async fn slot(&self, rates: [Option<&Rate>; 2], waiting: u32) -> Result<Slot, LedgerError> {
+        loop {
+            let mut reserved: Option<Reserved> = None;
+            for rate in rates.into_iter().flatten() {
+                let next = self.reserve(rate, waiting).await?;
+                reserved = Some(match reserved {
+                    Some(other) => other.with(next),
+                    None => next,
+                });
+            }
+            let Some(reserved) = reserved else {
+                // Every app names a rate for each of its providers, so this is a device that cannot be sent to.
+                return Err(LedgerError::no_answer(HORIZON));
+            };
+            let wait = reserved.at().saturating_duration_since(self.clock.monotonic());
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            if let Some(slot) = reserved.slot(self.clock.monotonic()) {
+                return Ok(slot);
+            }
+        }
+    }
+
+    async fn reserve(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
+        loop {
+            if let Some(reserved) = rate.take(&self.clock) {
+                return Ok(reserved);
+            }
+            // One asks; the others wait for what it gets.
+            let asking = rate.state.lock().await;
+            if let Some(reserved) = rate.take(&self.clock) {
+                return Ok(reserved);
+            }
+            let asked = self.clock.monotonic();
+            let now = rate.now(asked);
+            let stretch =
+                u64::from(now.get()) * u64::try_from(STRETCH.as_millis()).unwrap_or(u64::MAX) / 1_000;
+            let want = u32::try_from(stretch).unwrap_or(u32::MAX).clamp(1, waiting.max(1));
+            let ask = LeaseAsk { key: rate.key.clone(), rate: now, want, horizon: HORIZON };
+            let leased = self.ledger.lease_slots(&ask).await?;
+            rate.add(leased, asked, self.clock.monotonic());
+            if leased.slots == 0 {
+                // The horizon is full: until some of it has gone by.
+                let wait = leased.start.saturating_sub(HORIZON - STRETCH / 2).max(Duration::from_millis(2));
+                sleep(wait).await;
+            }
+            drop(asking);
+        }
+    }
+
+    /// A provider spoke for everyone of an app: half the rate, and back to all of it little by little.
+    pub(super) fn lower(&self, rate: &Rate) {
+        let now = self.clock.monotonic();
+        let mut state = rate.lock();
+        let share = state.share(now);
+        state.lowered = Some((share / 2.0, now));
+    }
+}
+
+impl State {
+    fn share(&self, now: std::time::Instant) -> f64 {
+        let Some((share, since)) = self.lowered else { return 1.0 };
+        let recovered = now.saturating_duration_since(since).as_secs_f64() / RECOVERY.as_secs_f64();
+        (share + recovered).min(1.0)
+    }
+}
+
+impl Rate {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, clock: &Clock) -> Option<Reserved> {
+        self.lock().held.take(clock.monotonic())
+    }
+
+    fn add(
+        &self,
+        leased: crate::pace::lease::Leased,
+        asked: std::time::Instant,
+        answered: std::time::Instant,
+    ) {
+        self.lock().held.add(leased, asked, answered, HORIZON);
+    }
+
+    /// The rate at this moment: after a throttle, and on FCM's ramp, less than the whole.
+    fn now(&self, now: std::time::Instant) -> NonZeroU32 {
+        let mut state = self.lock();
+        let whole = f64::from(self.per_second.get());
+        let mut rate = whole * state.share(now);
+        if matches!(self.key, LeaseKey::Provider(Provider::Fcm, _)) && self.per_second.get() > FCM_AT_ONCE {
+            let begun = match state.burst {
+                Some((begun, last)) if now.saturating_duration_since(last) < PAUSE => begun,
+                _ => now,
+            };
+            state.burst = Some((begun, now));
+            let part = now.saturating_duration_since(begun).as_secs_f64() / RAMP.as_secs_f64();
+            let at_once = f64::from(FCM_AT_ONCE);
+            rate = rate.min(at_once + (whole - at_once) * part.min(1.0));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a rate that is a u32"
+        )]
+        NonZeroU32::new(rate as u32).unwrap_or(NonZeroU32::MIN)
+    }
+}

@@ -1,0 +1,370 @@
+//! One rollout, as long as it runs and this process works: claims, exchanges, segments.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    Shared,
+    held::{Held, Piece},
+    segment::{self, Place},
+};
+use crate::{
+    dispatch::pacer::Rate,
+    guard::{self, Cleared, Facts},
+    ledger::{
+        CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
+    },
+    model::{Provider, RolloutId, SEGMENT_DEVICES},
+};
+
+/// Chunks that are claimed at once.
+const CLAIM_AT_ONCE: usize = 4;
+
+/// How long to wait where there is nothing to claim.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// How long a slow start waits for outcomes before it asks again.
+const WINDOW: Duration = Duration::from_millis(5);
+
+/// The rates that a rollout's requests respect.
+#[derive(Debug)]
+pub(super) struct Limits {
+    rollout: Option<Rate>,
+    apns: Option<Rate>,
+    fcm: Option<Rate>,
+}
+
+impl Limits {
+    pub(super) const fn rollout(&self) -> Option<&Rate> {
+        self.rollout.as_ref()
+    }
+
+    pub(super) const fn provider(&self, provider: Provider) -> Option<&Rate> {
+        match provider {
+            Provider::Apns => self.apns.as_ref(),
+            Provider::Fcm => self.fcm.as_ref(),
+        }
+    }
+}
+
+/// The state of the work.
+struct Work {
+    shared: Arc<Shared>,
+    campaign: CampaignRecord,
+    cleared: Arc<Cleared>,
+    stopped: Arc<AtomicBool>,
+    epoch: u32,
+    held: Vec<Held>,
+    segments: JoinSet<SegmentEnd>,
+    /// Over, and not recorded yet.
+    ends: Vec<SegmentEnd>,
+    /// Devices of open segments.
+    in_flight: usize,
+    renewed: Instant,
+}
+
+/// Works at one rollout until it is over, stopped, or the process is.
+pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
+    let rollout = seen.rollout;
+    shared.working.fetch_add(1, Ordering::AcqRel);
+    if let Some((campaign, cleared)) = clear(&shared, rollout).await {
+        let work = Work {
+            campaign,
+            cleared: Arc::new(cleared),
+            epoch: seen.epoch,
+            held: Vec::new(),
+            segments: JoinSet::new(),
+            ends: Vec::new(),
+            in_flight: 0,
+            renewed: shared.clock.monotonic(),
+            stopped,
+            shared: Arc::clone(&shared),
+        };
+        work.run().await;
+    } else {
+        // Asked again at the next look; a policy that refuses does not change every quarter of a second.
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    shared.working.fetch_sub(1, Ordering::AcqRel);
+    rollout
+}
+
+/// The stored campaign, cleared again by the policy of this process.
+async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared)> {
+    let now = shared.ledger.now().await.ok()?;
+    let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
+    let Some(job) = &campaign.job else {
+        tracing::error!(campaign = %campaign.id, "its text is forgotten; it cannot be sent");
+        return None;
+    };
+    let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
+    match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
+        Ok(cleared) => Some((campaign, cleared)),
+        Err(findings) => {
+            let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
+            tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
+            None
+        }
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        while !self.is_stopping() {
+            self.claim().await;
+            let opened = self.exchange(true).await;
+            self.wait(opened).await;
+        }
+        self.wind_up().await;
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stop.is_cancelled() || self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The stage's rate, if its plan names one.
+    fn stage_rate(&self, stage: u16) -> Option<NonZeroU32> {
+        self.campaign
+            .plan
+            .stages
+            .get(usize::from(stage))
+            .and_then(|stage| stage.max_rate)
+            .and_then(NonZeroU32::new)
+    }
+
+    fn limits(&self, stage: u16) -> Limits {
+        let pacer = &self.shared.pacer;
+        let app = self.shared.policy.app(&self.campaign.app);
+        let provider =
+            |provider, rate: Option<u32>| Some(pacer.provider(provider, &self.campaign.app, rate?));
+        Limits {
+            rollout: self
+                .stage_rate(stage)
+                .map(|rate| pacer.rate(LeaseKey::Rollout(self.campaign.rollout), rate)),
+            apns: provider(
+                Provider::Apns,
+                app.and_then(|app| Some(app.apns.as_ref()?.max_rate.per_second())),
+            ),
+            fcm: provider(Provider::Fcm, app.and_then(|app| Some(app.fcm.as_ref()?.max_rate.per_second()))),
+        }
+    }
+
+    /// How many devices may be open at once: this rollout's share of the streams, and at a slow rate about a second's
+    /// worth, so that an intent is never long before its request.
+    fn room(&self) -> usize {
+        let share = self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1);
+        let slowest = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
+        let at_once = slowest.map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX));
+        share.min(at_once).max(1).saturating_sub(self.in_flight)
+    }
+
+    async fn claim(&mut self) {
+        let left = self.held.iter().filter(|held| !held.is_asked()).count();
+        if left >= CLAIM_AT_ONCE / 2 || self.room() == 0 {
+            return;
+        }
+        let (shared, asked) = (&self.shared, self.shared.clock.monotonic());
+        let claimed = shared
+            .ledger
+            .claim_chunks(self.campaign.rollout, &shared.name, CLAIM_AT_ONCE, shared.lease, asked)
+            .await;
+        match claimed {
+            Ok(claims) => self.held.extend(claims.into_iter().map(Held::new)),
+            Err(error) => tracing::debug!(%error, "no chunk is claimed"),
+        }
+    }
+
+    /// Records what is over and opens what is next. True if anything was opened.
+    async fn exchange(&mut self, open_more: bool) -> bool {
+        let pieces = if open_more { self.pieces() } else { Vec::new() };
+        let ends = std::mem::take(&mut self.ends);
+        let done = self.done(&ends);
+        let asked = self.shared.clock.monotonic();
+        let is_due = asked.duration_since(self.renewed) >= self.shared.lease / 4;
+        if pieces.is_empty() && ends.is_empty() && done.is_empty() && !(is_due && !self.held.is_empty()) {
+            return false;
+        }
+        let held: Vec<(u32, u32)> =
+            self.held.iter().map(|held| (held.claim.chunk, held.claim.number)).collect();
+        let asks: Vec<_> = pieces.iter().map(|(place, piece)| self.held[*place].ask(piece)).collect();
+        let answer = self
+            .shared
+            .ledger
+            .exchange(&Exchange {
+                rollout: self.campaign.rollout,
+                epoch: self.epoch,
+                worker: &self.shared.name,
+                lease: self.shared.lease,
+                asked,
+                ends: &ends,
+                asks: &asks,
+                done: &done,
+                held: &held,
+                key: &self.campaign.key,
+                digest: self.campaign.digest,
+                stopped: &self.stopped,
+            })
+            .await;
+        drop(asks);
+        match answer {
+            Ok(answer) => {
+                self.renewed = asked;
+                for end in &ends {
+                    if let Some(held) = self.held.iter_mut().find(|held| held.claim.chunk == end.chunk) {
+                        held.open = held.open.saturating_sub(1);
+                    }
+                }
+                self.take(answer, pieces, &done)
+            }
+            Err(error) => {
+                self.put_back(ends, pieces, &error).await;
+                false
+            }
+        }
+    }
+
+    /// The ledger is away: what is over is kept, what was asked for is asked for again.
+    async fn put_back(&mut self, ends: Vec<SegmentEnd>, pieces: Vec<(usize, Piece)>, error: &LedgerError) {
+        tracing::warn!(campaign = %self.campaign.id, %error, "outcomes are not recorded yet; nothing new is sent meanwhile");
+        self.ends = ends;
+        for (place, piece) in pieces.into_iter().rev() {
+            self.held[place].put_back(piece);
+        }
+        sleep(IDLE).await;
+    }
+
+    /// The next segments, as far as there is room.
+    fn pieces(&mut self) -> Vec<(usize, Piece)> {
+        let mut room = self.room();
+        let most = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
+        // At slow rates a segment is about a second's worth.
+        let most =
+            most.map_or(SEGMENT_DEVICES, |rate| usize::try_from(rate.get()).unwrap_or(SEGMENT_DEVICES));
+        let mut pieces = Vec::new();
+        for (place, held) in self.held.iter_mut().enumerate() {
+            while room > 0 {
+                let Some(piece) = held.next(most.min(room)) else { break };
+                room = room.saturating_sub(piece.positions.len());
+                pieces.push((place, piece));
+            }
+        }
+        pieces
+    }
+
+    /// Chunks of which, with these ends, everything is over.
+    fn done(&self, ends: &[SegmentEnd]) -> Vec<(u32, u32)> {
+        let is_done = |held: &&Held| {
+            let ending = ends.iter().filter(|end| end.chunk == held.claim.chunk).count();
+            held.is_asked() && held.open == ending
+        };
+        self.held.iter().filter(is_done).map(|held| (held.claim.chunk, held.claim.number)).collect()
+    }
+
+    /// Acts on what the ledger answered.
+    fn take(&mut self, answer: Exchanged, pieces: Vec<(usize, Piece)>, done: &[(u32, u32)]) -> bool {
+        let mut opened = false;
+        let mut back = Vec::new();
+        for ((place, piece), segment) in pieces.into_iter().zip(answer.segments) {
+            match segment {
+                Ok(open) => {
+                    let (start, granted) = (piece.positions.start, open.len());
+                    if granted < piece.positions.len() {
+                        back.push((
+                            place,
+                            Piece { positions: start + granted..piece.positions.end, again: false },
+                        ));
+                    }
+                    let held = &mut self.held[place];
+                    held.open += 1;
+                    let of =
+                        Place { chunk: held.claim.chunk, stage: held.claim.stage, claim: held.claim.number };
+                    self.in_flight += granted;
+                    let limits = Arc::new(self.limits(of.stage));
+                    let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
+                    self.segments.spawn(segment::send(shared, cleared, limits, of, open));
+                    opened = true;
+                }
+                Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
+                // Its outcomes came in, or somebody else answers for it.
+                Err(NoIntent::Recorded | NoIntent::ClaimLost) => {}
+                Err(NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired) => {
+                    self.stopped.store(true, Ordering::Release);
+                }
+            }
+        }
+        for (place, piece) in back.into_iter().rev() {
+            self.held[place].put_back(piece);
+        }
+        let mut until = answer.until.into_iter();
+        self.held.retain_mut(|held| {
+            let until = until.next().flatten();
+            let is_done = done.contains(&(held.claim.chunk, held.claim.number));
+            if let Some(until) = until {
+                held.claim.until = until;
+            }
+            until.is_some() && !is_done
+        });
+        opened
+    }
+
+    /// Waits for the next outcome, or for something to do.
+    async fn wait(&mut self, opened: bool) {
+        let shared = Arc::clone(&self.shared);
+        let pause = match (self.segments.is_empty(), opened, self.held.iter().any(|held| !held.is_asked())) {
+            // Nothing was granted, and something is wanted: a slow start awaits others' outcomes.
+            (true, false, true) => WINDOW,
+            _ => IDLE,
+        };
+        tokio::select! {
+            Some(ended) = self.segments.join_next(), if !self.segments.is_empty() => self.note(ended),
+            () = sleep(pause) => {}
+            () = shared.work.notified() => {}
+            () = shared.stop.cancelled() => {}
+        }
+        while let Some(ended) = self.segments.try_join_next() {
+            self.note(ended);
+        }
+    }
+
+    fn note(&mut self, ended: Result<SegmentEnd, tokio::task::JoinError>) {
+        match ended {
+            Ok(end) => {
+                self.in_flight = self.in_flight.saturating_sub(end.outcomes.len());
+                self.ends.push(end);
+                // Counted as open until it is recorded; see `done`.
+            }
+            Err(error) => {
+                tracing::error!(%error, "a segment's task died; its chunk is left to the next claim")
+            }
+        }
+    }
+
+    /// Finishes what was begun, records it, and gives every claim back.
+    async fn wind_up(mut self) {
+        while let Some(ended) = self.segments.join_next().await {
+            self.note(ended);
+            self.exchange(false).await;
+        }
+        let mut tries = 0;
+        while !self.ends.is_empty() && tries < 10 {
+            self.exchange(false).await;
+            tries += 1;
+        }
+        for held in &self.held {
+            if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
+                tracing::debug!(%error, "a claim is not given back; it lapses");
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Sends one open segment.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use super::{Shared, rollout::Limits};
+use crate::{
+    deliver::{Permit, Sent},
+    dispatch::burst::Belief,
+    guard::Cleared,
+    ledger::{OpenSegment, SegmentEnd, Started},
+    model::{ChunkNumber, Device, NotSent, Outcome, Reason, StageNumber, ThrottleScope},
+};
+
+/// How often a refused stream is offered again before the device is deferred: a provider that closes a
+/// connection in an orderly way refuses a stream once or twice, not more.
+const OFFERS: usize = 5;
+
+/// Which segment it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) chunk: ChunkNumber,
+    pub(super) stage: StageNumber,
+    pub(super) claim: u32,
+}
+
+/// Rings every device of the segment and returns when each has its outcome. The permits borrow from the segment: they
+/// cannot outlive it.
+pub(super) async fn send(
+    shared: Arc<Shared>,
+    cleared: Arc<Cleared>,
+    limits: Arc<Limits>,
+    place: Place,
+    mut open: OpenSegment,
+) -> SegmentEnd {
+    let (first, n) = (open.first(), open.len());
+    let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
+    let mut gone = Vec::new();
+    let waiting = u32::try_from(n).unwrap_or(u32::MAX);
+    let mut sends: FuturesUnordered<_> = open
+        .start()
+        .into_iter()
+        .map(|started| send_one(&shared, &cleared, &limits, started, waiting))
+        .collect();
+    while let Some((position, device, outcome, belief)) = sends.next().await {
+        if belief == Some(Belief::Gone) {
+            gone.push(position);
+        }
+        if let Some(place) = outcomes.get_mut(position) {
+            *place = Some((device, outcome));
+        }
+    }
+    drop(sends);
+    SegmentEnd { chunk: place.chunk, stage: place.stage, claim: place.claim, first, outcomes, gone }
+}
+
+async fn send_one(
+    shared: &Shared,
+    cleared: &Cleared,
+    limits: &Limits,
+    started: Started<'_>,
+    waiting: u32,
+) -> (usize, Device, Outcome, Option<Belief>) {
+    let (device, position) = (started.device(), started.position());
+    let outcome = match Permit::new(cleared, started) {
+        Ok(permit) => offer(shared, cleared, limits, permit, waiting).await,
+        Err(refused) => {
+            // The guard cleared the campaign, and not this device: whoever it became since is left out.
+            tracing::error!(campaign = %cleared.key(), device = %device.id, %refused, "no permit");
+            Outcome::Rejected { reason: Reason::new("no_permit") }
+        }
+    };
+    let provider = device.platform.provider();
+    if let Outcome::Throttled { scope: ThrottleScope::Topic | ThrottleScope::Project, .. } = outcome
+        && let Some(rate) = limits.provider(provider)
+    {
+        shared.pacer.lower(rate);
+    }
+    let belief = shared.bursts.believes_gone(&device.app, provider, &outcome, shared.clock.monotonic());
+    if belief == Some(Belief::Held) {
+        shared.metrics.token_gone_held(&device.app, provider);
+    }
+    (position, device.clone(), outcome, belief)
+}
+
+/// Offers the permit until the provider takes it.
+async fn offer(
+    shared: &Shared,
+    cleared: &Cleared,
+    limits: &Limits,
+    mut permit: Permit<'_>,
+    waiting: u32,
+) -> Outcome {
+    let (app, provider) = (&permit.device().app, permit.device().platform.provider());
+    let Some(rate) = limits.provider(provider) else { return Outcome::NotSent(NotSent::NotConfigured) };
+    for _ in 0..OFFERS {
+        // Asked before the wait as well: what is stopped must not use up the slots of what goes on.
+        if let Err(why) = permit.is_valid(shared.clock.monotonic()) {
+            return Outcome::NotSent(why);
+        }
+        let Ok(slot) = shared.pacer.slot([limits.rollout(), Some(rate)], waiting).await else {
+            // The ledger is away: nothing is sent (I3).
+            return Outcome::NotSent(NotSent::Throttled);
+        };
+        let began = shared.clock.monotonic();
+        match shared.deliver.send(permit, slot, cleared.message()).await {
+            Sent::Done(outcome) => {
+                shared.metrics.send(provider, app, &outcome, shared.clock.monotonic().duration_since(began));
+                return outcome;
+            }
+            Sent::NotTaken(again) => permit = again,
+        }
+    }
+    Outcome::NotSent(NotSent::NoConnection)
+}

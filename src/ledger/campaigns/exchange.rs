@@ -1,0 +1,545 @@
+//! The exchange: outcomes in, next intents out, in one transaction.
+//!
+//! - **I5 halt-is-now**: the rollout's row is share-locked first. A halt waits for the exchanges under way, and every later
+//!   one finds another epoch.
+//! - **I6 once**: a segment's outcomes are recorded once, by whoever still holds its intent.
+//! - **I9 nothing-late**: the expiry is judged on the database's clock, behind the lock.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentEnd, coordinator::MARGIN, tally::Counts};
+use crate::{
+    ledger::{
+        Ledger, LedgerError, Validity,
+        rows::{DEVICE_COLUMNS, DeviceRow, column, micros},
+        tx::{Gone, Tx, json_list, on_either, stored_bucket},
+    },
+    model::{Device, FrozenDevice, Outcome, OutcomeCode, Provider, RolloutState, StageNumber},
+    pace::slow_start,
+};
+
+/// A segment by its key.
+type SegmentKey = (i32, i16);
+
+impl Ledger {
+    /// Records what is over and opens what is next, in one transaction: claims are renewed, tallies move, words are kept,
+    /// dead tokens are marked, chunks that are done are marked done with what was deferred.
+    pub async fn exchange(&self, exchange: &Exchange<'_>) -> Result<Exchanged, LedgerError> {
+        let mut tx = self.begin().await?;
+        let run = Run::read(&mut tx, exchange).await?;
+        let recorded = record(&mut tx, exchange).await?;
+        let ends: Vec<&SegmentEnd> = exchange
+            .ends
+            .iter()
+            .zip(&recorded)
+            .filter(|(_, is_ours)| **is_ours)
+            .map(|(end, _)| end)
+            .collect();
+        let counts = count(&ends);
+        let mut windows = windows(&mut tx, exchange, &ends, &counts).await?;
+        counts.write(&mut tx, exchange.rollout, exchange.worker).await?;
+        write_words(&mut tx, exchange, &ends, run.now).await?;
+        tx.mark_gone(&gone(&ends), run.now).await?;
+        finish_chunks(&mut tx, exchange, &ends, &run).await?;
+        let granted = grant(exchange, &run, &mut windows);
+        let intended = intend(&mut tx, exchange, &granted, run.now).await?;
+        settle_windows(&mut tx, exchange, &windows).await?;
+        renew(&mut tx, exchange, &run).await?;
+        let until = exchange.asked + exchange.lease.saturating_sub(MARGIN);
+        let keys: Vec<FrozenDevice> = exchange
+            .asks
+            .iter()
+            .zip(&granted)
+            .filter(|(ask, _)| intended.contains(&key(ask.chunk, ask.first)))
+            .flat_map(|(ask, granted)| ask.devices.iter().take(*granted.as_ref().unwrap_or(&0)).copied())
+            .collect();
+        let mut devices = read_devices(&mut tx, &keys).await?.into_iter();
+        tx.commit().await?;
+        let segments = exchange.asks.iter().zip(granted).map(|(ask, granted)| {
+            let n = granted?;
+            if !intended.contains(&key(ask.chunk, ask.first)) {
+                return Err(NoIntent::Recorded);
+            }
+            Ok(OpenSegment {
+                first: ask.first,
+                devices: devices.by_ref().take(n).collect(),
+                key: exchange.key.clone(),
+                digest: exchange.digest,
+                validity: Validity { until, stopped: Arc::clone(exchange.stopped) },
+                started: false,
+            })
+        });
+        let segments = segments.collect();
+        let held = exchange.held.iter().map(|(chunk, _)| run.held.contains(&stored(*chunk)).then_some(until));
+        Ok(Exchanged { segments, until: held.collect(), recorded })
+    }
+}
+
+fn stored(chunk: u32) -> i32 {
+    i32::try_from(chunk).unwrap_or(i32::MAX)
+}
+
+fn key(chunk: u32, first: u16) -> SegmentKey {
+    (stored(chunk), i16::try_from(first).unwrap_or(i16::MAX))
+}
+
+/// How the rollout stands, behind its lock.
+struct Run {
+    now: Timestamp,
+    refusal: Option<NoIntent>,
+    /// The stage that was opened last.
+    stage: i16,
+    /// Chunks whose claim is ours.
+    held: HashSet<i32>,
+}
+
+impl Run {
+    async fn read(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Self, LedgerError> {
+        let lock = if matches!(tx, Tx::Postgres(_)) { "for share" } else { "" };
+        let sql = format!("select state, epoch, stage, expires_at from rollout where id = $1 {lock}");
+        let rollout = exchange.rollout;
+        let row: Option<(String, i32, i16, i64)> =
+            on_either!(&mut *tx, c => sqlx::query_as(&sql).bind(rollout.get()).fetch_optional(c).await?);
+        let (state, epoch, stage, expires_at) =
+            row.ok_or_else(|| LedgerError::nonsense("rollout", rollout, "it is not there"))?;
+        let now = tx.now().await?;
+        let state: RolloutState = column("rollout", rollout, "state", state.parse())?;
+        let refusal = match state {
+            RolloutState::Halted => Some(NoIntent::Halted),
+            RolloutState::Expired => Some(NoIntent::Expired),
+            RolloutState::Running if i64::from(epoch) != i64::from(exchange.epoch) => Some(NoIntent::Stopped),
+            RolloutState::Running if expires_at <= micros(now) => Some(NoIntent::Expired),
+            RolloutState::Running => None,
+            _ => Some(NoIntent::Stopped),
+        };
+        let held = held(tx, exchange, now).await?;
+        Ok(Self { now, refusal, stage, held })
+    }
+}
+
+async fn held(tx: &mut Tx, exchange: &Exchange<'_>, now: Timestamp) -> Result<HashSet<i32>, LedgerError> {
+    if exchange.held.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let lock = if matches!(tx, Tx::Postgres(_)) { "order by chunk for update" } else { "" };
+    let sql = format!(
+        "select chunk, number, until from claim where rollout = $1 and chunk {} {lock}",
+        tx.among("$2")
+    );
+    let chunks: Vec<i32> = exchange.held.iter().map(|(chunk, _)| stored(*chunk)).collect();
+    let rows: Vec<(i32, i32, i64)> = on_either!(tx, c => {
+        sqlx::query_as(&sql).bind(exchange.rollout.get()).bind(json_list(&chunks)).fetch_all(c).await?
+    });
+    let rows: HashMap<i32, (i32, i64)> =
+        rows.into_iter().map(|(chunk, number, until)| (chunk, (number, until))).collect();
+    let is_ours = |(chunk, number): &&(u32, u32)| {
+        rows.get(&stored(*chunk)).is_some_and(|(on_record, until)| {
+            i64::from(*on_record) == i64::from(*number) && *until > micros(now)
+        })
+    };
+    Ok(exchange.held.iter().filter(is_ours).map(|(chunk, _)| stored(*chunk)).collect())
+}
+
+fn bytes(end: &SegmentEnd) -> Vec<u8> {
+    let code = |outcome: &Option<(Device, Outcome)>| {
+        outcome.as_ref().map_or(OutcomeCode::LeftOut, |(_, outcome)| outcome.code()).byte()
+    };
+    end.outcomes.iter().map(code).collect()
+}
+
+/// Records outcomes where the intent still is this claim's: for each end, whether it was.
+async fn record(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Vec<bool>, LedgerError> {
+    if exchange.ends.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rollout = exchange.rollout.get();
+    let recorded: HashSet<SegmentKey> = match tx {
+        Tx::Postgres(tx) => {
+            const SQL: &str = "update segment s set outcomes = u.outcomes \
+                 from unnest($2::int[], $3::smallint[], $4::int[], $5::bytea[]) u (chunk, segment, claim, outcomes) \
+                 where s.rollout = $1 and s.chunk = u.chunk and s.segment = u.segment and s.claim = u.claim \
+                     and s.outcomes is null \
+                 returning s.chunk, s.segment";
+            let keys = exchange.ends.iter().map(|end| key(end.chunk, end.first));
+            let (chunks, firsts): (Vec<i32>, Vec<i16>) = keys.unzip();
+            let claims: Vec<i32> = exchange.ends.iter().map(|end| stored(end.claim)).collect();
+            let rows: Vec<SegmentKey> = sqlx::query_as(SQL)
+                .bind(rollout)
+                .bind(chunks)
+                .bind(firsts)
+                .bind(claims)
+                .bind(exchange.ends.iter().map(bytes).collect::<Vec<_>>())
+                .fetch_all(&mut **tx)
+                .await?;
+            rows.into_iter().collect()
+        }
+        Tx::Sqlite(tx) => {
+            const SQL: &str = "update segment set outcomes = $1 where rollout = $2 and chunk = $3 \
+                 and segment = $4 and claim = $5 and outcomes is null";
+            let mut recorded = HashSet::new();
+            for end in exchange.ends {
+                let (chunk, first) = key(end.chunk, end.first);
+                let done = sqlx::query(SQL)
+                    .bind(bytes(end))
+                    .bind(rollout)
+                    .bind(chunk)
+                    .bind(first)
+                    .bind(i64::from(end.claim))
+                    .execute(&mut **tx)
+                    .await?;
+                if done.rows_affected() == 1 {
+                    recorded.insert((chunk, first));
+                }
+            }
+            recorded
+        }
+    };
+    Ok(exchange.ends.iter().map(|end| recorded.contains(&key(end.chunk, end.first))).collect())
+}
+
+fn count(ends: &[&SegmentEnd]) -> Counts {
+    let mut counts = Counts::default();
+    for end in ends {
+        for outcome in &end.outcomes {
+            // Of whoever left since, the provider is not known any more.
+            let (provider, code) =
+                outcome.as_ref().map_or((Provider::Apns, OutcomeCode::LeftOut), |(device, outcome)| {
+                    (device.platform.provider(), outcome.code())
+                });
+            counts.add(end.stage, provider, code);
+        }
+    }
+    counts
+}
+
+/// A stage that is still in its slow start.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    in_flight: i64,
+    clean: i64,
+}
+
+/// The stages of this exchange that are still in their slow start, locked, with what the ends changed.
+async fn windows(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    ends: &[&SegmentEnd],
+    counts: &Counts,
+) -> Result<BTreeMap<StageNumber, Window>, LedgerError> {
+    const RAMPED: &str = "select stage from stage where rollout = $1 and not ramped order by stage";
+    let rollout = exchange.rollout.get();
+    let ramping: Vec<i16> =
+        on_either!(&mut *tx, c => sqlx::query_scalar(RAMPED).bind(rollout).fetch_all(c).await?);
+    let mut stages: Vec<StageNumber> = ends.iter().map(|end| end.stage).collect();
+    stages.extend(exchange.asks.iter().map(|ask| ask.stage));
+    stages.sort_unstable();
+    stages.dedup();
+    stages.retain(|stage| ramping.iter().any(|ramping| i32::from(*ramping) == i32::from(*stage)));
+    let lock = if matches!(tx, Tx::Postgres(_)) { "for update" } else { "" };
+    let sql =
+        format!("select in_flight, clean from stage where rollout = $1 and stage = $2 and not ramped {lock}");
+    let mut windows = BTreeMap::new();
+    for stage in stages {
+        let row: Option<(i32, i64)> = on_either!(&mut *tx, c => {
+            sqlx::query_as(&sql).bind(rollout).bind(i64::from(stage)).fetch_optional(c).await?
+        });
+        let Some((in_flight, clean)) = row else { continue };
+        let over: usize = ends.iter().filter(|end| end.stage == stage).map(|end| end.outcomes.len()).sum();
+        let window = Window {
+            in_flight: i64::from(in_flight) - i64::try_from(over).unwrap_or(i64::MAX),
+            clean: clean + counts.accepted(stage),
+        };
+        windows.insert(stage, window);
+    }
+    Ok(windows)
+}
+
+async fn settle_windows(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    windows: &BTreeMap<StageNumber, Window>,
+) -> Result<(), LedgerError> {
+    const SQL: &str =
+        "update stage set in_flight = $1, clean = $2, ramped = ($2 >= $3) where rollout = $4 and stage = $5";
+    for (stage, window) in windows {
+        on_either!(&mut *tx, c => {
+            sqlx::query(SQL)
+                .bind(window.in_flight.max(0))
+                .bind(window.clean)
+                .bind(slow_start::OVER)
+                .bind(exchange.rollout.get())
+                .bind(i64::from(*stage))
+                .execute(c)
+                .await?;
+        });
+    }
+    Ok(())
+}
+
+/// For each ask, how many of its devices may be intended now, or why none.
+fn grant(
+    exchange: &Exchange<'_>,
+    run: &Run,
+    windows: &mut BTreeMap<StageNumber, Window>,
+) -> Vec<Result<usize, NoIntent>> {
+    let one = |ask: &super::SegmentAsk<'_>| {
+        if let Some(refusal) = run.refusal {
+            return Err(refusal);
+        }
+        if i32::from(ask.stage) > i32::from(run.stage) {
+            return Err(NoIntent::StageClosed);
+        }
+        if !run.held.contains(&stored(ask.chunk)) {
+            return Err(NoIntent::ClaimLost);
+        }
+        // What an earlier claim intended is in flight already.
+        let Some(window) = windows.get_mut(&ask.stage).filter(|_| !ask.again) else {
+            return Ok(ask.devices.len());
+        };
+        let room = slow_start::room(window.clean, window.in_flight);
+        let granted = ask.devices.len().min(usize::try_from(room).unwrap_or_default());
+        if granted == 0 {
+            return Err(NoIntent::Window);
+        }
+        window.in_flight += i64::try_from(granted).unwrap_or(i64::MAX);
+        Ok(granted)
+    };
+    exchange.asks.iter().map(one).collect()
+}
+
+/// Writes the intents. Answers which are on record as this claim's: not one whose outcomes came in meanwhile.
+async fn intend(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    granted: &[Result<usize, NoIntent>],
+    now: Timestamp,
+) -> Result<HashSet<SegmentKey>, LedgerError> {
+    const TAKEN_OVER: &str = " on conflict (rollout, chunk, segment) do update \
+         set claim = excluded.claim, epoch = excluded.epoch, at = excluded.at where segment.outcomes is null \
+         returning chunk, segment";
+    let intents: Vec<_> = exchange
+        .asks
+        .iter()
+        .zip(granted)
+        .filter_map(|(ask, granted)| {
+            let n = i16::try_from(granted.ok()?).unwrap_or(i16::MAX);
+            Some((key(ask.chunk, ask.first), n, stored(ask.claim)))
+        })
+        .collect();
+    if intents.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (rollout, epoch) = (exchange.rollout.get(), i64::from(exchange.epoch));
+    let rows: Vec<SegmentKey> = match tx {
+        Tx::Postgres(tx) => {
+            let sql = format!(
+                "insert into segment (rollout, chunk, segment, n, claim, epoch, at) \
+                 select $1, u.chunk, u.segment, u.n, u.claim, $6, $7 \
+                 from unnest($2::int[], $3::smallint[], $4::smallint[], $5::int[]) u (chunk, segment, n, claim){TAKEN_OVER}"
+            );
+            sqlx::query_as(&sql)
+                .bind(rollout)
+                .bind(intents.iter().map(|((chunk, _), ..)| *chunk).collect::<Vec<_>>())
+                .bind(intents.iter().map(|((_, first), ..)| *first).collect::<Vec<_>>())
+                .bind(intents.iter().map(|(_, n, _)| *n).collect::<Vec<_>>())
+                .bind(intents.iter().map(|(.., claim)| *claim).collect::<Vec<_>>())
+                .bind(epoch)
+                .bind(micros(now))
+                .fetch_all(&mut **tx)
+                .await?
+        }
+        Tx::Sqlite(tx) => {
+            let sql = format!(
+                "insert into segment (rollout, chunk, segment, n, claim, epoch, at) \
+                 values ($1, $2, $3, $4, $5, $6, $7){TAKEN_OVER}"
+            );
+            let mut rows = Vec::new();
+            for ((chunk, first), n, claim) in intents {
+                let row: Option<SegmentKey> = sqlx::query_as(&sql)
+                    .bind(rollout)
+                    .bind(chunk)
+                    .bind(first)
+                    .bind(n)
+                    .bind(claim)
+                    .bind(epoch)
+                    .bind(micros(now))
+                    .fetch_optional(&mut **tx)
+                    .await?;
+                rows.extend(row);
+            }
+            rows
+        }
+    };
+    Ok(rows.into_iter().collect())
+}
+
+async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &Run) -> Result<(), LedgerError> {
+    if run.held.is_empty() || run.refusal.is_some() {
+        return Ok(());
+    }
+    let sql = format!(
+        "update claim set until = $1 where rollout = $2 and done_at is null and chunk {}",
+        tx.among("$3")
+    );
+    let until = micros(run.now.checked_add(exchange.lease).unwrap_or(run.now));
+    let chunks: Vec<i32> = run.held.iter().copied().collect();
+    on_either!(tx, c => {
+        sqlx::query(&sql).bind(until).bind(exchange.rollout.get()).bind(json_list(&chunks)).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Keeps the words of what stays: throttles and the like are tried again, and would be many.
+async fn write_words(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    ends: &[&SegmentEnd],
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    const SQL: &str = "insert into delivery_word (rollout, chunk, position, outcome, reason, at) \
+         values ($1, $2, $3, $4, $5, $6) on conflict (rollout, chunk, position) \
+         do update set outcome = excluded.outcome, reason = excluded.reason, at = excluded.at";
+    for end in ends {
+        for (place, outcome) in end.outcomes.iter().enumerate() {
+            let Some((_, outcome)) = outcome else { continue };
+            let code = outcome.code();
+            let stays = matches!(
+                code,
+                OutcomeCode::Rejected
+                    | OutcomeCode::TokenGone
+                    | OutcomeCode::CredentialStop
+                    | OutcomeCode::Unknown
+            );
+            let Some(reason) = outcome.reason().filter(|_| stays) else { continue };
+            let position = usize::from(end.first) + place;
+            on_either!(&mut *tx, c => {
+                sqlx::query(SQL)
+                    .bind(exchange.rollout.get())
+                    .bind(i64::from(end.chunk))
+                    .bind(i64::try_from(position).unwrap_or(i64::MAX))
+                    .bind(i16::from(code.byte()))
+                    .bind(reason.as_str())
+                    .bind(micros(now))
+                    .execute(c)
+                    .await?;
+            });
+        }
+    }
+    Ok(())
+}
+
+fn gone(ends: &[&SegmentEnd]) -> Vec<Gone> {
+    let of_end = |end: &&SegmentEnd| {
+        let marked = end.gone.iter().filter_map(|place| end.outcomes.get(*place)?.as_ref());
+        let gone = marked.filter_map(|(device, outcome)| match outcome {
+            Outcome::TokenGone { since, .. } => Some(Gone { device: device.id, since: *since }),
+            _ => None,
+        });
+        gone.collect::<Vec<_>>()
+    };
+    ends.iter().flat_map(of_end).collect()
+}
+
+/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, and when at the
+/// earliest.
+async fn finish_chunks(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    ends: &[&SegmentEnd],
+    run: &Run,
+) -> Result<(), LedgerError> {
+    const ASKED: &str = "update claim set retry_at = $1 \
+         where rollout = $2 and chunk = $3 and (retry_at is null or retry_at < $1)";
+    const OUTCOMES: &str = "select outcomes from segment where rollout = $1 and chunk = $2";
+    const AT_MOST_ONCE: &str = "select at_most_once from rollout where id = $1";
+    const DONE: &str = "update claim set done_at = $1, deferred = $2 \
+         where rollout = $3 and chunk = $4 and number = $5 and done_at is null";
+    let rollout = exchange.rollout.get();
+    for end in ends {
+        let asked = end.outcomes.iter().flatten().filter_map(|(_, outcome)| outcome.retry_after()).max();
+        if let Some(asked) = asked {
+            let at = micros(run.now.checked_add(asked.min(LONGEST_WAIT)).unwrap_or(run.now));
+            on_either!(&mut *tx, c => {
+                sqlx::query(ASKED).bind(at).bind(rollout).bind(i64::from(end.chunk)).execute(c).await?;
+            });
+        }
+    }
+    let done = exchange.done.iter().filter(|(chunk, _)| run.held.contains(&stored(*chunk)));
+    let done: Vec<(u32, u32)> = done.copied().collect();
+    if done.is_empty() {
+        return Ok(());
+    }
+    let at_most_once: bool =
+        on_either!(&mut *tx, c => sqlx::query_scalar(AT_MOST_ONCE).bind(rollout).fetch_one(c).await?);
+    for (chunk, claim) in done {
+        let rows: Vec<Option<Vec<u8>>> = on_either!(&mut *tx, c => {
+            sqlx::query_scalar(OUTCOMES).bind(rollout).bind(i64::from(chunk)).fetch_all(c).await?
+        });
+        let is_open =
+            |byte: &&u8| OutcomeCode::from_byte(**byte).is_none_or(|code| !code.is_final(at_most_once));
+        if rows.iter().any(Option::is_none) {
+            let why = "it is called done, and not all of it is recorded";
+            return Err(LedgerError::nonsense("chunk", chunk, why));
+        }
+        let deferred = rows.iter().flatten().flatten().filter(is_open).count();
+        on_either!(&mut *tx, c => {
+            sqlx::query(DONE)
+                .bind(micros(run.now))
+                .bind(i64::try_from(deferred).unwrap_or(i64::MAX))
+                .bind(rollout)
+                .bind(i64::from(chunk))
+                .bind(i64::from(claim))
+                .execute(c)
+                .await?;
+        });
+    }
+    Ok(())
+}
+
+/// A provider that asks for more than a day has made a mistake; the rollout's expiry would end the wait anyway.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// The live devices behind these keys, in order; `None` for whoever is gone, forgotten or moved.
+pub(super) async fn read_devices(
+    tx: &mut Tx,
+    keys: &[FrozenDevice],
+) -> Result<Vec<Option<Device>>, LedgerError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (buckets, ids): (Vec<i16>, Vec<i64>) =
+        keys.iter().map(|key| (stored_bucket(key.bucket), key.record.get())).unzip();
+    let rows: Vec<DeviceRow> = match tx {
+        Tx::Postgres(tx) => {
+            // See the batch's read for `offset 0`.
+            let sql = format!(
+                "select d.* from unnest($1::smallint[], $2::bigint[]) u (bucket, id) cross join lateral ( \
+                     select {DEVICE_COLUMNS} from device d \
+                     where d.bucket = u.bucket and d.id = u.id and d.gone_at is null offset 0) d"
+            );
+            sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
+        }
+        Tx::Sqlite(tx) => {
+            let columns: Vec<String> = DEVICE_COLUMNS.split(", ").map(|name| format!("d.{name}")).collect();
+            let sql = format!(
+                "select {} from json_each($1) u join device d on d.id = u.value where d.gone_at is null",
+                columns.join(", ")
+            );
+            let ids = serde_json::to_string(&ids).expect("numbers have a JSON form");
+            sqlx::query_as(&sql).bind(ids).fetch_all(&mut **tx).await?
+        }
+    };
+    let mut found: HashMap<(i16, i64), DeviceRow> =
+        rows.into_iter().map(|row| ((row.bucket, row.id), row)).collect();
+    let device = |key: &FrozenDevice| {
+        let row = found.remove(&(stored_bucket(key.bucket), key.record.get()));
+        row.map(Device::try_from).transpose()
+    };
+    keys.iter().map(device).collect()
+}

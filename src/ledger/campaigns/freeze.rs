@@ -1,0 +1,365 @@
+//! Freezing: an audience becomes chunks, in bounded transactions, so that whoever takes over goes on where the last one
+//! stood (I6: nobody twice, nobody forgotten).
+
+use std::collections::{BTreeSet, HashSet};
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{Postgres, QueryBuilder, Sqlite};
+
+use super::{CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling, told::RolloutTold};
+use crate::{
+    audience::{Audience, Select, Who},
+    ledger::{
+        Ledger, LedgerError,
+        commit::SERVICE,
+        rows::{column, micros},
+        select::{Engine, push_condition},
+        tx::{Tx, Wanted, on_either, stored_bucket},
+    },
+    model::{
+        Bucket, CHUNK_DEVICES, Environment, FrozenDevice, RecordId, RolloutId, RolloutState, StageNumber,
+        UserId,
+    },
+    rollout::{
+        freeze::{Cursor, Next, frozen_digest, offset},
+        packed,
+    },
+};
+
+/// Members that are looked up with one statement.
+const MEMBERS: usize = 500;
+
+/// A device on its way into a chunk, with its owner where that is asked.
+struct Found {
+    key: FrozenDevice,
+    user: String,
+}
+
+/// A range of the registry, as the cursor asks for it.
+#[derive(Clone, Copy)]
+struct Range {
+    from: u16,
+    after: i64,
+    to: u16,
+    limit: usize,
+}
+
+/// A chunk that is to be written.
+struct NewChunk {
+    number: u32,
+    stage: StageNumber,
+    devices: Vec<FrozenDevice>,
+    ids: Vec<u8>,
+}
+
+impl Ledger {
+    /// Freezes up to `devices` devices more of a Draft, in one transaction: chunks, stages, cursor. The last step
+    /// writes the digest of I8 and sets the state to `then` (Approved, or PendingApproval). More devices than the job or
+    /// the audience allows: Rejected, and nothing is ever sent.
+    pub async fn freeze_step(
+        &self,
+        ruling: &Ruling,
+        rollout: RolloutId,
+        source: FreezeSource<'_>,
+        devices: usize,
+        then: RolloutState,
+    ) -> Result<FreezeProgress, Deposed> {
+        const READ: &str =
+            "select epoch, frozen, chunks, freeze_cursor from rollout where id = $1 and state = 'draft'";
+        const WRITE: &str =
+            "update rollout set frozen = $1, chunks = $2, freeze_cursor = $3, changed_at = $4 where id = $5";
+        let nowhere = || Deposed::Ledger(LedgerError::nonsense("rollout", rollout, "it is no draft"));
+        let campaign = self.campaign_of(rollout).await?.ok_or_else(nowhere)?;
+        let (mut tx, now) = self.begin_ruling(ruling).await?;
+        let row: Option<(i32, i64, i32, Option<String>)> = on_either!(&mut tx, c => {
+            sqlx::query_as(READ).bind(rollout.get()).fetch_optional(c).await.map_err(LedgerError::from)?
+        });
+        let Some((epoch, frozen, chunks, cursor)) = row else { return Err(nowhere()) };
+        let cursor = cursor.as_deref().map(serde_json::from_str).transpose();
+        let cursor: Option<Cursor> = column("rollout", rollout, "freeze_cursor", cursor)?;
+        let mut step = Step {
+            campaign: &campaign,
+            source,
+            now,
+            cursor: cursor.unwrap_or_default(),
+            frozen: column("rollout", rollout, "frozen", u64::try_from(frozen))?,
+            chunks: column("rollout", rollout, "chunks", u32::try_from(chunks))?,
+        };
+        step.cursor.close_full(&campaign.plan);
+        let mut left = devices.max(CHUNK_DEVICES);
+        while left > 0 && step.cursor.next(&campaign.plan, offset(campaign.id)) != Next::Done {
+            left = left.saturating_sub(step.take(&mut tx, left).await?.max(1));
+        }
+        let done = step.cursor.next(&campaign.plan, offset(campaign.id)) == Next::Done;
+        let limit = source.audience.max_devices.min(campaign.at_most);
+        let too_many = step.frozen > limit;
+        let cursor = serde_json::to_string(&step.cursor).expect("a cursor has only string keys");
+        on_either!(&mut tx, c => {
+            sqlx::query(WRITE)
+                .bind(i64::try_from(step.frozen).unwrap_or(i64::MAX))
+                .bind(i64::from(step.chunks))
+                .bind((!done && !too_many).then_some(cursor))
+                .bind(micros(now))
+                .bind(rollout.get())
+                .execute(c)
+                .await
+                .map_err(LedgerError::from)?;
+        });
+        if too_many {
+            let cause = format!(
+                "comes to more than {limit} devices: the job allows {}, the audience {}",
+                campaign.at_most, source.audience.max_devices
+            );
+            step.settle(&mut tx, epoch, RolloutState::Rejected, Some(&cause)).await?;
+        } else if done {
+            step.write_stages(&mut tx).await?;
+            step.settle(&mut tx, epoch, then, None).await?;
+        }
+        tx.commit().await?;
+        Ok(FreezeProgress { frozen: step.frozen, done: done || too_many })
+    }
+}
+
+/// One transaction's worth of freezing.
+struct Step<'a> {
+    campaign: &'a CampaignRecord,
+    source: FreezeSource<'a>,
+    now: Timestamp,
+    cursor: Cursor,
+    frozen: u64,
+    chunks: u32,
+}
+
+impl Step<'_> {
+    /// Reads what comes next, and writes its chunks. Answers how many devices it read.
+    async fn take(&mut self, tx: &mut Tx, most: usize) -> Result<usize, LedgerError> {
+        match self.cursor.next(&self.campaign.plan, offset(self.campaign.id)) {
+            Next::Done => Ok(0),
+            Next::First => {
+                let Some(first) = self.source.first else {
+                    let why = "its plan begins with an audience that is not there";
+                    return Err(LedgerError::nonsense("campaign", self.campaign.rollout, why));
+                };
+                let all = Range { from: 0, after: i64::MIN, to: Bucket::COUNT - 1, limit: usize::MAX };
+                let found = self.read(tx, first, all, false).await?;
+                self.put(tx, found.iter().map(|found| found.key).collect()).await?;
+                self.cursor.close_stage();
+                self.cursor.close_full(&self.campaign.plan);
+                Ok(found.len())
+            }
+            Next::Range { from, after, to, most: of_stage } => {
+                let of_stage =
+                    of_stage.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+                let limit = most.min(of_stage);
+                let before = self.before(tx).await?;
+                let range = Range { from, after, to, limit };
+                let found = self.read(tx, self.source.audience, range, !before.is_empty()).await?;
+                let last = found.last().map(|found| found.key);
+                let fresh = found.iter().filter(|found| !before.contains(&found.user)).map(|found| found.key);
+                self.put(tx, fresh.collect()).await?;
+                self.cursor.took(&self.campaign.plan, (from, to), last, found.len() < limit);
+                Ok(found.len())
+            }
+        }
+    }
+
+    /// The people whom the internal first stage has: left out later, with all their devices.
+    async fn before(&self, tx: &mut Tx) -> Result<HashSet<String>, LedgerError> {
+        let Some(first) = self.source.first else { return Ok(HashSet::new()) };
+        let all = Range { from: 0, after: i64::MIN, to: Bucket::COUNT - 1, limit: usize::MAX };
+        let found = self.read(tx, first, all, true).await?;
+        Ok(found.into_iter().map(|found| found.user).collect())
+    }
+
+    async fn read(
+        &self,
+        tx: &mut Tx,
+        audience: &Audience,
+        range: Range,
+        with_users: bool,
+    ) -> Result<Vec<Found>, LedgerError> {
+        match &audience.who {
+            Who::Members(members) => self.read_members(tx, members, range).await,
+            Who::Select(select) => self.read_selected(tx, select, range, with_users).await,
+        }
+    }
+
+    async fn read_members(
+        &self,
+        tx: &mut Tx,
+        members: &BTreeSet<UserId>,
+        range: Range,
+    ) -> Result<Vec<Found>, LedgerError> {
+        let members: Vec<&UserId> = members.iter().collect();
+        let mut found = Vec::new();
+        for some in members.chunks(MEMBERS) {
+            let mut wanted = Wanted::default();
+            wanted.users = some.iter().map(|user| (0, &self.campaign.app, *user)).collect();
+            for (_, device) in tx.find(&wanted).await? {
+                let key = FrozenDevice { bucket: device.bucket, record: device.record };
+                let (bucket, record) = (key.bucket.get(), key.record.get());
+                let is_in = (bucket > range.from || bucket == range.from && record > range.after)
+                    && bucket <= range.to;
+                // Testers' phones may run development builds; everybody else's come from the store.
+                let of_store = device.environment == Environment::Production
+                    || self.source.audience.class == crate::audience::Class::Test;
+                if is_in && of_store {
+                    found.push(Found { key, user: device.user.as_str().to_owned() });
+                }
+            }
+        }
+        found.sort_by_key(|found| found.key);
+        found.truncate(range.limit);
+        Ok(found)
+    }
+
+    async fn read_selected(
+        &self,
+        tx: &mut Tx,
+        select: &Select,
+        range: Range,
+        with_users: bool,
+    ) -> Result<Vec<Found>, LedgerError> {
+        /// The page, on one engine.
+        macro_rules! page {
+            ($database:ty, $engine:expr, $connection:expr) => {{
+                let user = if with_users { "user_id" } else { "''" };
+                let mut query = QueryBuilder::<$database>::new("select bucket, id, ");
+                query.push(user).push(" from device where ");
+                push_condition(&mut query, $engine, select, &self.campaign.app, self.now);
+                query.push(" and bucket <= ").push_bind(i64::from(range.to));
+                query.push(" and bucket >= ").push_bind(i64::from(range.from));
+                query.push(" and (bucket, id) > (").push_bind(i64::from(range.from));
+                query.push(", ").push_bind(range.after).push(") order by bucket, id limit ");
+                query.push_bind(i64::try_from(range.limit).unwrap_or(i64::MAX));
+                query.build_query_as::<(i16, i64, String)>().fetch_all($connection).await?
+            }};
+        }
+        let rows = match tx {
+            Tx::Postgres(tx) => page!(Postgres, Engine::Postgres, &mut **tx),
+            Tx::Sqlite(tx) => page!(Sqlite, Engine::Sqlite, &mut **tx),
+        };
+        let found = |(bucket, id, user): (i16, i64, String)| {
+            let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
+            let bucket = column("device", id, "bucket", bucket.ok_or(()))?;
+            Ok(Found { key: FrozenDevice { bucket, record: RecordId::new(id) }, user })
+        };
+        rows.into_iter().map(found).collect()
+    }
+
+    /// Cuts devices into chunks and writes them.
+    async fn put(&mut self, tx: &mut Tx, devices: Vec<FrozenDevice>) -> Result<(), LedgerError> {
+        let mut chunks = Vec::new();
+        for list in devices.chunks(CHUNK_DEVICES) {
+            let ids = packed::pack(list);
+            let stage = self.cursor.stage;
+            self.cursor.put(list.len(), &ids);
+            chunks.push(NewChunk { number: self.chunks, stage, devices: list.to_vec(), ids });
+            self.chunks += 1;
+            self.frozen += list.len() as u64;
+        }
+        insert_chunks(tx, self.campaign.rollout, &chunks).await
+    }
+
+    async fn write_stages(&self, tx: &mut Tx) -> Result<(), LedgerError> {
+        const SQL: &str = "insert into stage (rollout, stage, devices, chunks) values ($1, $2, $3, $4)";
+        for (stage, (devices, chunks)) in self.cursor.full.iter().enumerate() {
+            let devices = i64::try_from(*devices).unwrap_or(i64::MAX);
+            on_either!(&mut *tx, c => {
+                sqlx::query(SQL)
+                    .bind(self.campaign.rollout.get())
+                    .bind(i64::try_from(stage).unwrap_or(i64::MAX))
+                    .bind(devices)
+                    .bind(i64::from(*chunks))
+                    .execute(c)
+                    .await?;
+            });
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        tx: &mut Tx,
+        epoch: i32,
+        state: RolloutState,
+        cause: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        const SQL: &str =
+            "update rollout set state = $1, cause = $2, frozen_digest = $3, finished_at = $4 where id = $5";
+        let CampaignRecord { digest, plan, policy, .. } = self.campaign;
+        let frozen_digest = frozen_digest(digest, plan, policy, &self.cursor);
+        let bytes = cause.is_none().then(|| frozen_digest.as_bytes().to_vec());
+        on_either!(&mut *tx, c => {
+            sqlx::query(SQL)
+                .bind(state.as_str())
+                .bind(cause)
+                .bind(bytes)
+                .bind(state.is_terminal().then(|| micros(self.now)))
+                .bind(self.campaign.rollout.get())
+                .execute(c)
+                .await?;
+        });
+        let told = RolloutTold {
+            campaign: self.campaign.id,
+            app: &self.campaign.app,
+            audience: &self.campaign.audience,
+            frozen: self.frozen,
+        };
+        let epoch = u32::try_from(epoch).unwrap_or_default();
+        tx.tell(&[told.event(self.now, epoch, state, None, cause)]).await?;
+        let body = json!({
+            "campaign": self.campaign.id, "state": state, "cause": cause, "frozen": self.frozen,
+            "digest": frozen_digest, "stages": self.cursor.full,
+        });
+        tx.append_audit(self.now, SERVICE, "campaign.frozen", &body).await?;
+        Ok(())
+    }
+}
+
+async fn insert_chunks(tx: &mut Tx, rollout: RolloutId, chunks: &[NewChunk]) -> Result<(), LedgerError> {
+    let ends = |chunk: &NewChunk| {
+        let buckets = || chunk.devices.iter().map(|device| stored_bucket(device.bucket));
+        (buckets().min().unwrap_or_default(), buckets().max().unwrap_or_default())
+    };
+    match tx {
+        _ if chunks.is_empty() => Ok(()),
+        Tx::Postgres(tx) => {
+            const SQL: &str = "insert into chunk (rollout, chunk, stage, n, first_bucket, last_bucket, ids) \
+                 select $1, * from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::smallint[], $7::bytea[])";
+            let number = |chunk: &NewChunk| i32::try_from(chunk.number).unwrap_or(i32::MAX);
+            let stage = |chunk: &NewChunk| i16::try_from(chunk.stage).unwrap_or(i16::MAX);
+            let size = |chunk: &NewChunk| i16::try_from(chunk.devices.len()).unwrap_or(i16::MAX);
+            sqlx::query(SQL)
+                .bind(rollout.get())
+                .bind(chunks.iter().map(number).collect::<Vec<_>>())
+                .bind(chunks.iter().map(stage).collect::<Vec<_>>())
+                .bind(chunks.iter().map(size).collect::<Vec<_>>())
+                .bind(chunks.iter().map(|chunk| ends(chunk).0).collect::<Vec<_>>())
+                .bind(chunks.iter().map(|chunk| ends(chunk).1).collect::<Vec<_>>())
+                .bind(chunks.iter().map(|chunk| chunk.ids.as_slice()).collect::<Vec<_>>())
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        }
+        Tx::Sqlite(tx) => {
+            const SQL: &str = "insert into chunk (rollout, chunk, stage, n, first_bucket, last_bucket, ids) \
+                 values ($1, $2, $3, $4, $5, $6, $7)";
+            for chunk in chunks {
+                let (first, last) = ends(chunk);
+                sqlx::query(SQL)
+                    .bind(rollout.get())
+                    .bind(i64::from(chunk.number))
+                    .bind(i64::from(chunk.stage))
+                    .bind(i64::try_from(chunk.devices.len()).unwrap_or(i64::MAX))
+                    .bind(first)
+                    .bind(last)
+                    .bind(chunk.ids.as_slice())
+                    .execute(&mut **tx)
+                    .await?;
+            }
+            Ok(())
+        }
+    }
+}
