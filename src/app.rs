@@ -1,5 +1,8 @@
 //! The composition root: builds the parts from the configuration, starts them, drains them.
 
+mod gauges;
+mod roles;
+
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
@@ -12,14 +15,17 @@ use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use roles::{Fleet, Role, Roles};
+
+use self::gauges::Gauges;
 use crate::{
     api::health::{self, Dependencies, Health},
     audience::{App, Policy},
     clock::Clock,
     config::{Config, Providers},
-    deliver::{ApnsConfig, AppSenders, Deliver, DeliverConfig, Endpoint, FcmConfig, Transport},
-    dispatch::{DirectLane, Parts},
-    intake::{self, Intake, RabbitMqConfig, Settle},
+    deliver::{ApnsConfig, AppSenders, DeliverConfig, Endpoint, FcmConfig, Transport},
+    dispatch::control::Control,
+    intake::{self, Intake, RabbitMqConfig},
     ledger::{Ledger, LedgerOptions},
     metrics::Metrics,
     model::Provider,
@@ -32,13 +38,16 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a process that has drained waits for the ledger to see its connections off.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often gauges that nobody moves by an event are read.
-const GAUGES_EVERY: Duration = Duration::from_secs(2);
-
-/// Runs the service until `stop` is set, then drains it.
-pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+/// Runs the service in these roles until `stop` is set, then drains it.
+pub async fn serve(
+    config: Config,
+    roles: Roles,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let policy = Arc::new(Policy::load(&config.policy)?);
-    let broker = rabbitmq_config(&config)?;
+    let mut broker = rabbitmq_config(&config)?;
+    broker.consume = roles.has(Role::Intake);
     let listener = TcpListener::bind(config.health_listen).await.with_context(|| {
         format!("cannot listen on {}; choose another listen.health", config.health_listen)
     })?;
@@ -51,54 +60,33 @@ pub async fn serve(config: Config, clock: Clock, stop: CancellationToken) -> any
     let health = tokio::spawn(health::serve(listener, health, drained.clone()));
     tracing::debug!(%listen, "listening");
     let ledger = open_ledger(&config, &stop).await?;
+    let (speaker, heard) = intake::control(broker.clone(), clock.clone(), drained.clone());
+    let control = Control::over_broker(speaker, heard);
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let settle = intake.settle();
-    dependencies.get_or_init(|| Dependencies { ledger: Arc::clone(&ledger), broker: intake.health() });
-    let lane =
-        direct_lane(&config, policy, Arc::clone(&ledger), intake, metrics.clone(), clock.clone(), stop)?;
-    let deliver = Arc::clone(&lane.deliver);
-    tracing::info!(%listen, policy = %lane.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving");
-    let gauges =
-        Gauges { ledger: Arc::clone(&ledger), deliver: Arc::clone(&deliver), settle, metrics, clock };
+    dependencies.get_or_init(|| Dependencies {
+        ledger: Arc::clone(&ledger),
+        broker: intake.health(),
+        needs_broker: roles.has(Role::Intake),
+    });
+    let fleet =
+        Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics.clone(), clock.clone(), stop)?;
+    tracing::info!(
+        %listen, %roles, policy = %fleet.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving"
+    );
+    let deliver = Arc::clone(&fleet.deliver);
+    let gauges = Gauges { ledger: Arc::clone(&ledger), deliver, settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));
-    // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
-    let lane = tokio::spawn(DirectLane::run(lane)).await;
-    deliver.drain().await;
+    let ran = fleet.run(roles, intake).await;
     drained.cancel();
     ended("gauges", gauges).await;
     ended("health", health).await;
     if timeout(CLOSE_WITHIN, ledger.close()).await.is_err() {
         tracing::warn!("the ledger does not answer; its connections are left to it");
     }
-    lane.context("the direct lane died")?;
+    ran?;
     tracing::info!("drained");
     Ok(())
-}
-
-/// The parts of the direct lane, whatever its intake.
-pub fn direct_lane(
-    config: &Config,
-    policy: Arc<Policy>,
-    ledger: Arc<Ledger>,
-    intake: Intake,
-    metrics: Metrics,
-    clock: Clock,
-    stop: CancellationToken,
-) -> anyhow::Result<Parts> {
-    let deliver = Deliver::new(deliver_config(config, &policy)?, clock.clone())?;
-    Ok(Parts {
-        intake,
-        ledger,
-        deliver: Arc::new(deliver),
-        ceilings: ceilings(&policy),
-        policy,
-        claim: config.direct.claim,
-        ladder: config.direct.ladder,
-        max_recipients: config.direct.max_recipients.get(),
-        metrics,
-        clock,
-        stop,
-    })
 }
 
 /// How the ledger is opened.
@@ -228,53 +216,6 @@ async fn open_ledger(config: &Config, stop: &CancellationToken) -> anyhow::Resul
                 }
             }
             Err(error) => return Err(error).context("cannot open the ledger"),
-        }
-    }
-}
-
-/// Gauges that are read, not told.
-struct Gauges {
-    ledger: Arc<Ledger>,
-    deliver: Arc<Deliver>,
-    settle: Settle,
-    metrics: Metrics,
-    clock: Clock,
-}
-
-impl Gauges {
-    async fn run(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = async {
-                    self.read().await;
-                    tokio::time::sleep(GAUGES_EVERY).await;
-                } => {}
-            }
-        }
-    }
-
-    async fn read(&self) {
-        // First, because an alert waits for it.
-        // While the ledger is away the last reading stands; `dependency_up` says that it is old.
-        if let Ok(halts) = self.ledger.halts().await {
-            let scopes: Vec<_> = halts.iter().map(|halt| halt.scope.to_string()).collect();
-            self.metrics.set_halted(&scopes);
-        }
-        for provider in Provider::ALL {
-            self.metrics.set_in_flight(provider, self.deliver.in_flight(provider));
-        }
-        for (app, provider, expires_at) in self.deliver.credential_expiry() {
-            let left = expires_at.duration_since(self.clock.now());
-            self.metrics.set_credential_expiry(&app, provider, left.as_secs());
-        }
-        if let Ok(depths) = self.settle.queue_depths().await {
-            for depth in depths {
-                self.metrics.set_queue_messages(depth.queue, depth.ready);
-            }
-        }
-        if let Ok(Some(head)) = self.ledger.audit_head().await {
-            self.metrics.set_audit_head(head.sequence);
         }
     }
 }

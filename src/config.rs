@@ -3,6 +3,8 @@
 //! What is *policy* (who may send what to whom) is not here but in `audiences/`; here is where things are
 //! and which secrets open them. Errors name the file, the line and the key.
 
+mod worker;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -13,6 +15,8 @@ use std::{
 
 use secrecy::SecretString;
 use serde::Deserialize;
+
+pub use worker::Worker;
 
 use crate::{
     intake::Ladder,
@@ -38,6 +42,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// The direct lane.
     pub direct: Direct,
+    /// Campaigns' workers.
+    pub worker: Worker,
     /// How providers are reached, for every app.
     pub send: Send,
     /// Endpoints and credentials of each app.
@@ -176,6 +182,8 @@ struct File {
     #[serde(default)]
     direct: DirectTable,
     #[serde(default)]
+    worker: worker::WorkerTable,
+    #[serde(default)]
     send: SendTable,
     #[serde(default)]
     providers: BTreeMap<AppId, Providers>,
@@ -287,6 +295,7 @@ impl Config {
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
             direct: parsed.direct.into(),
+            worker: parsed.worker.into(),
             send: Send {
                 connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),
                 request_timeout: seconds(parsed.send.request_timeout_seconds, 15),
@@ -388,6 +397,22 @@ mod tests {
         assert!(zero.starts_with("/etc/bellwether/bellwether.toml:6: "), "{zero}");
         let missing = message("[amqp]\nurl = \"amqp://mq\"\n");
         assert!(missing.contains("ledger.url is not set") && missing.contains("DATABASE_URL"), "{missing}");
+    }
+
+    #[test]
+    fn a_worker_s_settings_have_bounds_that_are_told() {
+        let worker = |more: &str| parse(&format!("{SMALLEST}[worker]\n{more}\n"));
+        let read = worker("streams = 5\nlease_seconds = 3").expect("a configuration").worker;
+        assert_eq!((read.streams.get(), read.lease), (5, Duration::from_secs(3)));
+        for (wrong, told) in [
+            ("streams = 0", ":6: worker.streams is 0; write 1 to 20000"),
+            ("streams = 20001", "write 1 to 20000"),
+            ("lease_seconds = 2", ":6: worker.lease_seconds is 2; write 3 to 120 seconds"),
+            ("lease_seconds = 121", "write 3 to 120"),
+        ] {
+            let error = worker(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::{AppId, Lane, Outcome, Provider};
+use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
 
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ struct Inner {
     audit_head_sequence: Gauge,
     credential_expiry_seconds: Family<CredentialLabels, Gauge>,
     token_gone_held: Family<CredentialLabels, Counter>,
+    rollouts: Family<StateLabels, Gauge>,
+    coordinating: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +90,11 @@ struct DependencyLabels {
 struct CredentialLabels {
     app: String,
     provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 /// How a job ended at the door: the `verdict` label of `jobs_total`.
@@ -164,6 +171,8 @@ impl Metrics {
             audit_head_sequence: Gauge::default(),
             credential_expiry_seconds: Family::default(),
             token_gone_held: Family::default(),
+            rollouts: Family::default(),
+            coordinating: Gauge::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -251,6 +260,20 @@ impl Metrics {
         self.0.credential_expiry_seconds.get_or_create(&labels).set(seconds);
     }
 
+    /// How many rollouts that are not over stand in each state. Only the coordinator says so; empty elsewhere.
+    pub fn set_rollouts(&self, states: &[(RolloutState, u64)]) {
+        self.0.rollouts.clear();
+        for (state, count) in states {
+            let labels = StateLabels { state: state.as_str() };
+            self.0.rollouts.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Whether this process coordinates the campaigns. Over the fleet, the sum is 1.
+    pub fn set_coordinating(&self, coordinating: bool) {
+        self.0.coordinating.set(coordinating.into());
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -292,6 +315,8 @@ impl Inner {
             Unit::Seconds,
             self.credential_expiry_seconds.clone(),
         );
+        registry.register("rollouts", "Rollouts that are not over, by state", self.rollouts.clone());
+        registry.register("coordinating", "1 where campaigns are coordinated", self.coordinating.clone());
         registry.register(
             "token_gone_held",
             "Tokens called gone in a suspicious burst, and kept",

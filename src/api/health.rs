@@ -45,6 +45,8 @@ pub struct Dependencies {
     pub ledger: Arc<Ledger>,
     /// What intake last knew of its broker.
     pub broker: watch::Receiver<BrokerHealth>,
+    /// Whether this process can do its work without the broker: only jobs come from there.
+    pub needs_broker: bool,
 }
 
 impl Dependencies {
@@ -78,22 +80,24 @@ pub async fn serve(listener: TcpListener, health: Health, until: CancellationTok
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    let (ledger, broker) = match health.dependencies.get() {
-        Some(dependencies) => (dependencies.ledger().await, dependencies.broker()),
-        None => (Err("not opened yet".to_owned()), Err("waits for the ledger".to_owned())),
+    let (ledger, broker, needs_broker) = match health.dependencies.get() {
+        Some(found) => (found.ledger().await, found.broker(), found.needs_broker),
+        None => (Err("not opened yet".to_owned()), Err("waits for the ledger".to_owned()), true),
     };
     health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
     health.metrics.set_up(Dependency::Broker, broker.is_ok());
     let stopping = if health.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
     let checks = [("ledger", ledger), ("broker", broker), ("process", stopping)];
-    let status = if checks.iter().all(|(_, check)| check.is_ok()) {
+    let counts = |name: &str| name != "broker" || needs_broker;
+    let status = if checks.iter().all(|(name, check)| check.is_ok() || !counts(name)) {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let line = |(name, check): &(&str, Result<(), String>)| match check {
         Ok(()) => format!("{name}: ok\n"),
-        Err(problem) => format!("{name}: {problem}\n"),
+        Err(problem) if counts(name) => format!("{name}: {problem}\n"),
+        Err(problem) => format!("{name}: {problem} (this process takes no jobs, and works without it)\n"),
     };
     (status, checks.iter().map(line).collect::<String>())
 }

@@ -10,7 +10,11 @@ use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Delive
 /// Checks everything that can be checked, even when something before it failed.
 pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     let mut report = Report { failed: false };
-    let Some(config) = report.note("configuration", ledger::configuration(config), |_| String::new())? else {
+    let settings = |config: &Config| {
+        let (streams, lease) = (config.worker.streams, config.worker.lease.as_secs());
+        format!("worker: {streams} streams, claims of {lease} s")
+    };
+    let Some(config) = report.note("configuration", ledger::configuration(config), settings)? else {
         return Ok(Exit::Error);
     };
     let policy = Policy::load(&config.policy).map_err(Into::into);

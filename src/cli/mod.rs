@@ -52,7 +52,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service: take jobs, guard, send, record
-    Serve,
+    Serve(serve::ServeArgs),
     /// Bring the ledger's schema up to date, and grant the serving role what it needs
     Migrate(migrate::Args),
     /// Check configuration, policy, credentials, and that each dependency answers
@@ -96,7 +96,7 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, command } = cli;
     let (format, level) = match command {
-        Command::Serve => (LogFormat::Json, "info,lapin=off"),
+        Command::Serve(_) => (LogFormat::Json, "info,lapin=off"),
         // Its lines say what is wrong, each once.
         Command::Check => (LogFormat::Text, "off"),
         _ => (LogFormat::Text, "warn,lapin=off"),
@@ -117,7 +117,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Serve => serve::run(&common.config).await,
+        Command::Serve(args) => serve::run(&common.config, &args).await,
         Command::Migrate(args) => migrate::run(&common.config, &args).await,
         Command::Check => check::run(&common.config).await,
         Command::Demo(args) => demo::run(args, common.output).await,

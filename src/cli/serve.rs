@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, ledger, output};
 use crate::{
-    app,
+    app::{self, Role, Roles},
     clock::Clock,
     simulator::{self, SimulatorArgs},
 };
@@ -16,10 +16,18 @@ use crate::{
 /// The exit status of a process that was ended by a second signal: 128 + SIGTERM, as shells count.
 const ENDED_BY_SIGNAL: i32 = 143;
 
+/// What `serve` understands.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// What this process does; several with commas, or repeated. Any number of processes may have each
+    #[arg(long = "role", value_name = "ROLE", value_enum, value_delimiter = ',', default_value = "all")]
+    roles: Vec<Role>,
+}
+
 /// Runs the service until SIGTERM or SIGINT, then drains it. A second signal ends it at once.
-pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
+pub(super) async fn run(config: &Path, args: &ServeArgs) -> anyhow::Result<Exit> {
     let config = ledger::configuration(config)?;
-    app::serve(config, Clock::system(), stop_on_signal()?).await?;
+    app::serve(config, Roles::of(&args.roles), Clock::system(), stop_on_signal()?).await?;
     Ok(Exit::Ok)
 }
 

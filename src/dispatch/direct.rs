@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     burst::Bursts,
     commit::{Committer, Ended},
+    control::Control,
     in_flight::InFlight,
     judge::{self, Asked, Judged},
     keeping,
@@ -77,6 +78,10 @@ pub struct Parts {
     pub clock: Clock,
     /// Set when the process is to stop: take nothing new, finish what is begun.
     pub stop: CancellationToken,
+    /// Where processes tell each other what cannot wait.
+    pub control: Control,
+    /// Set once nothing else in this process writes what is to be told: the outbox is emptied after that.
+    pub others_ended: CancellationToken,
 }
 
 /// What every step of the lane works with.
@@ -93,6 +98,7 @@ pub struct DirectLane {
     pub(super) clock: Clock,
     pub(super) bursts: Bursts,
     pub(super) stop: CancellationToken,
+    pub(super) control: Control,
     pub(super) patience: Patience,
     pub(super) in_flight: Arc<InFlight>,
     ended: mpsc::Sender<Ended>,
@@ -102,7 +108,7 @@ impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
         let Parts { mut intake, ledger, deliver, policy, ceilings, claim, ladder, .. } = parts;
-        let Parts { max_recipients, metrics, clock, stop, .. } = parts;
+        let Parts { max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
         let (ended, to_commit) = mpsc::channel(4 * BATCH);
@@ -136,6 +142,7 @@ impl DirectLane {
             metrics,
             clock,
             stop,
+            control,
             in_flight,
             ended,
         });
@@ -160,6 +167,7 @@ impl DirectLane {
         // The last sender goes with the lane, so the committer records what it has and returns.
         drop(lane);
         report("committer", committing.await);
+        others_ended.cancelled().await;
         drained.cancel();
         report("relay", relay.await);
         report("deadline", last_words.await);
@@ -179,18 +187,23 @@ impl DirectLane {
 
     async fn messages(&self, deliveries: Vec<Delivery>) {
         let arrived = self.clock.monotonic();
-        let mut asked = Vec::with_capacity(deliveries.len());
+        let (mut asked, mut campaigns) = (Vec::with_capacity(deliveries.len()), Vec::new());
         for delivery in deliveries {
             match judge::read(&delivery, self.clock.now(), &self.metrics) {
                 Ok((key, job)) => {
                     if let Some(delivery) = self.in_flight.enter(&key, delivery) {
-                        asked.push(Asked { key, job, delivery });
+                        // By what it asks for, whichever queue it came by.
+                        let lane = match job.lane() {
+                            Lane::Direct => &mut asked,
+                            Lane::Campaign => &mut campaigns,
+                        };
+                        lane.push(Asked { key, job, delivery });
                     }
                 }
                 Err(refusal) => self.end(Ended::refused(*refusal, delivery.receipt, None)).await,
             }
         }
-        self.until_ended(asked, arrived).await;
+        tokio::join!(self.until_ended(asked, arrived), self.campaigns(campaigns));
     }
 
     /// Brings every job to its end, or leaves it to the broker when the process stops first. A ledger that is
@@ -322,7 +335,7 @@ impl DirectLane {
         self.end(Ended::finished(finished, deferral, Some(receipt), held)).await;
     }
 
-    async fn refuse(&self, asked: Asked, findings: Vec<FindingNote>, now: Timestamp) {
+    pub(super) async fn refuse(&self, asked: Asked, findings: Vec<FindingNote>, now: Timestamp) {
         let receipt = asked.delivery.receipt;
         let refusal = judge::refuse(&asked, findings, now);
         self.end(Ended::refused(refusal, receipt, Some(asked.key))).await;
@@ -351,7 +364,7 @@ pub(super) fn unreachable(recipients: &[FoundRecipient]) -> u32 {
     u32::try_from(none).unwrap_or(u32::MAX)
 }
 
-fn not_recordable() -> FindingNote {
+pub(super) fn not_recordable() -> FindingNote {
     FindingNote {
         rule: "not-recordable".to_owned(),
         verdict: "refuse".to_owned(),

@@ -126,7 +126,7 @@ pub(super) fn judge(
 }
 
 /// The same id with another content: a bug of the producer's that must be heard, not half obeyed.
-fn id_reused() -> FindingNote {
+pub(super) fn id_reused() -> FindingNote {
     FindingNote {
         rule: "id-reused".to_owned(),
         verdict: "refuse".to_owned(),

@@ -3,11 +3,15 @@
 //! Here the parts meet: what intake brings, the guard judges, the ledger opens, deliver sends and the ledger
 //! records. No part decides here; each step carries out what a pure one answered.
 //!
-//! [`direct`] is the lane of named recipients.
+//! [`direct`] is the lane of named recipients, and the door for campaigns: what it clears for an audience it puts on
+//! record, and no more. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
+//! processes tell each other at once.
 
 mod burst;
+mod campaigns;
 mod commit;
 pub mod control;
+pub mod coordinator;
 mod deferred;
 pub mod direct;
 mod in_flight;
@@ -21,5 +25,26 @@ mod sweep;
 mod tries;
 pub mod worker;
 
+use tokio_util::sync::CancellationToken;
+
+pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use worker::{Worker, WorkerParts};
+
+/// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set
+/// and what could be published has been.
+pub async fn tell_and_keep(
+    ledger: std::sync::Arc<crate::ledger::Ledger>,
+    settle: crate::intake::Settle,
+    metrics: crate::metrics::Metrics,
+    stop: CancellationToken,
+    ended: CancellationToken,
+) {
+    let relay = relay::Relay {
+        ledger: std::sync::Arc::clone(&ledger),
+        settle,
+        committed: std::sync::Arc::default(),
+        patience: patience::Patience { metrics, until: ended },
+    };
+    tokio::join!(relay::run(relay), keeping::run(ledger, stop));
+}

@@ -34,8 +34,8 @@ pub use embedded::{
 pub use health::BrokerHealth;
 pub use ladder::Ladder;
 pub use rabbitmq::{
-    BrokerError, ConfigError, Enqueued, RabbitMqConfig, RabbitMqIntake, RabbitMqSettle, enqueue, enqueue_all,
-    names, probe,
+    BrokerError, ConfigError, ControlSpeaker, Enqueued, Heard, RabbitMqConfig, RabbitMqIntake,
+    RabbitMqSettle, control, enqueue, enqueue_all, names, probe, say_once,
 };
 pub use settle::{QueueDepth, Settle, SettleError};
 

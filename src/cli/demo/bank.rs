@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app,
+    app::{Fleet, Roles},
     audience::{Policy, PolicyFile},
     clock::Clock,
     config::Config,
-    dispatch::DirectLane,
+    dispatch::control::Control,
     intake::{EmbeddedConfig, EmbeddedProducer, Intake},
     ledger::Ledger,
     metrics::Metrics,
@@ -55,7 +55,7 @@ pub(super) struct Bank {
     /// Testers with the tokens of their phones.
     pub(super) testers: Vec<(UserId, Token)>,
     stop: CancellationToken,
-    lane: JoinHandle<()>,
+    service: JoinHandle<anyhow::Result<()>>,
     folder: Folder,
     clock: Clock,
 }
@@ -93,17 +93,11 @@ impl Bank {
         let testers = register_testers(&simulator, &ledger, &policy).await?;
         let stop = CancellationToken::new();
         let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone(), stop.clone());
-        let parts = app::direct_lane(
-            &config,
-            policy,
-            Arc::clone(&ledger),
-            intake,
-            Metrics::new(),
-            clock.clone(),
-            stop.clone(),
-        )?;
-        let lane = tokio::spawn(DirectLane::run(parts));
-        Ok(Self { simulator, ledger, producer, testers, stop, lane, folder, clock })
+        let (control, metrics) = (Control::embedded(), Metrics::new());
+        let fleet =
+            Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics, clock.clone(), stop.clone())?;
+        let service = tokio::spawn(fleet.run(Roles::all(), intake));
+        Ok(Self { simulator, ledger, producer, testers, stop, service, folder, clock })
     }
 
     /// Enqueues a job as `producer` would.
@@ -147,7 +141,7 @@ impl Bank {
     /// Drains the service and stops the providers.
     pub(super) async fn close(self) {
         self.stop.cancel();
-        if self.lane.await.is_err() {
+        if !matches!(self.service.await, Ok(Ok(()))) {
             output::remark("the service did not end in an orderly way");
         }
         self.simulator.shutdown().await;

@@ -36,6 +36,8 @@ pub struct RabbitMqConfig {
     single_producer: BTreeMap<Lane, ProducerId>,
     /// Whether to declare exchanges and queues. Without, they must exist.
     pub declare: bool,
+    /// Whether jobs are taken from the queues. Without, this process only publishes.
+    pub consume: bool,
     /// Messages held at once from `jobs.direct`: two batches of 100, one at work and one ready.
     pub prefetch_direct: u16,
     /// Messages held at once from `jobs.campaign`: each is a long piece of work, and others may do the next.
@@ -77,6 +79,7 @@ impl RabbitMqConfig {
             ca_file: ca_file.map(|(_, path)| PathBuf::from(path.as_ref())),
             single_producer: BTreeMap::new(),
             declare: true,
+            consume: true,
             prefetch_direct: 200,
             prefetch_campaign: 4,
             confirm_timeout: Duration::from_secs(5),

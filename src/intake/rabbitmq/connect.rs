@@ -59,9 +59,14 @@ pub enum BrokerError {
 /// Opens a connection. It has no recovery of its own: whoever holds it opens the next one, so that a receipt always
 /// says which channel it is from.
 pub(super) async fn connect(config: &RabbitMqConfig, link: Link) -> Result<Connection, BrokerError> {
+    connect_as(config, link.as_str()).await
+}
+
+/// The same, by the name that operators see on the broker.
+pub(super) async fn connect_as(config: &RabbitMqConfig, name: &str) -> Result<Connection, BrokerError> {
     let tls = OwnedTLSConfig { identity: None, cert_chain: trusted(config).await? };
     let properties = ConnectionProperties::default()
-        .with_connection_name(format!("bellwether {}", link.as_str()).into()) // what operators see on the broker
+        .with_connection_name(format!("bellwether {name}").into())
         .with_client_property("product".into(), "bellwether".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let limit = config.connect_timeout;

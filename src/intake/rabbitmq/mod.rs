@@ -7,6 +7,7 @@ mod acks;
 mod config;
 mod connect;
 mod consume;
+mod control;
 mod enqueue;
 mod load;
 mod publish;
@@ -24,6 +25,7 @@ use tokio_util::{
 
 pub use config::{ConfigError, RabbitMqConfig};
 pub use connect::BrokerError;
+pub use control::{ControlSpeaker, Heard, control, say_once};
 pub use enqueue::enqueue;
 pub use load::{Enqueued, enqueue_all};
 pub use topology::names;
@@ -79,7 +81,12 @@ impl RabbitMqIntake {
         };
         let tasks = TaskTracker::new();
         tasks.spawn(publishing.run());
-        tasks.spawn(consuming.run());
+        if config.consume {
+            tasks.spawn(consuming.run());
+        } else {
+            // Nothing is awaited from there, so nothing is away.
+            health.connected(health::Link::Consuming);
+        }
         tasks.close();
         let settle = RabbitMqSettle { config, clock, channels, publisher };
         let (stop, closed) = (cancel.clone().drop_guard(), closed.drop_guard());

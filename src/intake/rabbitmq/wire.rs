@@ -141,6 +141,12 @@ pub(super) fn event_properties(config: &RabbitMqConfig) -> BasicProperties {
     ours(config).with_content_type("application/json".into())
 }
 
+/// Of what is said to every process: worth nothing once it is old.
+pub(super) fn control_properties(config: &RabbitMqConfig) -> BasicProperties {
+    const TRANSIENT: u8 = 1;
+    event_properties(config).with_delivery_mode(TRANSIENT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

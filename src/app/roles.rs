@@ -1,0 +1,237 @@
+//! What a process does: its roles, and what each of them starts.
+//!
+//! A fleet is any number of processes in any mixture. Each has the ledger, the control exchange and the outbox; the
+//! roles say what it does besides. Nothing depends on which process has which.
+
+use std::{fmt, sync::Arc};
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{ceilings, deliver_config};
+use crate::{
+    audience::Policy,
+    clock::Clock,
+    config::{self, Config},
+    deliver::Deliver,
+    dispatch::{
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, Worker, WorkerParts, control::Control,
+    },
+    intake::Intake,
+    ledger::Ledger,
+    metrics::Metrics,
+};
+
+/// A part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// Takes jobs from the queues: sends the direct ones, and puts campaigns on record.
+    Intake,
+    /// Freezes audiences and opens stages; one process at a time does, the others stand by.
+    Coordinator,
+    /// Sends campaigns.
+    Worker,
+    /// All of these.
+    All,
+}
+
+impl Role {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Coordinator => "coordinator",
+            Self::Worker => "worker",
+            Self::All => "all",
+        }
+    }
+}
+
+/// The roles of one process; never none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(Vec<Role>);
+
+impl Roles {
+    /// These; all, if none is named.
+    #[must_use]
+    pub fn of(named: &[Role]) -> Self {
+        let mut roles = if named.is_empty() || named.contains(&Role::All) {
+            vec![Role::Intake, Role::Coordinator, Role::Worker]
+        } else {
+            named.to_vec()
+        };
+        roles.sort_unstable();
+        roles.dedup();
+        Self(roles)
+    }
+
+    /// Every role.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::of(&[])
+    }
+
+    /// True if this is one of them.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.0.iter().map(|role| role.as_str()).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+/// What every role of a process works with.
+#[derive(Debug)]
+pub struct Fleet {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) policy: Arc<Policy>,
+    /// The way to the providers, for both lanes.
+    pub deliver: Arc<Deliver>,
+    control: Control,
+    direct: config::Direct,
+    worker: config::Worker,
+    metrics: Metrics,
+    clock: Clock,
+    stop: CancellationToken,
+}
+
+impl Fleet {
+    /// Opens the way to the providers; nothing runs yet.
+    pub fn new(
+        config: &Config,
+        policy: Arc<Policy>,
+        ledger: Arc<Ledger>,
+        control: Control,
+        metrics: Metrics,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let deliver = Arc::new(Deliver::new(deliver_config(config, &policy)?, clock.clone())?);
+        Ok(Self {
+            ledger,
+            policy,
+            deliver,
+            control,
+            direct: config.direct,
+            worker: config.worker,
+            metrics,
+            clock,
+            stop,
+        })
+    }
+
+    /// Runs the roles until told to stop, and drains them.
+    pub async fn run(self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
+        let others_ended = CancellationToken::new();
+        // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
+        let door = if roles.has(Role::Intake) {
+            tokio::spawn(DirectLane::run(self.direct_lane(intake, others_ended.clone())))
+        } else {
+            let (ledger, settle, metrics) = (Arc::clone(&self.ledger), intake.settle(), self.metrics.clone());
+            let (stop, ended) = (self.stop.clone(), others_ended.clone());
+            tokio::spawn(async move {
+                dispatch::tell_and_keep(ledger, settle, metrics, stop, ended).await;
+                intake.close().await;
+            })
+        };
+        let mut others = JoinSet::new();
+        if roles.has(Role::Coordinator) {
+            others.spawn(Coordinator::run(self.coordinator()));
+        }
+        if roles.has(Role::Worker) {
+            others.spawn(Worker::run(self.worker()));
+        }
+        let mut door = door;
+        let early = tokio::select! {
+            () = self.stop.cancelled() => None,
+            ended = &mut door => Some(ended),
+            Some(ended) = others.join_next() => ended.err().map(Err),
+        };
+        // A part that died is no reason to leave the others half done: the process stops in order, and says so.
+        self.stop.cancel();
+        let mut died = early.is_some();
+        while let Some(ended) = others.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a role of this process died");
+                died = true;
+            }
+        }
+        others_ended.cancel();
+        let door = match early {
+            Some(ended) if door.is_finished() => ended,
+            _ => door.await,
+        };
+        self.deliver.drain().await;
+        door.context("the way of jobs died")?;
+        anyhow::ensure!(!died, "a role of this process died");
+        Ok(())
+    }
+
+    fn direct_lane(&self, intake: Intake, others_ended: CancellationToken) -> Parts {
+        Parts {
+            intake,
+            ledger: Arc::clone(&self.ledger),
+            deliver: Arc::clone(&self.deliver),
+            ceilings: ceilings(&self.policy),
+            policy: Arc::clone(&self.policy),
+            claim: self.direct.claim,
+            ladder: self.direct.ladder,
+            max_recipients: self.direct.max_recipients.get(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            control: self.control.clone(),
+            others_ended,
+        }
+    }
+
+    fn coordinator(&self) -> CoordinatorParts {
+        CoordinatorParts {
+            ledger: Arc::clone(&self.ledger),
+            policy: Arc::clone(&self.policy),
+            control: self.control.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            holder: self.name(),
+            stop: self.stop.clone(),
+        }
+    }
+
+    fn worker(&self) -> WorkerParts {
+        WorkerParts {
+            ledger: Arc::clone(&self.ledger),
+            deliver: Arc::clone(&self.deliver),
+            policy: Arc::clone(&self.policy),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            control: self.control.subscribe(),
+            name: self.name(),
+            streams: self.worker.streams,
+            lease: self.worker.lease,
+        }
+    }
+
+    /// This process, as the ledger knows it: never another's, also after a restart under the same process id.
+    fn name(&self) -> String {
+        format!("{}-{:016x}", std::process::id(), self.clock.seed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_role_and_all_are_every_role_and_each_counts_once() {
+        assert_eq!(Roles::of(&[]), Roles::of(&[Role::Worker, Role::All]));
+        let two = Roles::of(&[Role::Worker, Role::Intake, Role::Worker]);
+        assert_eq!(two.to_string(), "intake,worker");
+        assert!(!two.has(Role::Coordinator) && Roles::all().has(Role::Coordinator));
+    }
+}

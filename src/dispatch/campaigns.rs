@@ -1,0 +1,116 @@
+//! Campaigns at the door: judged, and put on record. What becomes of them is the coordinator's affair.
+//!
+//! ```text
+//! read ─▶ ledger.read_direct ─▶ guard::clear ─▶ ledger.submit_campaign ─▶ acknowledge
+//!  │ malformed     │ id taken         │ refused          │ known, conflict      ▲
+//!  └───────────────┴──────────────────┴──────────────────┴──────────────────────┘
+//! ```
+//!
+//! - **I7 nothing-lost**: the message is acknowledged when the campaign is on record, or its refusal is.
+//! - **I3 unknown-is-no**: while the ledger is away the campaign waits in its queue.
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
+
+use super::{
+    commit::Ended,
+    control::ControlMessage,
+    direct::{DirectLane, not_recordable},
+    judge::{self, Asked, Judged},
+    patience::NoAnswer,
+};
+use crate::{
+    audience::Class,
+    guard::{self, Facts},
+    ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
+    model::{AudienceName, Job, Recipients},
+    rollout::FrozenPlan,
+};
+
+impl DirectLane {
+    /// Brings every campaign to its end at the door.
+    pub(super) async fn campaigns(&self, asked: Vec<Asked>) {
+        asked.into_iter().map(|asked| self.campaign(asked)).collect::<FuturesUnordered<_>>().collect().await
+    }
+
+    async fn campaign(&self, asked: Asked) {
+        let read = self.patience.ask("campaign", || self.prior(&asked)).await;
+        let (prior, now) = match read {
+            Ok(read) => read,
+            Err(error) => return self.not_on_record(asked, error).await,
+        };
+        let facts = Facts::of_campaign(asked.delivery.received_at);
+        let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
+        match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
+            Judged::Clear(_) => self.submit(asked, now).await,
+            Judged::Known => self.settled(asked).await,
+            Judged::Refused(findings) => self.refuse(asked, findings, now).await,
+        }
+    }
+
+    /// What is on record under the campaign's key, and the ledger's clock.
+    async fn prior(&self, asked: &Asked) -> Result<(Option<PriorJob>, Timestamp), LedgerError> {
+        // A direct job may have the key: it is the producer's for both lanes.
+        let ask = DirectAsk { key: &asked.key, app: asked.job.app(), to: asked.job.to() };
+        let mut read = self.ledger.read_direct(&[ask]).await?;
+        if let Some(prior) = read.answers.pop().and_then(|answer| answer.prior) {
+            return Ok((Some(prior), read.now));
+        }
+        let Some(id) = self.ledger.campaign_by_job(&asked.key).await? else { return Ok((None, read.now)) };
+        let campaign = self.ledger.campaign(id).await?;
+        Ok((campaign.map(|known| PriorJob { digest: known.digest, finished: false }), read.now))
+    }
+
+    /// Puts a cleared campaign on record.
+    async fn submit(&self, asked: Asked, now: Timestamp) {
+        let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
+        let Some(((app, intent), (name, at_most, class, plan))) = labels else {
+            tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
+            return self.refuse(asked, vec![not_recordable()], now).await;
+        };
+        let new = NewCampaign {
+            key: &asked.key,
+            job: &asked.job,
+            app,
+            intent,
+            audience: name,
+            class,
+            at_most,
+            policy: self.policy.hash(),
+            plan: &plan,
+            traceparent: asked.delivery.traceparent.as_deref(),
+            received_at: asked.delivery.received_at,
+            expires_at: asked.job.expires_at(asked.delivery.received_at),
+        };
+        match self.patience.ask("submit campaign", || self.ledger.submit_campaign(&new)).await {
+            Ok(Submitted::Stored(campaign)) => {
+                tracing::info!(job = %asked.key, %campaign, audience = %name, plan = plan.name, "a campaign is on record");
+                self.control.tell(&ControlMessage::Work);
+                self.settled(asked).await;
+            }
+            Ok(Submitted::Known(_)) => self.settled(asked).await,
+            Ok(Submitted::Conflict) => self.refuse(asked, vec![judge::id_reused()], now).await,
+            Err(error) => self.not_on_record(asked, error).await,
+        }
+    }
+
+    /// The audience, the producer's bound, the audience's class, and the plan. The guard refused whatever has not all.
+    fn whom_and_how<'j>(&self, job: &'j Job) -> Option<(&'j AudienceName, u64, Class, FrozenPlan)> {
+        let Recipients::Audience { name, at_most } = job.to()? else { return None };
+        let audience = self.policy.audience(name)?;
+        let plan = FrozenPlan::of(self.policy.plan_for(audience, job.plan())?);
+        Some((name, *at_most, audience.class, plan))
+    }
+
+    async fn settled(&self, asked: Asked) {
+        self.end(Ended::settled(Some(asked.delivery.receipt), Some(asked.key))).await;
+    }
+
+    /// The process stops, and the message goes back to its queue with the connection; or the ledger would never record it.
+    async fn not_on_record(&self, asked: Asked, why: NoAnswer) {
+        if let NoAnswer::Refused(error) = why {
+            tracing::error!(job = %asked.key, %error, "the ledger refused a campaign");
+            self.refuse(asked, vec![not_recordable()], self.clock.now()).await;
+        }
+    }
+}
