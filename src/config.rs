@@ -22,6 +22,7 @@ use crate::{
     intake::Ladder,
     model::{AppId, ProducerId},
     pace::Rung,
+    rollout::RetryWaits,
 };
 
 /// Where the configuration is looked for when nobody says.
@@ -44,6 +45,8 @@ pub struct Config {
     pub direct: Direct,
     /// Campaigns' workers.
     pub worker: Worker,
+    /// The waits between a campaign's retries.
+    pub retries: RetryWaits,
     /// How providers are reached, for every app.
     pub send: Send,
     /// Endpoints and credentials of each app.
@@ -184,6 +187,8 @@ struct File {
     #[serde(default)]
     worker: worker::WorkerTable,
     #[serde(default)]
+    campaign: CampaignTable,
+    #[serde(default)]
     send: SendTable,
     #[serde(default)]
     providers: BTreeMap<AppId, Providers>,
@@ -238,6 +243,20 @@ struct SendTable {
     connections: Option<NonZeroUsize>,
     request_timeout_seconds: Option<NonZeroU16>,
     connect_timeout_seconds: Option<NonZeroU16>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct CampaignTable {
+    /// For trying out: the first, the second and every later wait.
+    retry_seconds: Option<[NonZeroU16; 3]>,
+}
+
+impl From<CampaignTable> for RetryWaits {
+    fn from(table: CampaignTable) -> Self {
+        let seconds = |seconds: NonZeroU16| Duration::from_secs(u64::from(seconds.get()));
+        table.retry_seconds.map_or_else(Self::default, |waits| Self(waits.map(seconds)))
+    }
 }
 
 fn default_policy() -> PathBuf {
@@ -295,6 +314,7 @@ impl Config {
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
             direct: parsed.direct.into(),
+            retries: parsed.campaign.into(),
             worker: parsed.worker.into(),
             send: Send {
                 connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),

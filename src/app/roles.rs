@@ -21,6 +21,7 @@ use crate::{
     intake::Intake,
     ledger::Ledger,
     metrics::Metrics,
+    rollout::RetryWaits,
 };
 
 /// A part of the work.
@@ -95,6 +96,7 @@ pub struct Fleet {
     control: Control,
     direct: config::Direct,
     worker: config::Worker,
+    retries: RetryWaits,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -119,6 +121,7 @@ impl Fleet {
             control,
             direct: config.direct,
             worker: config.worker,
+            retries: config.retries,
             metrics,
             clock,
             stop,
@@ -197,6 +200,7 @@ impl Fleet {
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
+            retries: self.retries,
             holder: self.name(),
             stop: self.stop.clone(),
         }

@@ -135,7 +135,7 @@ impl Pacer {
             let want = u32::try_from(stretch).unwrap_or(u32::MAX).clamp(1, waiting.max(1));
             let ask = LeaseAsk { key: rate.key.clone(), rate: now, want, horizon: HORIZON };
             let leased = self.ledger.lease_slots(&ask).await?;
-            rate.add(leased, asked, self.clock.monotonic());
+            rate.add(leased, self.clock.monotonic());
             if leased.slots == 0 {
                 // The horizon is full: until some of it has gone by.
                 let room_in = leased.start.saturating_sub(HORIZON.saturating_sub(STRETCH / 2));
@@ -171,13 +171,8 @@ impl Rate {
         self.lock().held.take(clock.monotonic())
     }
 
-    fn add(
-        &self,
-        leased: crate::pace::lease::Leased,
-        asked: std::time::Instant,
-        answered: std::time::Instant,
-    ) {
-        self.lock().held.add(leased, asked, answered, HORIZON);
+    fn add(&self, leased: crate::pace::lease::Leased, answered: std::time::Instant) {
+        self.lock().held.add(leased, answered);
     }
 
     /// The rate at this moment: after a throttle, and on FCM's ramp, less than the whole.

@@ -2,8 +2,7 @@
 //!
 //! A rate is a row that says when its next slot is free. Whoever wants slots moves it on by as many as it gets, so that no
 //! two processes hold the same one, and nobody gets one further ahead than a horizon. **I11 paced**: a slot may be used from
-//! its time on, until the horizon of its lease is over; so a window of a second holds at most a second's slots and those of
-//! one horizon.
+//! its time on, for [`GRACE`]; so a window of a second holds at most a second's slots and those of one such grace.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +11,10 @@ use std::{
 };
 
 use super::Slot;
+
+/// For how long after its time a slot may still be used. Whoever is later has missed it: what was not used is not caught
+/// up with.
+pub const GRACE: Duration = Duration::from_millis(150);
 
 /// Slots: the k-th is at `start + k × apart` after the statement's instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,20 +86,17 @@ struct Lease {
     next: Instant,
     apart: Duration,
     left: u32,
-    void: Instant,
 }
 
 impl Held {
-    /// Adds a lease. `asked` and `answered` are this process's clock around the statement: slots count from the answer, the
-    /// end from the question, so that neither a slow answer nor a clock that differs from the database's makes the rate
-    /// faster.
-    pub fn add(&mut self, leased: Leased, asked: Instant, answered: Instant, horizon: Duration) {
+    /// Adds a lease. Slots count from when its answer came: neither a slow answer nor a clock that differs from the database's
+    /// makes the rate faster.
+    pub fn add(&mut self, leased: Leased, answered: Instant) {
         if leased.slots > 0 {
             self.leases.push_back(Lease {
                 next: answered + leased.start,
                 apart: leased.apart,
                 left: leased.slots,
-                void: asked + horizon + leased.apart,
             });
         }
     }
@@ -104,12 +104,13 @@ impl Held {
     /// The next slot, if one is left.
     pub fn take(&mut self, now: Instant) -> Option<Reserved> {
         while let Some(lease) = self.leases.front_mut() {
-            // What was not used in its time is not caught up with.
-            if now < lease.void && lease.left > 0 {
-                let reserved = Reserved { at: lease.next, void: lease.void };
+            while lease.left > 0 {
+                let reserved = Reserved { at: lease.next, void: lease.next + GRACE };
                 lease.next += lease.apart;
                 lease.left -= 1;
-                return Some(reserved);
+                if now < reserved.void {
+                    return Some(reserved);
+                }
             }
             self.leases.pop_front();
         }
@@ -168,13 +169,13 @@ mod tests {
         let asked = clock.monotonic();
         let leased = Leased { start: Duration::from_millis(10), apart: Duration::from_millis(2), slots: 2 };
         let mut held = Held::default();
-        held.add(leased, asked, asked, HORIZON);
+        held.add(leased, asked);
         let slot = held.take(asked).expect("a slot");
         assert!(slot.slot(asked).is_none(), "before its time");
         let slot = held.take(asked).expect("a slot");
         assert!(slot.slot(asked + Duration::from_millis(12)).is_some());
         assert!(held.take(asked).is_none());
-        held.add(leased, asked, asked, HORIZON);
+        held.add(leased, asked);
         assert!(held.take(asked + Duration::from_secs(1)).is_none(), "not caught up with");
     }
 }

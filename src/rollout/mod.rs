@@ -16,12 +16,26 @@ pub use quiet::quiet_until;
 
 use std::time::Duration;
 
-/// The wait before the `tries`-th retry of what was deferred, counting from 1, unless the provider asks for more.
-#[must_use]
-pub const fn retry_backoff(tries: u32) -> Duration {
-    Duration::from_mins(match tries {
-        0 | 1 => 1,
-        2 => 5,
-        _ => 15,
-    })
+/// The waits before the first, the second and every later retry of what was deferred, unless a provider asks for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryWaits(pub [Duration; 3]);
+
+impl Default for RetryWaits {
+    /// 1, 5 and 15 minutes: Google asks for backoff from 10 s on, Apple for 15 minutes once it is unwell.
+    fn default() -> Self {
+        Self([1, 5, 15].map(Duration::from_mins))
+    }
+}
+
+impl RetryWaits {
+    /// The wait before the `tries`-th retry, counting from 1.
+    #[must_use]
+    pub const fn before(self, tries: u32) -> Duration {
+        let [first, second, later] = self.0;
+        match tries {
+            0 | 1 => first,
+            2 => second,
+            _ => later,
+        }
+    }
 }

@@ -25,6 +25,9 @@ use crate::{
     model::{Provider, RolloutId, SEGMENT_DEVICES},
 };
 
+/// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
+const LEAST: usize = 20;
+
 /// Chunks that are claimed at once.
 const CLAIM_AT_ONCE: usize = 4;
 
@@ -69,6 +72,34 @@ struct Work {
     /// Devices of open segments.
     in_flight: usize,
     renewed: Instant,
+    through: Through,
+}
+
+/// How many devices had their outcome in the second before.
+#[derive(Debug)]
+struct Through {
+    since: Instant,
+    now: usize,
+    before: usize,
+}
+
+impl Through {
+    fn note(&mut self, devices: usize, now: Instant) {
+        self.turn(now);
+        self.now += devices;
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let seconds = now.duration_since(self.since).as_secs();
+        if seconds > 0 {
+            self.before = if seconds == 1 { self.now } else { 0 };
+            (self.now, self.since) = (0, now);
+        }
+    }
+
+    fn last_second(&self) -> usize {
+        self.before.max(self.now)
+    }
 }
 
 /// Works at one rollout until it is over, stopped, or the process is.
@@ -85,6 +116,7 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             ends: Vec::new(),
             in_flight: 0,
             renewed: shared.clock.monotonic(),
+            through: Through { since: shared.clock.monotonic(), now: 0, before: 0 },
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -160,12 +192,16 @@ impl Work {
         }
     }
 
-    /// How many devices may be open at once: this rollout's share of the streams, and at a slow rate about a second's
-    /// worth, so that an intent is never long before its request.
+    /// How many devices may be open at once: this rollout's share of the streams, and at a slow rate about as many as this
+    /// worker got through in the last second, so that an intent is never long before its request, however many workers
+    /// share the rate.
     fn room(&self) -> usize {
         let share = self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1);
         let slowest = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
-        let at_once = slowest.map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX));
+        let at_once = slowest.map_or(usize::MAX, |rate| {
+            let of_fleet = usize::try_from(rate.get()).unwrap_or(usize::MAX);
+            (self.through.last_second() + LEAST).min(of_fleet)
+        });
         share.min(at_once).max(1).saturating_sub(self.in_flight)
     }
 
@@ -189,7 +225,7 @@ impl Work {
     async fn exchange(&mut self, open_more: bool) -> bool {
         let pieces = if open_more { self.pieces() } else { Vec::new() };
         let ends = std::mem::take(&mut self.ends);
-        let done = self.done(&ends);
+        let done = self.done(&ends, &pieces);
         let asked = self.shared.clock.monotonic();
         let is_due = !self.held.is_empty() && asked.duration_since(self.renewed) >= self.shared.lease / 4;
         if pieces.is_empty() && ends.is_empty() && done.is_empty() && !is_due {
@@ -263,12 +299,18 @@ impl Work {
     }
 
     /// Chunks of which, with these ends, everything is over.
-    fn done(&self, ends: &[SegmentEnd]) -> Vec<(u32, u32)> {
-        let is_done = |held: &&Held| {
+    fn done(&self, ends: &[SegmentEnd], asked: &[(usize, Piece)]) -> Vec<(u32, u32)> {
+        let is_done = |(place, held): &(usize, &Held)| {
             let ending = ends.iter().filter(|end| end.chunk == held.claim.chunk).count();
-            held.is_asked() && held.open == ending
+            // What is being asked for just now may be refused.
+            held.is_asked() && held.open == ending && asked.iter().all(|(of, _)| of != place)
         };
-        self.held.iter().filter(is_done).map(|held| (held.claim.chunk, held.claim.number)).collect()
+        self.held
+            .iter()
+            .enumerate()
+            .filter(is_done)
+            .map(|(_, held)| (held.claim.chunk, held.claim.number))
+            .collect()
     }
 
     /// Acts on what the ledger answered.
@@ -341,6 +383,7 @@ impl Work {
         match ended {
             Ok(end) => {
                 self.in_flight = self.in_flight.saturating_sub(end.outcomes.len());
+                self.through.note(end.outcomes.len(), self.shared.clock.monotonic());
                 self.ends.push(end);
                 // Counted as open until it is recorded; see `done`.
             }

@@ -471,3 +471,29 @@ pub(super) async fn i11_leases_of_one_rate_never_overlap(store: &Store) {
     // A horizon's worth, and what went by while they were asking.
     assert!((250..400).contains(&slots), "{slots} slots at once");
 }
+
+pub(super) async fn i7_a_chunk_of_which_something_is_left_is_not_done(store: &Store) {
+    let set = Set::with(store, 9, ALL, "").await;
+    let (campaign, _, seen) = set.open().await;
+    let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+    let held = [(claim.chunk, claim.number)];
+    let mut answer = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 0, 4, false)], false).await;
+    let over = [end(&claim, 0, devices(&mut answer, 0), &accepted())];
+    let early = Exchange {
+        rollout: seen.rollout,
+        epoch: seen.epoch,
+        worker: "w",
+        lease: LEASE,
+        asked: set.now(),
+        ends: &over,
+        asks: &[],
+        done: &held,
+        held: &held,
+        key: &set.key,
+        digest: set.job.digest(),
+        stopped: &set.stopped,
+    };
+    set.ledger.exchange(&early).await.expect_err("eight of its devices were never sent");
+    let progress = set.ledger.stage_progress(campaign.rollout).await.expect("an answer");
+    assert_eq!(progress[0].first_left, 1);
+}

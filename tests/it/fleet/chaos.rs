@@ -140,7 +140,7 @@ async fn holding(fleet: &Fleet, processes: &Processes) -> Option<usize> {
         sqlx::query_scalar(SQL).fetch_optional(&mut database).await.expect("an answer");
     let name = name?;
     let is_it = |serving: &Option<Serving>| {
-        serving.as_ref().is_some_and(|serving| name.contains(&format!("-{}-", serving.pid())))
+        serving.as_ref().is_some_and(|serving| name.starts_with(&format!("{}-", serving.pid())))
     };
     processes.workers.iter().position(is_it)
 }
@@ -148,7 +148,7 @@ async fn holding(fleet: &Fleet, processes: &Processes) -> Option<usize> {
 /// Devices that a dead process intended to ring, and of which nothing is on record: what may be sent again.
 async fn unrecorded(fleet: &Fleet, pid: u32) -> i64 {
     const SQL: &str = "select coalesce(sum(s.n), 0)::bigint from segment s join claim c using (rollout, chunk) \
-         where s.outcomes is null and c.worker like '%-' || $1 || '-%'";
+         where s.outcomes is null and c.worker like $1 || '-%'";
     // What it had sent to commit is committed once the database has let go of it.
     const HELD: &str = "select count(*) = 0 from pg_stat_activity \
          where datname = current_database() and state = 'active' and pid <> pg_backend_pid() and wait_event_type is null \
