@@ -1,7 +1,7 @@
 //! The pacer: hands out slots of fleet-wide rates to this process's sends.
 //!
-//! Each rate is leased from the ledger a quarter of a second at a time, when somebody needs a slot and none is left. A
-//! request that two rates limit (its rollout's and its provider's) reserves a slot of each and waits for the later one.
+//! Each rate is leased from the ledger a twentieth of a second at a time, when somebody needs a slot and none is left. A
+//! request that two rates limit (its rollout's and its provider's) waits for a slot of the one, then for one of the other.
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,12 @@ use crate::{
     },
 };
 
-/// How far ahead slots are leased: the most that the fleet can be beyond its rate in any window, in time.
-const HORIZON: Duration = Duration::from_millis(250);
+/// How far ahead slots are leased: less than the grace of a slot, so that a request that has waited for one rate's slot can
+/// still wait for the other's.
+const HORIZON: Duration = Duration::from_millis(100);
 
 /// What is asked for at once, in time: less than the horizon, so that several workers find room in it.
-const STRETCH: Duration = Duration::from_millis(100);
+const STRETCH: Duration = Duration::from_millis(50);
 
 /// What campaigns leave of a provider's rate to the direct lane, in percent.
 const RESERVED_PERCENT: u32 = 20;
@@ -99,6 +100,11 @@ impl Pacer {
             let mut reserved: Option<Reserved> = None;
             for rate in rates.into_iter().flatten() {
                 let next = self.reserve(rate, waiting).await?;
+                // One after the other: reserved together, the earlier slot would lapse before the later one's time.
+                let wait = next.at().saturating_duration_since(self.clock.monotonic());
+                if !wait.is_zero() {
+                    sleep(wait).await;
+                }
                 reserved = Some(match reserved {
                     Some(other) => other.with(next),
                     None => next,
@@ -108,10 +114,6 @@ impl Pacer {
                 // Every app names a rate for each of its providers, so this is a device that cannot be sent to.
                 return Err(LedgerError::no_answer(HORIZON));
             };
-            let wait = reserved.at().saturating_duration_since(self.clock.monotonic());
-            if !wait.is_zero() {
-                sleep(wait).await;
-            }
             if let Some(slot) = reserved.slot(self.clock.monotonic()) {
                 return Ok(slot);
             }

@@ -14,7 +14,7 @@ use super::Slot;
 
 /// For how long after its time a slot may still be used. Whoever is later has missed it: what was not used is not caught
 /// up with.
-pub const GRACE: Duration = Duration::from_millis(150);
+pub const GRACE: Duration = Duration::from_millis(200);
 
 /// Slots: the k-th is at `start + k × apart` after the statement's instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -178,6 +178,9 @@ async fn give_up_intents(
 ) -> Result<(), LedgerError> {
     const SQL: &str = "update segment set outcomes = $1, claim = $2 \
          where rollout = $3 and chunk = $4 and segment = $5 and outcomes is null";
+    // In a slow start they were counted as in flight.
+    const LANDED: &str = "update stage set in_flight = in_flight - $1 \
+         where rollout = $2 and stage = $3 and not ramped";
     for claim in claims {
         let mut given_up = Vec::new();
         for halfway in claim.halfway.iter_mut().filter(|halfway| !halfway.recorded) {
@@ -199,6 +202,14 @@ async fn give_up_intents(
         if given_up.is_empty() {
             continue;
         }
+        on_either!(&mut *tx, c => {
+            sqlx::query(LANDED)
+                .bind(i64::try_from(given_up.len()).unwrap_or(i64::MAX))
+                .bind(rollout.get())
+                .bind(i64::from(claim.stage))
+                .execute(c)
+                .await?;
+        });
         let mut counts = Counts::default();
         for device in read_devices(tx, &given_up).await? {
             // Of whoever left since, the provider is not known any more.
