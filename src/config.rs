@@ -3,6 +3,7 @@
 //! What is *policy* (who may send what to whom) is not here but in `audiences/`; here is where things are
 //! and which secrets open them. Errors name the file, the line and the key.
 
+mod campaign;
 mod worker;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use campaign::Campaign;
 pub use worker::Worker;
 
 use crate::{
@@ -42,6 +44,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// The direct lane.
     pub direct: Direct,
+    /// Campaigns' coordinator.
+    pub campaign: Campaign,
     /// Campaigns' workers.
     pub worker: Worker,
     /// How providers are reached, for every app.
@@ -182,6 +186,8 @@ struct File {
     #[serde(default)]
     direct: DirectTable,
     #[serde(default)]
+    campaign: campaign::CampaignTable,
+    #[serde(default)]
     worker: worker::WorkerTable,
     #[serde(default)]
     send: SendTable,
@@ -295,6 +301,7 @@ impl Config {
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
             direct: parsed.direct.into(),
+            campaign: parsed.campaign.into(),
             worker: parsed.worker.into(),
             send: Send {
                 connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),

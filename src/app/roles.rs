@@ -94,6 +94,7 @@ pub struct Fleet {
     pub deliver: Arc<Deliver>,
     control: Control,
     direct: config::Direct,
+    campaign: config::Campaign,
     worker: config::Worker,
     metrics: Metrics,
     clock: Clock,
@@ -118,6 +119,7 @@ impl Fleet {
             deliver,
             control,
             direct: config.direct,
+            campaign: config.campaign,
             worker: config.worker,
             metrics,
             clock,
@@ -197,6 +199,7 @@ impl Fleet {
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
+            retry: self.campaign.retry,
             holder: self.name(),
             stop: self.stop.clone(),
         }

@@ -16,12 +16,43 @@ pub use quiet::quiet_until;
 
 use std::time::Duration;
 
-/// The wait before the `tries`-th retry of what was deferred, counting from 1, unless the provider asks for more.
-#[must_use]
-pub const fn retry_backoff(tries: u32) -> Duration {
-    Duration::from_mins(match tries {
-        0 | 1 => 1,
-        2 => 5,
-        _ => 15,
-    })
+/// The waits before the first retry of what was deferred, the second, and every later one, unless the provider asks
+/// for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryWaits([Duration; Self::COUNT]);
+
+impl RetryWaits {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// These waits.
+    #[must_use]
+    pub const fn of(waits: [Duration; Self::COUNT]) -> Self {
+        Self(waits)
+    }
+
+    /// The wait before the `tries`-th retry, counting from 1.
+    #[must_use]
+    pub fn before(&self, tries: u32) -> Duration {
+        let place = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.0[place.min(Self::COUNT - 1)]
+    }
+}
+
+impl Default for RetryWaits {
+    /// Google asks for a minute after a 429, Apple for 15 after a 5xx.
+    fn default() -> Self {
+        Self([Duration::from_mins(1), Duration::from_mins(5), Duration::from_mins(15)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_wait_is_every_later_one() {
+        let minutes = [0, 1, 2, 3, 4, 99].map(|tries| RetryWaits::default().before(tries).as_secs() / 60);
+        assert_eq!(minutes, [1, 1, 5, 15, 15, 15]);
+    }
 }

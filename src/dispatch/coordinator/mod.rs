@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     ledger::{Ledger, LedgerError, Ruling},
     metrics::Metrics,
+    rollout::RetryWaits,
 };
 
 /// How long a lease to rule lasts. With [`STANDBY`], how long campaigns stand still after their coordinator died.
@@ -44,6 +45,8 @@ pub struct CoordinatorParts {
     pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
+    /// The waits before what was deferred is sent again.
+    pub retry: RetryWaits,
     /// This process, as other processes and operators see it.
     pub holder: String,
     /// Set when the process is to stop.
@@ -58,6 +61,7 @@ pub struct Coordinator {
     control: Control,
     metrics: Metrics,
     clock: Clock,
+    retry: RetryWaits,
     holder: String,
     stop: CancellationToken,
     patience: Patience,
@@ -66,9 +70,9 @@ pub struct Coordinator {
 impl Coordinator {
     /// Stands by and rules in turn, until it is told to stop; then gives the rule up at once.
     pub async fn run(parts: CoordinatorParts) {
-        let CoordinatorParts { ledger, policy, control, metrics, clock, holder, stop } = parts;
+        let CoordinatorParts { ledger, policy, control, metrics, clock, retry, holder, stop } = parts;
         let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
-        let coordinator = Self { ledger, policy, control, metrics, clock, holder, stop, patience };
+        let coordinator = Self { ledger, policy, control, metrics, clock, retry, holder, stop, patience };
         while !coordinator.stop.is_cancelled() {
             match coordinator.ask_to_rule(None).await {
                 Ok(Some(ruling)) => coordinator.rule(ruling).await,

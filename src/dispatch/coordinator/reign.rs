@@ -17,7 +17,7 @@ use crate::{
         StageProgress,
     },
     model::{AudienceName, RolloutId, RolloutState},
-    rollout::{End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next, retry_backoff},
+    rollout::{End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next},
 };
 
 /// How long between two looks while something is being sent, and while nothing is. Whoever has news says so.
@@ -190,7 +190,8 @@ impl<'c> Reign<'c> {
                 Ok(Looked::Until(None))
             }
             Step::FollowRetries => {
-                let made = ledger.follow_retries(&ruling, seen, retry_backoff).await?;
+                let waits = self.coordinator.retry;
+                let made = ledger.follow_retries(&ruling, seen, |tries| waits.before(tries)).await?;
                 tracing::debug!(campaign = %id, %rollout, made, "retry chunks for what was deferred");
                 if made > 0 {
                     self.coordinator.control.tell(&ControlMessage::Work);

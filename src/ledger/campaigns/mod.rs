@@ -22,6 +22,7 @@ mod stages;
 mod submit;
 mod tally;
 mod told;
+mod withdraw;
 
 pub use claims::{Claim, Halfway};
 pub use coordinator::{
