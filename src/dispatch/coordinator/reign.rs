@@ -252,7 +252,7 @@ impl<'c> Reign<'c> {
         let (campaign, rollout) = (seen.id, seen.rollout);
         match why {
             Why::OtherPolicy | Why::UnknownZone => {
-                tracing::warn!(%campaign, %rollout, %why, "a rollout waits")
+                tracing::warn!(%campaign, %rollout, %why, "a rollout waits");
             }
             _ => tracing::info!(%campaign, %rollout, %why, "a rollout waits"),
         }
