@@ -3,6 +3,7 @@
 //! What is *policy* (who may send what to whom) is not here but in `audiences/`; here is where things are
 //! and which secrets open them. Errors name the file, the line and the key.
 
+mod campaign;
 mod worker;
 
 use std::{
@@ -16,13 +17,13 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use campaign::Campaign;
 pub use worker::Worker;
 
 use crate::{
     intake::Ladder,
     model::{AppId, ProducerId},
     pace::Rung,
-    rollout::RetryWaits,
 };
 
 /// Where the configuration is looked for when nobody says.
@@ -43,10 +44,10 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// The direct lane.
     pub direct: Direct,
+    /// Campaigns' coordinator.
+    pub campaign: Campaign,
     /// Campaigns' workers.
     pub worker: Worker,
-    /// The waits between a campaign's retries.
-    pub retries: RetryWaits,
     /// How providers are reached, for every app.
     pub send: Send,
     /// Endpoints and credentials of each app.
@@ -185,9 +186,9 @@ struct File {
     #[serde(default)]
     direct: DirectTable,
     #[serde(default)]
-    worker: worker::WorkerTable,
+    campaign: campaign::CampaignTable,
     #[serde(default)]
-    campaign: CampaignTable,
+    worker: worker::WorkerTable,
     #[serde(default)]
     send: SendTable,
     #[serde(default)]
@@ -245,20 +246,6 @@ struct SendTable {
     connect_timeout_seconds: Option<NonZeroU16>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct CampaignTable {
-    /// For trying out: the first, the second and every later wait.
-    retry_seconds: Option<[NonZeroU16; 3]>,
-}
-
-impl From<CampaignTable> for RetryWaits {
-    fn from(table: CampaignTable) -> Self {
-        let seconds = |seconds: NonZeroU16| Duration::from_secs(u64::from(seconds.get()));
-        table.retry_seconds.map_or_else(Self::default, |waits| Self(waits.map(seconds)))
-    }
-}
-
 fn default_policy() -> PathBuf {
     "audiences".into()
 }
@@ -314,7 +301,7 @@ impl Config {
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
             direct: parsed.direct.into(),
-            retries: parsed.campaign.into(),
+            campaign: parsed.campaign.into(),
             worker: parsed.worker.into(),
             send: Send {
                 connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),

@@ -21,7 +21,6 @@ use crate::{
     intake::Intake,
     ledger::Ledger,
     metrics::Metrics,
-    rollout::RetryWaits,
 };
 
 /// A part of the work.
@@ -95,8 +94,8 @@ pub struct Fleet {
     pub deliver: Arc<Deliver>,
     control: Control,
     direct: config::Direct,
+    campaign: config::Campaign,
     worker: config::Worker,
-    retries: RetryWaits,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -120,8 +119,8 @@ impl Fleet {
             deliver,
             control,
             direct: config.direct,
+            campaign: config.campaign,
             worker: config.worker,
-            retries: config.retries,
             metrics,
             clock,
             stop,
@@ -200,7 +199,7 @@ impl Fleet {
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
-            retries: self.retries,
+            retry: self.campaign.retry,
             holder: self.name(),
             stop: self.stop.clone(),
         }

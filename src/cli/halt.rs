@@ -1,14 +1,19 @@
 //! `bellwether halt` and `unhalt`: break-glass, straight into the ledger.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
+use tokio::time::timeout;
 
 use super::{Exit, exit::With, ledger, output};
 use crate::{
+    app,
     audience::Policy,
-    ledger::HaltScope,
-    model::{AppId, OperatorName},
+    config::Config,
+    dispatch::control::ControlMessage,
+    intake,
+    ledger::{HaltScope, Ledger},
+    model::{AppId, AudienceName, CampaignId, OperatorName},
 };
 
 /// What `halt` understands.
@@ -33,20 +38,38 @@ struct What {
     /// Write into the ledger directly (the only way until the operators' API runs)
     #[arg(long, required = true)]
     ledger: bool,
-    /// Everything
-    #[arg(long, conflicts_with = "app", required_unless_present = "app")]
-    all: bool,
-    /// One app
-    #[arg(long, value_name = "APP")]
-    app: Option<AppId>,
+    #[command(flatten)]
+    scope: Scope,
     /// Who you are; it stands in the audit log
     #[arg(long = "by", value_name = "NAME", env = "USER")]
     by: Option<OperatorName>,
 }
 
+/// Exactly one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Scope {
+    /// Everything
+    #[arg(long)]
+    all: bool,
+    /// One app
+    #[arg(long, value_name = "APP")]
+    app: Option<AppId>,
+    /// Campaigns to one audience
+    #[arg(long, value_name = "AUDIENCE")]
+    audience: Option<AudienceName>,
+    /// One campaign, by its id
+    #[arg(long, value_name = "ID")]
+    campaign: Option<uuid::Uuid>,
+}
+
 impl What {
     fn scope(&self) -> HaltScope {
-        self.app.clone().map_or(HaltScope::All, HaltScope::App)
+        let Scope { all: _, app, audience, campaign } = &self.scope;
+        let app = app.clone().map(HaltScope::App);
+        let audience = audience.clone().map(HaltScope::Audience);
+        let campaign = campaign.map(|id| HaltScope::Campaign(CampaignId::from_uuid(id)));
+        app.or(audience).or(campaign).unwrap_or(HaltScope::All)
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -58,27 +81,75 @@ impl What {
 }
 
 /// A typo in an emergency must not look like a halt. A policy that cannot be read does not stand in its way.
-fn refuse_unknown_app(config: &Path, scope: &HaltScope) -> anyhow::Result<()> {
-    let HaltScope::App(app) = scope else { return Ok(()) };
-    let Ok(policy) = Policy::load(&ledger::configuration(config)?.policy) else { return Ok(()) };
-    if policy.app(app).is_none() {
-        let known: Vec<_> = policy.apps().map(|app| app.id.to_string()).collect();
-        let message =
-            format!("no app {app} in the policy, so nothing is halted; known: {}", known.join(", "));
-        return Err(With(Exit::NotFound, message).into());
+async fn refuse_unknown(config: &Config, ledger: &Ledger, scope: &HaltScope) -> anyhow::Result<()> {
+    let (what, known) = match scope {
+        HaltScope::All => return Ok(()),
+        HaltScope::App(app) => {
+            let Ok(policy) = Policy::load(&config.policy) else { return Ok(()) };
+            if policy.app(app).is_some() {
+                return Ok(());
+            }
+            (format!("app {app} in the policy"), names(policy.apps().map(|app| &app.id)))
+        }
+        HaltScope::Audience(audience) => {
+            let Ok(policy) = Policy::load(&config.policy) else { return Ok(()) };
+            if policy.audience(audience).is_some() {
+                return Ok(());
+            }
+            let known = names(policy.audiences().map(|audience| &audience.name));
+            (format!("audience {audience} in the policy"), known)
+        }
+        HaltScope::Campaign(campaign) => {
+            if ledger.campaign(*campaign).await?.is_some() {
+                return Ok(());
+            }
+            let known = "see `bellwether rollout list`".to_owned();
+            (format!("campaign {campaign} on record"), known)
+        }
+    };
+    Err(With(Exit::NotFound, format!("no {what}, so nothing is halted; known: {known}")).into())
+}
+
+fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// How long the command waits for a broker, once the halt is on record.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+
+/// Tells every process at once, if the broker is there. The halt is on record already.
+async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
+    let broker = app::rabbitmq_config(config).map_err(|error| error.to_string())?;
+    let message = ControlMessage::Halted(scope.clone()).to_json();
+    match timeout(TELL_WITHIN, intake::say_once(&broker, message.as_bytes())).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", TELL_WITHIN.as_secs())),
     }
-    Ok(())
 }
 
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
     let (scope, by) = (args.what.scope(), args.what.operator()?);
-    refuse_unknown_app(config, &scope)?;
+    let settings = ledger::configuration(config)?;
     let ledger = ledger::open(config).await?;
+    refuse_unknown(&settings, &ledger, &scope).await?;
     ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
-    output::remark(&format!(
-        "halted: {scope}. Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
-    ));
+    let told = tell(&settings, &scope).await;
+    let meaning = match scope {
+        HaltScope::All | HaltScope::App(_) => {
+            "Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
+        }
+        HaltScope::Audience(_) | HaltScope::Campaign(_) => {
+            "Nothing more is sent, and a campaign that was running is over."
+        }
+    };
+    output::remark(&format!("halted: {scope}. {meaning}"));
+    if let Err(why) = told {
+        output::remark(&format!(
+            "The broker could not pass it on ({why}): processes read it in the ledger, within a second."
+        ));
+    }
     Ok(Exit::Ok)
 }
 

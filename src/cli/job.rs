@@ -9,12 +9,12 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Exit, Output, exit::With, ledger, output};
+use super::{Exit, Output, exit::With, ledger, output, rollout};
 use crate::{
     app,
     intake::{self, RabbitMqConfig},
     ledger::{Cancelling, JobRecord, JobState, Ledger},
-    model::{Job as ParsedJob, JobId, JobKey, OutcomeCode, ProducerId, Reason, job_schema},
+    model::{Job as ParsedJob, JobId, JobKey, OutcomeCode, ProducerId, Reason, RolloutState, job_schema},
 };
 
 /// What can be done with a job.
@@ -84,7 +84,11 @@ async fn send(config: &Path, file: Option<&Path>) -> anyhow::Result<Exit> {
 }
 
 async fn show(config: &Path, output: Output, key: &JobKey) -> anyhow::Result<Exit> {
-    let Some(record) = ledger::open(config).await?.job(key).await? else {
+    let ledger = ledger::open(config).await?;
+    let Some(record) = ledger.job(key).await? else {
+        if ledger.campaign_by_job(key).await?.is_some() {
+            return rollout::show(&ledger, output, &rollout::Campaign::Job(key.clone())).await;
+        }
         return Err(With(
             Exit::NotFound,
             format!("no job {key} is on record; refused jobs are not (see `dead`)"),
@@ -163,6 +167,11 @@ fn as_table(record: &JobRecord) -> String {
 /// True if the job ended by being withdrawn.
 async fn is_withdrawn(ledger: &Ledger, key: &JobKey) -> anyhow::Result<bool> {
     let record = ledger.job(key).await?;
+    if record.is_none()
+        && let Some(id) = ledger.campaign_by_job(key).await?
+    {
+        return Ok(ledger.rollout(id).await?.is_some_and(|rollout| rollout.state == RolloutState::Aborted));
+    }
     let cancelled =
         |record: &JobRecord| record.targets.iter().any(|target| target.outcome == OutcomeCode::Cancelled);
     Ok(record.as_ref().is_some_and(cancelled))
@@ -170,7 +179,11 @@ async fn is_withdrawn(ledger: &Ledger, key: &JobKey) -> anyhow::Result<bool> {
 
 async fn cancel(config: &Path, key: &JobKey) -> anyhow::Result<Exit> {
     let ledger = ledger::open(config).await?;
-    let (exit, message) = match ledger.cancel_job(key).await? {
+    let cancelling = match ledger.cancel_job(key).await? {
+        Cancelling::NotFound => ledger.withdraw_campaign(key).await?,
+        direct => direct,
+    };
+    let (exit, message) = match cancelling {
         Cancelling::Cancelled => {
             output::remark("withdrawn: nothing more is sent for it");
             return Ok(Exit::Ok);

@@ -113,7 +113,8 @@ fn as_row(rollout: &RolloutRecord) -> Vec<String> {
     ]
 }
 
-async fn show(ledger: &Ledger, output: Output, campaign: &Campaign) -> anyhow::Result<Exit> {
+/// Shows how one campaign stands.
+pub(super) async fn show(ledger: &Ledger, output: Output, campaign: &Campaign) -> anyhow::Result<Exit> {
     let (campaign, rollout) = campaign.find(ledger).await?;
     let stages = ledger.stages(campaign.rollout).await?;
     let tallies = ledger.tallies(campaign.rollout).await?;

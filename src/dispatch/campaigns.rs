@@ -30,7 +30,12 @@ use crate::{
 impl DirectLane {
     /// Brings every campaign to its end at the door.
     pub(super) async fn campaigns(&self, asked: Vec<Asked>) {
-        asked.into_iter().map(|asked| self.campaign(asked)).collect::<FuturesUnordered<_>>().collect().await
+        asked
+            .into_iter()
+            .map(|asked| self.campaign(asked))
+            .collect::<FuturesUnordered<_>>()
+            .collect::<()>()
+            .await;
     }
 
     async fn campaign(&self, asked: Asked) {

@@ -106,7 +106,7 @@ impl Pacer {
                     sleep(wait).await;
                 }
                 reserved = Some(match reserved {
-                    Some(other) => other.with(next),
+                    Some(other) => other.with(&next),
                     None => next,
                 });
             }
@@ -198,5 +198,27 @@ impl Rate {
             reason = "a share of a rate that is a u32"
         )]
         NonZeroU32::new(rate as u32).unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pace::lease::Leased;
+
+    #[test]
+    fn a_slot_is_good_from_its_time_to_the_end_of_its_lease() {
+        let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1);
+        let asked = clock.monotonic();
+        let leased = Leased { start: Duration::from_millis(10), apart: Duration::from_millis(2), slots: 2 };
+        let mut held = Held::default();
+        held.add(leased, asked);
+        let slot = held.take(asked).expect("a slot");
+        assert!(slot.slot(asked).is_none(), "before its time");
+        let slot = held.take(asked).expect("a slot");
+        assert!(slot.slot(asked + Duration::from_millis(12)).is_some());
+        assert!(held.take(asked).is_none());
+        held.add(leased, asked);
+        assert!(held.take(asked + Duration::from_secs(1)).is_none(), "not caught up with");
     }
 }

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::rows::micros;
-use crate::{audience::Select, model::AppId};
+use crate::{
+    audience::{Country, Select, Timezone},
+    model::AppId,
+};
 
 /// Which engine's words are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +42,9 @@ pub(super) fn push_condition<'q, DB>(
         .push("gone_at is null and environment = 'production' and app = ")
         .push_bind(app.as_str().to_owned());
     let lists: [(&str, Vec<&str>); 3] = [
-        ("country", select.country.iter().map(|country| country.as_str()).collect()),
+        ("country", select.country.iter().map(Country::as_str).collect()),
         ("platform", select.platform.iter().map(|platform| platform.as_str()).collect()),
-        ("timezone", select.timezone.iter().map(|timezone| timezone.as_str()).collect()),
+        ("timezone", select.timezone.iter().map(Timezone::as_str).collect()),
     ];
     for (column, values) in lists {
         if !values.is_empty() {

@@ -64,7 +64,7 @@ impl Reserved {
     }
 
     /// Two rates at once: the later time, the earlier end.
-    pub fn with(self, other: Self) -> Self {
+    pub fn with(self, other: &Self) -> Self {
         Self { at: self.at.max(other.at), void: self.void.min(other.void) }
     }
 
@@ -161,21 +161,5 @@ mod tests {
         assert_eq!(grant(next, 1_000_000, rate, 1, HORIZON).0.slots, 1);
         let (none, after) = grant(next + 2_000, 1_000_000, rate, 10, HORIZON);
         assert_eq!((none.slots, after), (0, next + 2_000));
-    }
-
-    #[test]
-    fn a_slot_is_good_from_its_time_to_the_end_of_its_lease() {
-        let clock = crate::clock::Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1);
-        let asked = clock.monotonic();
-        let leased = Leased { start: Duration::from_millis(10), apart: Duration::from_millis(2), slots: 2 };
-        let mut held = Held::default();
-        held.add(leased, asked);
-        let slot = held.take(asked).expect("a slot");
-        assert!(slot.slot(asked).is_none(), "before its time");
-        let slot = held.take(asked).expect("a slot");
-        assert!(slot.slot(asked + Duration::from_millis(12)).is_some());
-        assert!(held.take(asked).is_none());
-        held.add(leased, asked);
-        assert!(held.take(asked + Duration::from_secs(1)).is_none(), "not caught up with");
     }
 }

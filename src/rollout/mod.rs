@@ -16,26 +16,43 @@ pub use quiet::quiet_until;
 
 use std::time::Duration;
 
-/// The waits before the first, the second and every later retry of what was deferred, unless a provider asks for more.
+/// The waits before the first retry of what was deferred, the second, and every later one, unless the provider asks
+/// for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryWaits(pub [Duration; 3]);
+pub struct RetryWaits([Duration; Self::COUNT]);
 
-impl Default for RetryWaits {
-    /// 1, 5 and 15 minutes: Google asks for backoff from 10 s on, Apple for 15 minutes once it is unwell.
-    fn default() -> Self {
-        Self([1, 5, 15].map(Duration::from_mins))
+impl RetryWaits {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// These waits.
+    #[must_use]
+    pub const fn of(waits: [Duration; Self::COUNT]) -> Self {
+        Self(waits)
+    }
+
+    /// The wait before the `tries`-th retry, counting from 1.
+    #[must_use]
+    pub fn before(&self, tries: u32) -> Duration {
+        let place = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.0[place.min(Self::COUNT - 1)]
     }
 }
 
-impl RetryWaits {
-    /// The wait before the `tries`-th retry, counting from 1.
-    #[must_use]
-    pub const fn before(self, tries: u32) -> Duration {
-        let [first, second, later] = self.0;
-        match tries {
-            0 | 1 => first,
-            2 => second,
-            _ => later,
-        }
+impl Default for RetryWaits {
+    /// Google asks for a minute after a 429, Apple for 15 after a 5xx.
+    fn default() -> Self {
+        Self([Duration::from_mins(1), Duration::from_mins(5), Duration::from_mins(15)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_wait_is_every_later_one() {
+        let minutes = [0, 1, 2, 3, 4, 99].map(|tries| RetryWaits::default().before(tries).as_secs() / 60);
+        assert_eq!(minutes, [1, 1, 5, 15, 15, 15]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Gate, Plan, StageTake};
+use crate::audience::{Gate, Plan, Rate, StageTake};
 
 /// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl FrozenPlan {
             },
             bake_ms: stage.bake.map_or(0, |bake| u64::try_from(bake.as_millis()).unwrap_or(u64::MAX)),
             manual_gate: stage.gate == Gate::Manual,
-            max_rate: stage.max_rate.map(|rate| rate.per_second()),
+            max_rate: stage.max_rate.map(Rate::per_second),
         });
         let quiet = plan.quiet_hours.map(|hours| {
             let word = |time: jiff::civil::Time| time.strftime("%H:%M").to_string();

@@ -45,8 +45,8 @@ pub struct CoordinatorParts {
     pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
-    /// The waits between retries.
-    pub retries: RetryWaits,
+    /// The waits before what was deferred is sent again.
+    pub retry: RetryWaits,
     /// This process, as other processes and operators see it.
     pub holder: String,
     /// Set when the process is to stop.
@@ -61,7 +61,7 @@ pub struct Coordinator {
     control: Control,
     metrics: Metrics,
     clock: Clock,
-    retries: RetryWaits,
+    retry: RetryWaits,
     holder: String,
     stop: CancellationToken,
     patience: Patience,
@@ -70,9 +70,9 @@ pub struct Coordinator {
 impl Coordinator {
     /// Stands by and rules in turn, until it is told to stop; then gives the rule up at once.
     pub async fn run(parts: CoordinatorParts) {
-        let CoordinatorParts { ledger, policy, control, metrics, clock, retries, holder, stop } = parts;
+        let CoordinatorParts { ledger, policy, control, metrics, clock, retry, holder, stop } = parts;
         let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
-        let coordinator = Self { ledger, policy, control, metrics, clock, retries, holder, stop, patience };
+        let coordinator = Self { ledger, policy, control, metrics, clock, retry, holder, stop, patience };
         while !coordinator.stop.is_cancelled() {
             match coordinator.ask_to_rule(None).await {
                 Ok(Some(ruling)) => coordinator.rule(ruling).await,

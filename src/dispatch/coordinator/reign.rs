@@ -190,8 +190,8 @@ impl<'c> Reign<'c> {
                 Ok(Looked::Until(None))
             }
             Step::FollowRetries => {
-                let retries = self.coordinator.retries;
-                let made = ledger.follow_retries(&ruling, seen, |tries| retries.before(tries)).await?;
+                let waits = self.coordinator.retry;
+                let made = ledger.follow_retries(&ruling, seen, |tries| waits.before(tries)).await?;
                 tracing::debug!(campaign = %id, %rollout, made, "retry chunks for what was deferred");
                 if made > 0 {
                     self.coordinator.control.tell(&ControlMessage::Work);
@@ -252,7 +252,7 @@ impl<'c> Reign<'c> {
         let (campaign, rollout) = (seen.id, seen.rollout);
         match why {
             Why::OtherPolicy | Why::UnknownZone => {
-                tracing::warn!(%campaign, %rollout, %why, "a rollout waits")
+                tracing::warn!(%campaign, %rollout, %why, "a rollout waits");
             }
             _ => tracing::info!(%campaign, %rollout, %why, "a rollout waits"),
         }

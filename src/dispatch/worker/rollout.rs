@@ -388,7 +388,9 @@ impl Work {
                 // Counted as open until it is recorded; see `done`.
             }
             Err(error) => {
-                tracing::error!(%error, "a segment's task died; its chunk is left to the next claim")
+                // Its chunk would be held for ever: everything is given back, and begun anew at the next look.
+                tracing::error!(%error, "a segment's task died");
+                self.stopped.store(true, Ordering::Release);
             }
         }
     }

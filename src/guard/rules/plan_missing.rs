@@ -17,22 +17,15 @@ fn finding(case: &Case<'_>) -> Option<Finding> {
     // An audience that is not known is label-missing's to refuse.
     let audience = case.audience()?;
     let Some(plan) = case.plan() else {
-        return Some(match case.job.plan() {
-            Some(name) => {
-                let reason = format!("the policy knows no plan {name}");
-                let fix = format!("add plans/{name}.toml to the policy, or correct the name");
-                Finding::new(REFUSE, FIELD, reason, fix)
-            }
-            None => {
-                let reason =
-                    format!("the job names no plan, and the audience {} has no default", audience.name);
-                let fix = format!(
-                    "name a plan of the policy, or write default_plan in cohorts/{}.toml",
-                    audience.name
-                );
-                Finding::new(REFUSE, FIELD, reason, fix)
-            }
-        });
+        let (reason, fix) = if let Some(name) = case.job.plan() {
+            let fix = format!("add plans/{name}.toml to the policy, or correct the name");
+            (format!("the policy knows no plan {name}"), fix)
+        } else {
+            let name = &audience.name;
+            let fix = format!("name a plan of the policy, or write default_plan in cohorts/{name}.toml");
+            (format!("the job names no plan, and the audience {name} has no default"), fix)
+        };
+        return Some(Finding::new(REFUSE, FIELD, reason, fix));
     };
     let name = plan.first_audience()?;
     let fits =

@@ -8,24 +8,24 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
 
+use super::outcomes::{count, finish_chunks, gone, record, write_words};
 use super::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentEnd, coordinator::MARGIN, tally::Counts};
 use crate::{
     ledger::{
         Ledger, LedgerError, Validity,
         rows::{DEVICE_COLUMNS, DeviceRow, column, micros},
-        tx::{Gone, Tx, json_list, on_either, stored_bucket},
+        tx::{Tx, json_list, on_either, stored_bucket},
     },
-    model::{Device, FrozenDevice, Outcome, OutcomeCode, Provider, RolloutState, StageNumber},
+    model::{Device, FrozenDevice, RolloutState, StageNumber},
     pace::slow_start,
 };
 
 /// A segment by its key.
-type SegmentKey = (i32, i16);
+pub(super) type SegmentKey = (i32, i16);
 
 impl Ledger {
     /// Records what is over and opens what is next, in one transaction: claims are renewed, tallies move, words are kept,
@@ -81,22 +81,22 @@ impl Ledger {
     }
 }
 
-fn stored(chunk: u32) -> i32 {
+pub(super) fn stored(chunk: u32) -> i32 {
     i32::try_from(chunk).unwrap_or(i32::MAX)
 }
 
-fn key(chunk: u32, first: u16) -> SegmentKey {
+pub(super) fn key(chunk: u32, first: u16) -> SegmentKey {
     (stored(chunk), i16::try_from(first).unwrap_or(i16::MAX))
 }
 
 /// How the rollout stands, behind its lock.
-struct Run {
-    now: Timestamp,
+pub(super) struct Run {
+    pub(super) now: Timestamp,
     refusal: Option<NoIntent>,
     /// The stage that was opened last.
-    stage: i16,
+    opened: i16,
     /// Chunks whose claim is ours.
-    held: HashSet<i32>,
+    pub(super) held: HashSet<i32>,
 }
 
 impl Run {
@@ -106,7 +106,7 @@ impl Run {
         let rollout = exchange.rollout;
         let row: Option<(String, i32, i16, i64)> =
             on_either!(&mut *tx, c => sqlx::query_as(&sql).bind(rollout.get()).fetch_optional(c).await?);
-        let (word, epoch, stage, expires_at) =
+        let (word, epoch, opened, expires_at) =
             row.ok_or_else(|| LedgerError::nonsense("rollout", rollout, "it is not there"))?;
         let now = tx.now().await?;
         let state: RolloutState = column("rollout", rollout, "state", word.parse())?;
@@ -119,7 +119,7 @@ impl Run {
             _ => Some(NoIntent::Stopped),
         };
         let held = held(tx, exchange, now).await?;
-        Ok(Self { now, refusal, stage, held })
+        Ok(Self { now, refusal, opened, held })
     }
 }
 
@@ -144,78 +144,6 @@ async fn held(tx: &mut Tx, exchange: &Exchange<'_>, now: Timestamp) -> Result<Ha
         })
     };
     Ok(exchange.held.iter().filter(is_ours).map(|(chunk, _)| stored(*chunk)).collect())
-}
-
-fn bytes(end: &SegmentEnd) -> Vec<u8> {
-    let code = |outcome: &Option<(Device, Outcome)>| {
-        outcome.as_ref().map_or(OutcomeCode::LeftOut, |(_, outcome)| outcome.code()).byte()
-    };
-    end.outcomes.iter().map(code).collect()
-}
-
-/// Records outcomes where the intent still is this claim's: for each end, whether it was.
-async fn record(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Vec<bool>, LedgerError> {
-    if exchange.ends.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rollout = exchange.rollout.get();
-    let recorded: HashSet<SegmentKey> = match tx {
-        Tx::Postgres(tx) => {
-            const SQL: &str = "update segment s set outcomes = u.outcomes \
-                 from unnest($2::int[], $3::smallint[], $4::int[], $5::bytea[]) u (chunk, segment, claim, outcomes) \
-                 where s.rollout = $1 and s.chunk = u.chunk and s.segment = u.segment and s.claim = u.claim \
-                     and s.outcomes is null \
-                 returning s.chunk, s.segment";
-            let keys = exchange.ends.iter().map(|end| key(end.chunk, end.first));
-            let (chunks, firsts): (Vec<i32>, Vec<i16>) = keys.unzip();
-            let claims: Vec<i32> = exchange.ends.iter().map(|end| stored(end.claim)).collect();
-            let rows: Vec<SegmentKey> = sqlx::query_as(SQL)
-                .bind(rollout)
-                .bind(chunks)
-                .bind(firsts)
-                .bind(claims)
-                .bind(exchange.ends.iter().map(bytes).collect::<Vec<_>>())
-                .fetch_all(&mut **tx)
-                .await?;
-            rows.into_iter().collect()
-        }
-        Tx::Sqlite(tx) => {
-            const SQL: &str = "update segment set outcomes = $1 where rollout = $2 and chunk = $3 \
-                 and segment = $4 and claim = $5 and outcomes is null";
-            let mut recorded = HashSet::new();
-            for end in exchange.ends {
-                let (chunk, first) = key(end.chunk, end.first);
-                let done = sqlx::query(SQL)
-                    .bind(bytes(end))
-                    .bind(rollout)
-                    .bind(chunk)
-                    .bind(first)
-                    .bind(i64::from(end.claim))
-                    .execute(&mut **tx)
-                    .await?;
-                if done.rows_affected() == 1 {
-                    recorded.insert((chunk, first));
-                }
-            }
-            recorded
-        }
-    };
-    Ok(exchange.ends.iter().map(|end| recorded.contains(&key(end.chunk, end.first))).collect())
-}
-
-fn count(ends: &[&SegmentEnd]) -> Counts {
-    let mut counts = Counts::default();
-    for end in ends {
-        for outcome in &end.outcomes {
-            // Of whoever left since, the provider is not known any more.
-            let (provider, code) =
-                outcome.as_ref().map_or((Provider::Apns, OutcomeCode::LeftOut), |(device, outcome)| {
-                    (device.platform.provider(), outcome.code())
-                });
-            counts.add(end.stage, provider, code);
-        }
-    }
-    counts
 }
 
 /// A stage that is still in its slow start.
@@ -292,7 +220,7 @@ fn grant(
         if let Some(refusal) = run.refusal {
             return Err(refusal);
         }
-        if i32::from(ask.stage) > i32::from(run.stage) {
+        if i32::from(ask.stage) > i32::from(run.opened) {
             return Err(NoIntent::StageClosed);
         }
         if !run.held.contains(&stored(ask.chunk)) {
@@ -394,123 +322,6 @@ async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &Run) -> Result<(), Le
     });
     Ok(())
 }
-
-/// Keeps the words of what stays: throttles and the like are tried again, and would be many.
-async fn write_words(
-    tx: &mut Tx,
-    exchange: &Exchange<'_>,
-    ends: &[&SegmentEnd],
-    now: Timestamp,
-) -> Result<(), LedgerError> {
-    const SQL: &str = "insert into delivery_word (rollout, chunk, position, outcome, reason, at) \
-         values ($1, $2, $3, $4, $5, $6) on conflict (rollout, chunk, position) \
-         do update set outcome = excluded.outcome, reason = excluded.reason, at = excluded.at";
-    for end in ends {
-        for (place, outcome) in end.outcomes.iter().enumerate() {
-            let Some((_, outcome)) = outcome else { continue };
-            let code = outcome.code();
-            let stays = matches!(
-                code,
-                OutcomeCode::Rejected
-                    | OutcomeCode::TokenGone
-                    | OutcomeCode::CredentialStop
-                    | OutcomeCode::Unknown
-            );
-            let Some(reason) = outcome.reason().filter(|_| stays) else { continue };
-            let position = usize::from(end.first) + place;
-            on_either!(&mut *tx, c => {
-                sqlx::query(SQL)
-                    .bind(exchange.rollout.get())
-                    .bind(i64::from(end.chunk))
-                    .bind(i64::try_from(position).unwrap_or(i64::MAX))
-                    .bind(i16::from(code.byte()))
-                    .bind(reason.as_str())
-                    .bind(micros(now))
-                    .execute(c)
-                    .await?;
-            });
-        }
-    }
-    Ok(())
-}
-
-fn gone(ends: &[&SegmentEnd]) -> Vec<Gone> {
-    let of_end = |end: &&SegmentEnd| {
-        let marked = end.gone.iter().filter_map(|place| end.outcomes.get(*place)?.as_ref());
-        let gone = marked.filter_map(|(device, outcome)| match outcome {
-            Outcome::TokenGone { since, .. } => Some(Gone { device: device.id, since: *since }),
-            _ => None,
-        });
-        gone.collect::<Vec<_>>()
-    };
-    ends.iter().flat_map(of_end).collect()
-}
-
-/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, and when at the
-/// earliest.
-async fn finish_chunks(
-    tx: &mut Tx,
-    exchange: &Exchange<'_>,
-    ends: &[&SegmentEnd],
-    run: &Run,
-) -> Result<(), LedgerError> {
-    const ASKED: &str = "update claim set retry_at = $1 \
-         where rollout = $2 and chunk = $3 and (retry_at is null or retry_at < $1)";
-    const OUTCOMES: &str = "select outcomes from segment where rollout = $1 and chunk = $2";
-    const SIZE: &str = "select n from chunk where rollout = $1 and chunk = $2";
-    const AT_MOST_ONCE: &str = "select at_most_once from rollout where id = $1";
-    const DONE: &str = "update claim set done_at = $1, deferred = $2 \
-         where rollout = $3 and chunk = $4 and number = $5 and done_at is null";
-    let rollout = exchange.rollout.get();
-    for end in ends {
-        let asked = end.outcomes.iter().flatten().filter_map(|(_, outcome)| outcome.retry_after()).max();
-        if let Some(asked) = asked {
-            let at = micros(run.now.checked_add(asked.min(LONGEST_WAIT)).unwrap_or(run.now));
-            on_either!(&mut *tx, c => {
-                sqlx::query(ASKED).bind(at).bind(rollout).bind(i64::from(end.chunk)).execute(c).await?;
-            });
-        }
-    }
-    let done = exchange.done.iter().filter(|(chunk, _)| run.held.contains(&stored(*chunk)));
-    let done: Vec<(u32, u32)> = done.copied().collect();
-    if done.is_empty() {
-        return Ok(());
-    }
-    let at_most_once: bool =
-        on_either!(&mut *tx, c => sqlx::query_scalar(AT_MOST_ONCE).bind(rollout).fetch_one(c).await?);
-    for (chunk, claim) in done {
-        let rows: Vec<Option<Vec<u8>>> = on_either!(&mut *tx, c => {
-            sqlx::query_scalar(OUTCOMES).bind(rollout).bind(i64::from(chunk)).fetch_all(c).await?
-        });
-        let is_open =
-            |byte: &&u8| OutcomeCode::from_byte(**byte).is_none_or(|code| !code.is_final(at_most_once));
-        let size: i16 = on_either!(&mut *tx, c => {
-            sqlx::query_scalar(SIZE).bind(rollout).bind(i64::from(chunk)).fetch_one(c).await?
-        });
-        let recorded: usize = rows.iter().flatten().map(Vec::len).sum();
-        // I7 nothing-lost: whoever calls a chunk done is not believed.
-        if rows.iter().any(Option::is_none) || i64::from(size) != i64::try_from(recorded).unwrap_or(i64::MAX)
-        {
-            let why = "it is called done, and not all of it is recorded";
-            return Err(LedgerError::nonsense("chunk", chunk, why));
-        }
-        let deferred = rows.iter().flatten().flatten().filter(is_open).count();
-        on_either!(&mut *tx, c => {
-            sqlx::query(DONE)
-                .bind(micros(run.now))
-                .bind(i64::try_from(deferred).unwrap_or(i64::MAX))
-                .bind(rollout)
-                .bind(i64::from(chunk))
-                .bind(i64::from(claim))
-                .execute(c)
-                .await?;
-        });
-    }
-    Ok(())
-}
-
-/// A provider that asks for more than a day has made a mistake; the rollout's expiry would end the wait anyway.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// The live devices behind these keys, in order; `None` for whoever is gone, forgotten or moved.
 pub(super) async fn read_devices(

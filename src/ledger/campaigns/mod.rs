@@ -16,12 +16,14 @@ mod claims;
 mod coordinator;
 mod exchange;
 mod freeze;
+mod outcomes;
 mod retries;
 mod segments;
 mod stages;
 mod submit;
 mod tally;
 mod told;
+mod withdraw;
 
 pub use claims::{Claim, Halfway};
 pub use coordinator::{

@@ -2,6 +2,7 @@
 //! the server of `DATABASE_URL`) and on SQLite (a file for each test).
 
 mod audit;
+mod campaign_set;
 mod campaigns;
 mod deferred;
 mod direct;

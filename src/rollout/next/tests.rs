@@ -216,7 +216,7 @@ impl World {
             }
             Step::End(End::Halted(reason)) => prop_assert!(false, "halted: {}", reason),
             Step::Wait(until, _) => {
-                prop_assert!(until.is_none_or(|until| until > self.now), "a wait for nothing")
+                prop_assert!(until.is_none_or(|until| until > self.now), "a wait for nothing");
             }
             Step::Nothing(_) => {}
         }

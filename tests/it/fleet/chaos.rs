@@ -93,7 +93,7 @@ async fn kill(
             fleet.until("a freeze", sql).await;
         }
         Phase::StageOpen => {
-            fleet.until("an open stage", "select count(*) > 0 from rollout where stage >= 0").await
+            fleet.until("an open stage", "select count(*) > 0 from rollout where stage >= 0").await;
         }
         Phase::Midway => {
             let wanted = fleet.stage.simulator.wait_for_requests(moment, super::STANDSTILL);

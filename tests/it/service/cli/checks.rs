@@ -14,7 +14,7 @@ async fn check_has_a_line_for_everything_that_must_be_right() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 0
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
@@ -37,7 +37,7 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     assert_snapshot!(told(&stage, &away), @r#"
     exit 1
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     FAILED  ledger  the ledger's database: pool timed out while waiting for an open connection
     FAILED  broker  amqp://127.0.0.1:PORT (virtual host /): IO error: Connection refused (os error 111)
@@ -50,7 +50,7 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
@@ -74,7 +74,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
@@ -89,7 +89,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
@@ -103,7 +103,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    ok  configuration
+    ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
@@ -114,7 +114,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `direct`, `send`, `providers`
+    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `direct`, `campaign`, `worker`, `send`, `providers`
     "#);
     std::fs::remove_file(&file).expect("it was there");
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"

@@ -1,0 +1,32 @@
+//! `[campaign]`: what the coordinator does with what was deferred.
+
+use std::{num::NonZeroU16, time::Duration};
+
+use serde::Deserialize;
+
+use crate::rollout::RetryWaits;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CampaignTable {
+    /// For trying out: providers ask for the waits that are the default.
+    retry_seconds: Option<[NonZeroU16; RetryWaits::COUNT]>,
+}
+
+/// The coordinator's settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Campaign {
+    /// The waits before what was deferred is sent again.
+    pub retry: RetryWaits,
+}
+
+impl From<CampaignTable> for Campaign {
+    fn from(table: CampaignTable) -> Self {
+        let seconds = |seconds: NonZeroU16| Duration::from_secs(u64::from(seconds.get()));
+        Self {
+            retry: table
+                .retry_seconds
+                .map_or_else(RetryWaits::default, |waits| RetryWaits::of(waits.map(seconds))),
+        }
+    }
+}
