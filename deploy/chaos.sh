@@ -34,6 +34,7 @@ for number in "$SEED" "$KILLS" "$DEVICES"; do [[ $number =~ ^[0-9]+$ ]] || usage
 
 DIR=$(mktemp -d --suffix=-bellwether)
 chmod 711 "$DIR" # the servers' own users pass through
+# shellcheck disable=SC2317 # called by the trap
 finish() {
   local status=$?
   trap '' INT TERM HUP # the cleaning is not to be interrupted

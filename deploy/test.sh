@@ -19,6 +19,7 @@ PACKAGES=(
   "/usr/bin/amqp-publish amqp-tools"                       # publishes jobs as the README says, and so do the next two
   "/usr/lib/python3/dist-packages/pika python3-pika"
   "/var/lib/dpkg/info/ruby-bunny.list ruby-bunny"
+  "/usr/share/doc/libfaketime libfaketime"                          # a worker whose clock is wrong (the library is what is used)
 )
 
 # ---- processes (from /proc: a small machine has no ps) -----------------------------------------------------
