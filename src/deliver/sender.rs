@@ -20,13 +20,12 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{AppId, Device, Message, NotSent, Outcome, Provider, Reason},
+    model::{AppId, Message, NotSent, Outcome, Provider, Reason},
 };
 
 /// What is sent to whom. Only a permit is made into one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parcel<'p> {
-    pub(super) device: &'p Device,
     pub(super) message: &'p Message,
     pub(super) message_id: Uuid,
     /// The message is worthless after this, on the monotonic clock.
@@ -226,8 +225,8 @@ impl Sender {
         parcel: &Parcel<'_>,
         authorization: HeaderValue,
     ) -> Result<(Request<()>, Bytes), http::Error> {
-        let payload = parcel.message.for_device(parcel.device);
-        let token = parcel.device.token.reveal();
+        let payload = parcel.message.for_device(parcel.permit.device());
+        let token = parcel.permit.device().token.reveal();
         match &self.provider {
             Adapter::Apns { requests, .. } => {
                 let ask = apns::Ask {

@@ -342,6 +342,8 @@ impl Work {
                 Err(NoIntent::Recorded | NoIntent::ClaimLost) => {}
                 Err(NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired) => {
                     self.stopped.store(true, Ordering::Release);
+                    // Still to be sent, as far as its chunk is concerned: it must not look done.
+                    back.push((place, piece));
                 }
             }
         }

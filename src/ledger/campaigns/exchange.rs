@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -51,7 +52,8 @@ impl Ledger {
         let intended = intend(&mut tx, exchange, &granted, run.now).await?;
         settle_windows(&mut tx, exchange, &windows).await?;
         renew(&mut tx, exchange, &run).await?;
-        let until = exchange.asked + exchange.lease.saturating_sub(MARGIN);
+        // I9: whatever this process's own clock says, an intent is worth nothing after the expiry on the database's.
+        let until = exchange.asked + exchange.lease.saturating_sub(MARGIN).min(run.left);
         let keys: Vec<FrozenDevice> = exchange
             .asks
             .iter()
@@ -93,6 +95,8 @@ pub(super) fn key(chunk: u32, first: u16) -> SegmentKey {
 pub(super) struct Run {
     pub(super) now: Timestamp,
     refusal: Option<NoIntent>,
+    /// How long until the expiry.
+    left: Duration,
     /// The stage that was opened last.
     opened: i16,
     /// Chunks whose claim is ours.
@@ -119,7 +123,8 @@ impl Run {
             _ => Some(NoIntent::Stopped),
         };
         let held = held(tx, exchange, now).await?;
-        Ok(Self { now, refusal, opened, held })
+        let left = Duration::from_micros(u64::try_from(expires_at - micros(now)).unwrap_or_default());
+        Ok(Self { now, refusal, left, opened, held })
     }
 }
 

@@ -26,10 +26,15 @@ use crate::{
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
+/// Nobody of these tests is asked for.
+const PRODUCER: &str =
+    "[producers.marketing]\nowners = [\"lead\"]\napps = [\"APP\"]\nintents = [\"production\"]\n";
+
 /// A policy with an audience that selects, our own people beside it, and a plan.
 fn policy(stages: &str) -> Policy {
     let file = |path: &str, text: String| PolicyFile { path: path.to_owned(), text };
-    let app_line = format!("[apps.\"{APP}\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\n");
+    let app_line =
+        format!("[apps.\"{APP}\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n");
     let apns =
         "apns = { topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }\n";
     let everyone = format!(
@@ -40,7 +45,7 @@ fn policy(stages: &str) -> Policy {
     );
     let files = [
         file("apps.toml", format!("{app_line}{apns}")),
-        file("producers.toml", String::new()),
+        file("producers.toml", PRODUCER.replace("APP", APP)),
         file("cohorts/everyone.toml", everyone),
         file("cohorts/staff.toml", staff),
         file("cohorts/staff.txt", "person-1\nperson-2\n".to_owned()),
@@ -127,7 +132,10 @@ impl<'s> Set<'s> {
 
     pub(super) fn source(&self) -> FreezeSource<'_> {
         let named = |name: &str| self.policy.audience(&AudienceName::parse(name).expect("a name"));
-        FreezeSource { audience: named("everyone").expect("it is there"), first: named("staff") }
+        let everyone = named("everyone").expect("it is there");
+        let plan = self.policy.plan_for(everyone, None).expect("a plan");
+        let first = plan.first_audience().and_then(|name| self.policy.audience(name));
+        FreezeSource { audience: everyone, first }
     }
 
     pub(super) async fn freeze(

@@ -117,9 +117,12 @@ async fn i9_a_worker_whose_clock_is_ten_minutes_off_sends_nothing_late_and_nothi
             account.outcomes
         ));
         account.is_clean();
-        assert!(late < 500_000, "late by {late} µs");
+        // What the socket had by then is read within some milliseconds.
+        assert!(late < 100_000, "late by {late} µs");
         assert_eq!(account.repeats.accepted, 0);
-        assert!(account.outcomes.contains_key("accepted"), "it sent nothing at all: {:?}", account.outcomes);
+        // A clock that is ahead sends nothing of what it believes expired: unknown is no.
+        let sends = offset == "-10m";
+        assert_eq!(account.outcomes.contains_key("accepted"), sends, "{:?}", account.outcomes);
         assert!(
             account.outcomes.contains_key("expired"),
             "nothing was left to expire: {:?}",
