@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Store,
-    fixtures::{APP, app, phone},
+    fixtures::{APP, app, phone, user},
 };
 use crate::{
     audience::{Class, Policy, PolicyFile},
@@ -18,10 +18,10 @@ use crate::{
         NewCampaign, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, Submitted,
     },
     model::{
-        AudienceName, CampaignId, Device, FrozenDevice, Intent, Job, JobKey, Outcome, OutcomeCode,
+        AudienceName, Bucket, CampaignId, Device, FrozenDevice, Intent, Job, JobKey, Outcome, OutcomeCode,
         ProducerId, RolloutState,
     },
-    rollout::FrozenPlan,
+    rollout::{FrozenPlan, freeze},
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -79,12 +79,22 @@ impl<'s> Set<'s> {
             }
         }
         store.ledger.import(phones).await.expect("the import is committed");
-        let json = format!(
-            r#"{{"v":1,"id":"c-1","app":"{APP}","intent":"production",{fields}"to":{{"audience":"everyone","at_most":9999}},
-                "expires_at":"2199-01-01T00:00:00Z","notification":{{"body":"News"}}}}"#
-        );
-        let job = Job::parse(json.as_bytes()).expect("a job");
-        let key = job.key(&ProducerId::parse("marketing").expect("a producer"));
+        let producer = ProducerId::parse("marketing").expect("a producer");
+        let buckets = (1..=people).map(|person| Bucket::of(&user(&format!("person-{person}"))).get());
+        let lowest = buckets.min().unwrap_or_default();
+        let candidate = |n: u32| {
+            let json = format!(
+                r#"{{"v":1,"id":"c-1","app":"{APP}","intent":"production",{fields}"to":{{"audience":"everyone","at_most":9999}},
+                    "expires_at":"2199-01-01T00:00:00Z","notification":{{"body":"News {n}"}}}}"#
+            );
+            let job = Job::parse(json.as_bytes()).expect("a job");
+            let key = job.key(&producer);
+            let begins = freeze::offset(CampaignId::derive(&key, &job.digest()));
+            (begins <= lowest, job, key)
+        };
+        // Few people are one chunk only if the ring is not cut between them.
+        let fits = (0..1_000).map(candidate).find(|(fits, ..)| *fits);
+        let (_, job, key) = fits.unwrap_or_else(|| candidate(0));
         Self {
             ledger: &store.ledger,
             policy: policy(stages),

@@ -201,13 +201,14 @@ pub(super) async fn i8_who_left_since_is_left_out_and_nobody_is_added(store: &St
 
 pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store) {
     for covers in ["all", "app:pl.example.bank", "audience:everyone", "campaign"] {
-        let set = Set::with(store, 3, ALL, "").await;
+        let set = Set::with(store, 9, ALL, "").await;
         let mut set = set;
         let id = format!("halted-by-{}", covers.split(':').next().expect("a word"));
         set.job = Job::parse(set.job.canonical_json().replace("c-1", &id).as_bytes()).expect("a job");
         set.key = set.job.key(&set.key.producer);
         let (campaign, ruling, seen) = set.open().await;
-        let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+        let claim = set.claim(&campaign, "w", LEASE).await;
+        let claim = claim.into_iter().max_by_key(|claim| claim.devices.len()).expect("a chunk");
         let mut answer = set.exchange(&seen, &claim, &[], &[Set::ask(&claim, 0, 1, false)], false).await;
         let begun = devices(&mut answer, 0);
         let elsewhere: HaltScope = "audience:somebody-else".parse().expect("a scope");
