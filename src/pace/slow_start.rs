@@ -20,7 +20,36 @@ pub const fn room(clean: i64, in_flight: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stage_always_ends_and_is_never_wider_than_ten_and_what_was_accepted(
+            devices in 1..400_i64,
+            asks in prop::collection::vec(1..120_i64, 1..20),
+            fates in prop::collection::vec(any::<bool>(), 1..50),
+        ) {
+            let (mut left, mut clean, mut open) = (devices, 0, std::collections::VecDeque::new());
+            let mut fates = fates.into_iter().cycle();
+            for want in asks.into_iter().cycle() {
+                let in_flight: i64 = open.iter().sum();
+                let granted = want.min(left).min(room(clean, in_flight));
+                left -= granted;
+                if granted > 0 {
+                    open.push_back(granted);
+                    prop_assert!(in_flight + granted <= 10 + clean);
+                }
+                // Whatever becomes of the oldest segment, its end makes room.
+                let Some(ended) = open.pop_front() else {
+                    prop_assert_eq!(left, 0, "nothing is under way, and nothing is granted");
+                    break;
+                };
+                clean += fates.by_ref().take(usize::try_from(ended).expect("small")).map(i64::from).sum::<i64>();
+            }
+        }
+    }
 
     #[test]
     fn it_doubles_with_every_clean_round() {

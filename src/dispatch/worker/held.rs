@@ -21,7 +21,7 @@ pub(super) struct Held {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) positions: Range<usize>,
-    /// An earlier claim's intent, to be sent again as it was.
+    /// Its intent may be on record: an earlier claim's, or one whose answer was lost. To be asked for as it was.
     pub(super) again: bool,
 }
 

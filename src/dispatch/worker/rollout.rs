@@ -274,8 +274,10 @@ impl Work {
     async fn put_back(&mut self, ends: Vec<SegmentEnd>, pieces: Vec<(usize, Piece)>, error: &LedgerError) {
         tracing::warn!(campaign = %self.campaign.id, %error, "outcomes are not recorded yet; nothing new is sent meanwhile");
         self.ends = ends;
+        // The answer may be all that was lost: what was asked for is asked for again with the same borders, so that it meets
+        // the intents that are on record then.
         for (place, piece) in pieces.into_iter().rev() {
-            self.held[place].put_back(piece);
+            self.held[place].put_back(Piece { again: true, ..piece });
         }
         sleep(IDLE).await;
     }

@@ -48,7 +48,8 @@ impl Ledger {
         write_words(&mut tx, exchange, &ends, run.now).await?;
         tx.mark_gone(&gone(&ends), run.now).await?;
         finish_chunks(&mut tx, exchange, &ends, &run).await?;
-        let granted = grant(exchange, &run, &mut windows);
+        let begun = begun(&mut tx, exchange).await?;
+        let granted = grant(exchange, &run, &begun, &mut windows);
         let intended = intend(&mut tx, exchange, &granted, run.now).await?;
         settle_windows(&mut tx, exchange, &windows).await?;
         renew(&mut tx, exchange, &run).await?;
@@ -215,10 +216,46 @@ async fn settle_windows(
     Ok(())
 }
 
+/// The intents of what is asked for again, with their sizes, as far as they are on record without outcomes.
+async fn begun(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<HashMap<SegmentKey, usize>, LedgerError> {
+    let again: HashMap<SegmentKey, usize> = exchange
+        .asks
+        .iter()
+        .filter(|ask| ask.again)
+        .map(|ask| (key(ask.chunk, ask.first), ask.devices.len()))
+        .collect();
+    if again.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "select chunk, segment, n from segment where rollout = $1 and outcomes is null and chunk {}",
+        tx.among("$2")
+    );
+    let chunks: Vec<i32> = again.keys().map(|(chunk, _)| *chunk).collect();
+    let rows: Vec<(i32, i16, i16)> = on_either!(tx, c => {
+        sqlx::query_as(&sql).bind(exchange.rollout.get()).bind(json_list(&chunks)).fetch_all(c).await?
+    });
+    let mut begun = HashMap::new();
+    for (chunk, first, n) in rows {
+        let Some(asked) = again.get(&(chunk, first)) else { continue };
+        let n = usize::try_from(n).unwrap_or_default();
+        if n > *asked {
+            return Err(LedgerError::nonsense(
+                "segment",
+                chunk,
+                "its intent is for more than is asked again",
+            ));
+        }
+        begun.insert((chunk, first), n);
+    }
+    Ok(begun)
+}
+
 /// For each ask, how many of its devices may be intended now, or why none.
 fn grant(
     exchange: &Exchange<'_>,
     run: &Run,
+    begun: &HashMap<SegmentKey, usize>,
     windows: &mut BTreeMap<StageNumber, Window>,
 ) -> Vec<Result<usize, NoIntent>> {
     let one = |ask: &super::SegmentAsk<'_>| {
@@ -231,8 +268,11 @@ fn grant(
         if !run.held.contains(&stored(ask.chunk)) {
             return Err(NoIntent::ClaimLost);
         }
-        // What an earlier claim intended is in flight already.
-        let Some(window) = windows.get_mut(&ask.stage).filter(|_| !ask.again) else {
+        // What is intended already is in flight already, and is as large as it is on record.
+        if let Some(n) = begun.get(&key(ask.chunk, ask.first)) {
+            return Ok(*n);
+        }
+        let Some(window) = windows.get_mut(&ask.stage) else {
             return Ok(ask.devices.len());
         };
         let room = slow_start::room(window.clean, window.in_flight);
@@ -336,17 +376,26 @@ pub(super) async fn read_devices(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let (buckets, ids): (Vec<i16>, Vec<i64>) =
-        keys.iter().map(|key| (stored_bucket(key.bucket), key.record.get())).unzip();
+    let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
     let rows: Vec<DeviceRow> = match tx {
         Tx::Postgres(tx) => {
-            // See the batch's read for `offset 0`.
+            // A frozen list has neighbours together: one look into the partitions for each run of a bucket, rather than
+            // for each device, takes a third to a half off. See the batch's read for `offset 0`.
             let sql = format!(
-                "select d.* from unnest($1::smallint[], $2::bigint[]) u (bucket, id) cross join lateral ( \
-                     select {DEVICE_COLUMNS} from device d \
-                     where d.bucket = u.bucket and d.id = u.id and d.gone_at is null offset 0) d"
+                "select d.* from unnest($1::smallint[], $2::int[], $3::int[]) u (bucket, first, last) \
+                 cross join lateral ( \
+                     select {DEVICE_COLUMNS} from device d where d.bucket = u.bucket \
+                         and d.id = any(($4::bigint[])[u.first:u.last]) and d.gone_at is null offset 0) d"
             );
-            sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
+            let (mut buckets, mut firsts, mut lasts, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            for run in keys.chunk_by(|a, b| a.bucket == b.bucket) {
+                buckets.extend(run.first().map(|key| stored_bucket(key.bucket)));
+                firsts.push(before + 1);
+                before += i32::try_from(run.len()).unwrap_or(i32::MAX);
+                lasts.push(before);
+            }
+            let query = sqlx::query_as(&sql).bind(buckets).bind(firsts).bind(lasts).bind(&ids);
+            query.fetch_all(&mut **tx).await?
         }
         Tx::Sqlite(tx) => {
             let columns: Vec<String> = DEVICE_COLUMNS.split(", ").map(|name| format!("d.{name}")).collect();

@@ -27,7 +27,8 @@ pub struct SegmentAsk<'a> {
     pub first: u16,
     /// Its devices, at most [`crate::model::SEGMENT_DEVICES`].
     pub devices: &'a [FrozenDevice],
-    /// An earlier claim's intent is on record, without outcomes: the same devices again.
+    /// An intent may be on record, without outcomes: an earlier claim's, or this one's if the answer to it was lost. The
+    /// same devices again, beginning and ending where they did.
     pub again: bool,
 }
 

@@ -6,6 +6,7 @@ mod campaign_set;
 mod campaigns;
 mod deferred;
 mod direct;
+mod doubt;
 mod fixtures;
 mod outbox;
 mod postgres_only;
@@ -124,6 +125,8 @@ on_both_engines! {
         i5_a_halt_ends_what_it_covers_and_nothing_else,
         i7_a_chunk_of_which_something_is_left_is_not_done,
         i11_leases_of_one_rate_never_overlap;
+    doubt:
+        i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

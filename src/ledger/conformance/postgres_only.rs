@@ -2,8 +2,12 @@
 
 use sqlx::{Executor, PgConnection};
 
-use super::{Store, fixtures::*};
-use crate::ledger::{Ledger, LedgerError, LedgerOptions};
+use super::{
+    Store,
+    campaign_set::{ALL, LEASE, Set},
+    fixtures::*,
+};
+use crate::ledger::{HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
 
 /// A connection that has only what a member of the serving role has.
 async fn serving(store: &Store) -> PgConnection {
@@ -74,8 +78,8 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     assert_eq!(taken.len(), 1);
     let events = ledger.outbox_batch(10).await?;
     ledger.outbox_done(&events.iter().map(|event| event.seq).collect::<Vec<_>>()).await?;
-    ledger.set_halt(&crate::ledger::HaltScope::All, "ada", "drill").await?;
-    ledger.clear_halt(&crate::ledger::HaltScope::All, "ada").await?;
+    ledger.set_halt(&HaltScope::All, "ada", "drill").await?;
+    ledger.clear_halt(&HaltScope::All, "ada").await?;
     ledger.forget_old(hours(now, 91 * 24)).await?;
     ledger.close().await;
     assert!(store.ledger.audit_verify(None).await?.is_ok());
@@ -113,4 +117,43 @@ async fn an_address_of_no_known_kind_is_refused_without_its_password() {
         let error = Ledger::connect(url, LedgerOptions::default()).await.expect_err(url).to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
+}
+
+/// How many connections of this database wait for a lock.
+async fn waiting(connection: &mut PgConnection) -> i64 {
+    let sql = "select count(*) from pg_stat_activity \
+         where datname = current_database() and wait_event_type = 'Lock'";
+    sqlx::query_scalar(sql).fetch_one(connection).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn i5_a_halt_is_not_acknowledged_while_an_intent_is_under_way() {
+    let store = Store::postgres().await;
+    let set = Set::with(&store, 3, ALL, "").await;
+    let (campaign, _, seen) = set.open().await;
+    let claim = set.claim(&campaign, "w", LEASE).await.remove(0);
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let mut looks = pg.pool.acquire().await.expect("a connection").detach();
+    // Holds the exchange up between its look at the rollout and its intent.
+    let mut between = pg.pool.begin().await.expect("a transaction");
+    sqlx::query("select from claim for update").execute(&mut *between).await.expect("nobody holds it");
+    let asks = [Set::ask(&claim, 0, 1, false)];
+    let exchange = set.exchange(&seen, &claim, &[], &asks, false);
+    let halt = async {
+        while waiting(&mut looks).await < 1 {}
+        let mut halt = std::pin::pin!(set.ledger.set_halt(&HaltScope::All, "duty", "now"));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut halt => panic!("acknowledged, and the intent will be committed after it"),
+                waiting = waiting(&mut looks) => if waiting >= 2 { break },
+            }
+        }
+        between.commit().await.expect("committed");
+        halt.await.expect("set");
+    };
+    let (answer, ()) = tokio::join!(exchange, halt);
+    assert!(answer.segments[0].is_ok(), "its intent was committed first");
+    let late = set.exchange(&seen, &claim, &[], &asks, false).await;
+    assert_eq!(late.segments[0].as_ref().err(), Some(&NoIntent::Halted));
 }
