@@ -30,9 +30,10 @@ mod tests {
             devices in 1..400_i64,
             asks in prop::collection::vec(1..120_i64, 1..20),
             fates in prop::collection::vec(any::<bool>(), 1..50),
+            slow in prop::collection::vec(any::<bool>(), 1..50),
         ) {
             let (mut left, mut clean, mut open) = (devices, 0, std::collections::VecDeque::new());
-            let mut fates = fates.into_iter().cycle();
+            let (mut fates, mut slow) = (fates.into_iter().cycle(), slow.into_iter().cycle());
             for want in asks.into_iter().cycle() {
                 let in_flight: i64 = open.iter().sum();
                 let granted = want.min(left).min(room(clean, in_flight));
@@ -40,6 +41,10 @@ mod tests {
                 if granted > 0 {
                     open.push_back(granted);
                     prop_assert!(in_flight + granted <= 10 + clean);
+                    // Others ask, too, before anything of this has ended.
+                    if slow.next() == Some(true) {
+                        continue;
+                    }
                 }
                 // Whatever becomes of the oldest segment, its end makes room.
                 let Some(ended) = open.pop_front() else {
