@@ -33,7 +33,7 @@ impl Ledger {
     /// dead tokens are marked, chunks that are done are marked done with what was deferred.
     pub async fn exchange(&self, exchange: &Exchange<'_>) -> Result<Exchanged, LedgerError> {
         let mut tx = self.begin().await?;
-        let run = Run::read(&mut tx, exchange).await?;
+        let mut run = Run::read(&mut tx, exchange).await?;
         let recorded = record(&mut tx, exchange).await?;
         let ends: Vec<&SegmentEnd> = exchange
             .ends
@@ -52,9 +52,10 @@ impl Ledger {
         let granted = grant(exchange, &run, &begun, &mut windows);
         let intended = intend(&mut tx, exchange, &granted, run.now).await?;
         settle_windows(&mut tx, exchange, &windows).await?;
-        renew(&mut tx, exchange, &run).await?;
+        renew(&mut tx, exchange, &mut run).await?;
         // I9: whatever this process's own clock says, an intent is worth nothing after the expiry on the database's.
-        let until = exchange.asked + exchange.lease.saturating_sub(MARGIN).min(run.left);
+        let until = |left: &Duration| exchange.asked + left.saturating_sub(MARGIN).min(run.left);
+        let until = |chunk: u32| run.held.get(&stored(chunk)).map(until);
         let keys: Vec<FrozenDevice> = exchange
             .asks
             .iter()
@@ -69,6 +70,7 @@ impl Ledger {
             if !intended.contains(&key(ask.chunk, ask.first)) {
                 return Err(NoIntent::Recorded);
             }
+            let until = until(ask.chunk).ok_or(NoIntent::ClaimLost)?;
             Ok(OpenSegment {
                 first: ask.first,
                 devices: devices.by_ref().take(n).collect(),
@@ -79,7 +81,7 @@ impl Ledger {
             })
         });
         let segments = segments.collect();
-        let held = exchange.held.iter().map(|(chunk, _)| run.held.contains(&stored(*chunk)).then_some(until));
+        let held = exchange.held.iter().map(|(chunk, _)| until(*chunk));
         Ok(Exchanged { segments, until: held.collect(), recorded })
     }
 }
@@ -100,8 +102,8 @@ pub(super) struct Run {
     left: Duration,
     /// The stage that was opened last.
     opened: i16,
-    /// Chunks whose claim is ours.
-    pub(super) held: HashSet<i32>,
+    /// Chunks whose claim is ours, and what is left of it.
+    pub(super) held: HashMap<i32, Duration>,
 }
 
 impl Run {
@@ -129,27 +131,40 @@ impl Run {
     }
 }
 
-async fn held(tx: &mut Tx, exchange: &Exchange<'_>, now: Timestamp) -> Result<HashSet<i32>, LedgerError> {
+/// The chunks of which the claim is ours, locked, with what is left of it.
+async fn held(
+    tx: &mut Tx,
+    exchange: &Exchange<'_>,
+    now: Timestamp,
+) -> Result<HashMap<i32, Duration>, LedgerError> {
     if exchange.held.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let lock = if matches!(tx, Tx::Postgres(_)) { "order by chunk for update" } else { "" };
-    let sql = format!(
-        "select chunk, number, until from claim where rollout = $1 and chunk {} {lock}",
-        tx.among("$2")
-    );
-    let chunks: Vec<i32> = exchange.held.iter().map(|(chunk, _)| stored(*chunk)).collect();
-    let rows: Vec<(i32, i32, i64)> = on_either!(tx, c => {
-        sqlx::query_as(&sql).bind(exchange.rollout.get()).bind(json_list(&chunks)).fetch_all(c).await?
-    });
-    let rows: HashMap<i32, (i32, i64)> =
-        rows.into_iter().map(|(chunk, number, until)| (chunk, (number, until))).collect();
-    let is_ours = |(chunk, number): &&(u32, u32)| {
-        rows.get(&stored(*chunk)).is_some_and(|(on_record, until)| {
-            i64::from(*on_record) == i64::from(*number) && *until > micros(now)
-        })
+    let mut numbers: Vec<(i32, i32)> =
+        exchange.held.iter().map(|(chunk, number)| (stored(*chunk), stored(*number))).collect();
+    // In one order, so that two exchanges never wait for each other in a circle.
+    numbers.sort_unstable();
+    let chunks: Vec<i32> = numbers.iter().map(|(chunk, _)| *chunk).collect();
+    let rows: Vec<(i32, i32, i64)> = match tx {
+        Tx::Postgres(tx) => {
+            // `offset 0`: each is found by its key. Left to the planner's guess, every claim of the rollout is read.
+            const SQL: &str = "select c.* from unnest($2::int[]) u (chunk) cross join lateral ( \
+                 select chunk, number, until from claim where rollout = $1 and claim.chunk = u.chunk \
+                 offset 0 for update) c";
+            sqlx::query_as(SQL).bind(exchange.rollout.get()).bind(&chunks).fetch_all(&mut **tx).await?
+        }
+        Tx::Sqlite(tx) => {
+            const SQL: &str = "select chunk, number, until from claim \
+                 where rollout = $1 and chunk in (select value from json_each($2))";
+            let query = sqlx::query_as(SQL).bind(exchange.rollout.get()).bind(json_list(&chunks));
+            query.fetch_all(&mut **tx).await?
+        }
     };
-    Ok(exchange.held.iter().filter(is_ours).map(|(chunk, _)| stored(*chunk)).collect())
+    let ours = rows.into_iter().filter_map(|(chunk, number, until)| {
+        let left = u64::try_from(until - micros(now)).ok().filter(|left| *left > 0)?;
+        numbers.binary_search(&(chunk, number)).is_ok().then_some((chunk, Duration::from_micros(left)))
+    });
+    Ok(ours.collect())
 }
 
 /// A stage that is still in its slow start.
@@ -265,7 +280,7 @@ fn grant(
         if i32::from(ask.stage) > i32::from(run.opened) {
             return Err(NoIntent::StageClosed);
         }
-        if !run.held.contains(&stored(ask.chunk)) {
+        if !run.held.contains_key(&stored(ask.chunk)) {
             return Err(NoIntent::ClaimLost);
         }
         // What is intended already is in flight already, and is as large as it is on record.
@@ -352,19 +367,22 @@ async fn intend(
     Ok(rows.into_iter().collect())
 }
 
-async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &Run) -> Result<(), LedgerError> {
-    if run.held.is_empty() || run.refusal.is_some() {
+/// Renews the claims that have lost a quarter of their lease: each renewal moves an index entry, and exchanges are many.
+async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &mut Run) -> Result<(), LedgerError> {
+    const SQL: &str = "update claim set until = $1 where rollout = $2 and chunk = $3";
+    if run.refusal.is_some() {
         return Ok(());
     }
-    let sql = format!(
-        "update claim set until = $1 where rollout = $2 and done_at is null and chunk {}",
-        tx.among("$3")
-    );
     let until = micros(run.now.checked_add(exchange.lease).unwrap_or(run.now));
-    let chunks: Vec<i32> = run.held.iter().copied().collect();
-    on_either!(tx, c => {
-        sqlx::query(&sql).bind(until).bind(exchange.rollout.get()).bind(json_list(&chunks)).execute(c).await?;
-    });
+    for (chunk, left) in &mut run.held {
+        if *left > exchange.lease / 4 * 3 {
+            continue;
+        }
+        on_either!(&mut *tx, c => {
+            sqlx::query(SQL).bind(until).bind(exchange.rollout.get()).bind(i64::from(*chunk)).execute(c).await?;
+        });
+        *left = exchange.lease;
+    }
     Ok(())
 }
 

@@ -33,23 +33,31 @@ pub(super) async fn record(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Vec<b
     let rollout = exchange.rollout.get();
     let recorded: HashSet<SegmentKey> = match tx {
         Tx::Postgres(tx) => {
-            const SQL: &str = "update segment s set outcomes = u.outcomes \
+            // An insert that always meets its row, because that is found by the key and nothing else: a planner that has no
+            // statistics yet would have an update read every segment of the rollout.
+            const SQL: &str = "insert into segment (rollout, chunk, segment, n, claim, epoch, at, outcomes) \
+                 select $1, u.chunk, u.segment, octet_length(u.outcomes), u.claim, $6, 0, u.outcomes \
                  from unnest($2::int[], $3::smallint[], $4::int[], $5::bytea[]) u (chunk, segment, claim, outcomes) \
-                 where s.rollout = $1 and s.chunk = u.chunk and s.segment = u.segment and s.claim = u.claim \
-                     and s.outcomes is null \
-                 returning s.chunk, s.segment";
+                 on conflict (rollout, chunk, segment) do update set outcomes = excluded.outcomes \
+                 where segment.claim = excluded.claim and segment.outcomes is null \
+                 returning chunk, segment, at";
             let keys = exchange.ends.iter().map(|end| key(end.chunk, end.first));
             let (chunks, firsts): (Vec<i32>, Vec<i16>) = keys.unzip();
             let claims: Vec<i32> = exchange.ends.iter().map(|end| stored(end.claim)).collect();
-            let rows: Vec<SegmentKey> = sqlx::query_as(SQL)
+            let rows: Vec<(i32, i16, i64)> = sqlx::query_as(SQL)
                 .bind(rollout)
                 .bind(chunks)
                 .bind(firsts)
                 .bind(claims)
                 .bind(exchange.ends.iter().map(bytes).collect::<Vec<_>>())
+                .bind(i64::from(exchange.epoch))
                 .fetch_all(&mut **tx)
                 .await?;
-            rows.into_iter().collect()
+            if let Some((chunk, ..)) = rows.iter().find(|(.., at)| *at == 0) {
+                return Err(LedgerError::nonsense("segment", chunk, "it is over, and was never intended"));
+            }
+            let rows = rows.into_iter().map(|(chunk, first, _)| (chunk, first));
+            rows.collect()
         }
         Tx::Sqlite(tx) => {
             const SQL: &str = "update segment set outcomes = $1 where rollout = $2 and chunk = $3 \
@@ -155,7 +163,7 @@ pub(super) async fn finish_chunks(
     const SIZE: &str = "select n from chunk where rollout = $1 and chunk = $2";
     const AT_MOST_ONCE: &str = "select at_most_once from rollout where id = $1";
     const DONE: &str = "update claim set done_at = $1, deferred = $2 \
-         where rollout = $3 and chunk = $4 and number = $5 and done_at is null";
+         where rollout = $3 and chunk = $4 and number = $5";
     let rollout = exchange.rollout.get();
     for end in ends {
         let asked = end.outcomes.iter().flatten().filter_map(|(_, outcome)| outcome.retry_after()).max();
@@ -166,7 +174,7 @@ pub(super) async fn finish_chunks(
             });
         }
     }
-    let done = exchange.done.iter().filter(|(chunk, _)| run.held.contains(&stored(*chunk)));
+    let done = exchange.done.iter().filter(|(chunk, _)| run.held.contains_key(&stored(*chunk)));
     let done: Vec<(u32, u32)> = done.copied().collect();
     if done.is_empty() {
         return Ok(());
