@@ -195,3 +195,11 @@ create index device_seen on device (app, last_seen_at, bucket, id) where gone_at
 grant select, insert, update on campaign, rollout, stage, tally, lease, coordinator to bellwether_serving;
 grant select, insert on chunk to bellwether_serving;
 grant select, insert, update on claim, segment, delivery_word to bellwether_serving;
+-- The exchange reads devices from the partition that has them.
+do $$
+begin
+    for n in 0..63 loop
+        execute format('grant select on device_p%s to bellwether_serving', lpad(n::text, 2, '0'));
+    end loop;
+end
+$$;

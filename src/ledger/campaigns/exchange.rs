@@ -17,8 +17,9 @@ use super::outcomes::{count, finish_chunks, gone, record, write_words};
 use super::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentEnd, coordinator::MARGIN, tally::Counts};
 use crate::{
     ledger::{
-        Ledger, LedgerError, Validity,
-        rows::{DEVICE_COLUMNS, DeviceRow, column, micros},
+        Ledger, LedgerError, Validity, postgres,
+        rows::{DEVICE_COLUMNS, DeviceRow, column, instant, micros},
+        sqlite,
         tx::{Tx, json_list, on_either, stored_bucket},
     },
     model::{Device, FrozenDevice, RolloutState, StageNumber},
@@ -43,7 +44,7 @@ impl Ledger {
             .map(|(end, _)| end)
             .collect();
         let counts = count(&ends);
-        let mut windows = windows(&mut tx, exchange, &ends, &counts).await?;
+        let mut windows = windows(&mut tx, exchange, &run, &ends, &counts).await?;
         counts.write(&mut tx, exchange.rollout, exchange.worker).await?;
         write_words(&mut tx, exchange, &ends, run.now).await?;
         tx.mark_gone(&gone(&ends), run.now).await?;
@@ -102,20 +103,35 @@ pub(super) struct Run {
     left: Duration,
     /// The stage that was opened last.
     opened: i16,
+    /// True while an opened stage is in its slow start.
+    ramping: bool,
     /// Chunks whose claim is ours, and what is left of it.
     pub(super) held: HashMap<i32, Duration>,
 }
 
 impl Run {
     async fn read(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Self, LedgerError> {
-        let lock = if matches!(tx, Tx::Postgres(_)) { "for share" } else { "" };
-        let sql = format!("select state, epoch, stage, expires_at from rollout where id = $1 {lock}");
+        // A stage that is over it stays over it, and none is opened behind the lock.
+        const RAMPING: &str =
+            "exists (select 1 from stage s where s.rollout = $1 and s.stage <= r.stage and not s.ramped)";
+        // The clock is read when the row comes out of its lock.
+        let sql = match tx {
+            Tx::Postgres(_) => format!(
+                "with r as materialized (select state, epoch, stage, expires_at from rollout where id = $1 for share) \
+                 select r.*, ({}), {RAMPING} from r",
+                postgres::NOW
+            ),
+            Tx::Sqlite(_) => format!(
+                "select state, epoch, stage, expires_at, ({}), {RAMPING} from rollout r where id = $1",
+                sqlite::NOW
+            ),
+        };
         let rollout = exchange.rollout;
-        let row: Option<(String, i32, i16, i64)> =
+        let row: Option<(String, i32, i16, i64, i64, bool)> =
             on_either!(&mut *tx, c => sqlx::query_as(&sql).bind(rollout.get()).fetch_optional(c).await?);
-        let (word, epoch, opened, expires_at) =
+        let (word, epoch, opened, expires_at, now, ramping) =
             row.ok_or_else(|| LedgerError::nonsense("rollout", rollout, "it is not there"))?;
-        let now = tx.now().await?;
+        let now = instant("clock", "now", now)?;
         let state: RolloutState = column("rollout", rollout, "state", word.parse())?;
         let refusal = match state {
             RolloutState::Halted => Some(NoIntent::Halted),
@@ -127,7 +143,7 @@ impl Run {
         };
         let held = held(tx, exchange, now).await?;
         let left = Duration::from_micros(u64::try_from(expires_at - micros(now)).unwrap_or_default());
-        Ok(Self { now, refusal, left, opened, held })
+        Ok(Self { now, refusal, left, opened, ramping, held })
     }
 }
 
@@ -178,10 +194,14 @@ struct Window {
 async fn windows(
     tx: &mut Tx,
     exchange: &Exchange<'_>,
+    run: &Run,
     ends: &[&SegmentEnd],
     counts: &Counts,
 ) -> Result<BTreeMap<StageNumber, Window>, LedgerError> {
     const RAMPED: &str = "select stage from stage where rollout = $1 and not ramped order by stage";
+    if !run.ramping {
+        return Ok(BTreeMap::new());
+    }
     let rollout = exchange.rollout.get();
     let ramping: Vec<i16> =
         on_either!(&mut *tx, c => sqlx::query_scalar(RAMPED).bind(rollout).fetch_all(c).await?);
@@ -394,33 +414,15 @@ pub(super) async fn read_devices(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
     let rows: Vec<DeviceRow> = match tx {
-        Tx::Postgres(tx) => {
-            // A frozen list has neighbours together: one look into the partitions for each run of a bucket, rather than
-            // for each device, takes a third to a half off. See the batch's read for `offset 0`.
-            let sql = format!(
-                "select d.* from unnest($1::smallint[], $2::int[], $3::int[]) u (bucket, first, last) \
-                 cross join lateral ( \
-                     select {DEVICE_COLUMNS} from device d where d.bucket = u.bucket \
-                         and d.id = any(($4::bigint[])[u.first:u.last]) and d.gone_at is null offset 0) d"
-            );
-            let (mut buckets, mut firsts, mut lasts, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
-            for run in keys.chunk_by(|a, b| a.bucket == b.bucket) {
-                buckets.extend(run.first().map(|key| stored_bucket(key.bucket)));
-                firsts.push(before + 1);
-                before += i32::try_from(run.len()).unwrap_or(i32::MAX);
-                lasts.push(before);
-            }
-            let query = sqlx::query_as(&sql).bind(buckets).bind(firsts).bind(lasts).bind(&ids);
-            query.fetch_all(&mut **tx).await?
-        }
+        Tx::Postgres(tx) => postgres::devices::find_frozen(tx, keys).await?,
         Tx::Sqlite(tx) => {
             let columns: Vec<String> = DEVICE_COLUMNS.split(", ").map(|name| format!("d.{name}")).collect();
             let sql = format!(
                 "select {} from json_each($1) u join device d on d.id = u.value where d.gone_at is null",
                 columns.join(", ")
             );
+            let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
             let ids = serde_json::to_string(&ids).expect("numbers have a JSON form");
             sqlx::query_as(&sql).bind(ids).fetch_all(&mut **tx).await?
         }

@@ -34,30 +34,36 @@ impl Counts {
         rollout: RolloutId,
         worker: &str,
     ) -> Result<(), LedgerError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         let names: Vec<&str> = TALLIED.iter().map(|code| code.as_str()).collect();
-        let values: Vec<String> = (0..names.len()).map(|place| format!("${}", place + 5)).collect();
+        let width = names.len() + 2;
+        let row = |row: usize| {
+            let values: Vec<String> =
+                (0..width).map(|place| format!("${}", row * width + place + 3)).collect();
+            format!("($1, $2, {})", values.join(", "))
+        };
+        let rows: Vec<String> = (0..self.0.len()).map(row).collect();
         let sums: Vec<String> =
             names.iter().map(|name| format!("{name} = tally.{name} + excluded.{name}")).collect();
         let sql = format!(
-            "insert into tally (rollout, stage, provider, worker, {}) values ($1, $2, $3, $4, {}) \
+            "insert into tally (rollout, worker, stage, provider, {}) values {} \
              on conflict (rollout, stage, provider, worker) do update set {}",
             names.join(", "),
-            values.join(", "),
+            rows.join(", "),
             sums.join(", ")
         );
-        for ((stage, provider), counts) in self.0 {
-            on_either!(&mut *tx, c => {
-                let mut query = sqlx::query(&sql)
-                    .bind(rollout.get())
-                    .bind(i64::from(stage))
-                    .bind(provider.as_str())
-                    .bind(worker);
+        on_either!(tx, c => {
+            let mut query = sqlx::query(&sql).bind(rollout.get()).bind(worker);
+            for ((stage, provider), counts) in self.0 {
+                query = query.bind(i64::from(stage)).bind(provider.as_str());
                 for count in counts {
                     query = query.bind(count);
                 }
-                query.execute(c).await?;
-            });
-        }
+            }
+            query.execute(c).await?;
+        });
         Ok(())
     }
 }

@@ -157,3 +157,25 @@ async fn i5_a_halt_is_not_acknowledged_while_an_intent_is_under_way() {
     let late = set.exchange(&seen, &claim, &[], &asks, false).await;
     assert_eq!(late.segments[0].as_ref().err(), Some(&NoIntent::Halted));
 }
+
+#[tokio::test]
+async fn each_bucket_is_in_the_partition_that_the_exchange_asks_and_the_serving_role_may_ask_it() {
+    let store = Store::postgres().await;
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let fill = "insert into device (bucket, public_id, user_id, app, platform, environment, token, registered_at) \
+         select n, gen_random_uuid(), n, 'a', 'ios', 'production', n, 0 from generate_series(0, 9999) n";
+    sqlx::raw_sql(fill).execute(&pg.pool).await.expect("written");
+    let rows: Vec<(i16, String)> = sqlx::query_as("select bucket, tableoid::regclass::text from device")
+        .fetch_all(&pg.pool)
+        .await
+        .expect("read");
+    assert_eq!(rows.len(), 10_000);
+    for (bucket, table) in rows {
+        assert_eq!(format!("device_p{:02}", crate::ledger::postgres::devices::partition(bucket)), table);
+    }
+    let mut serving = serving(&store).await;
+    for partition in 0..64 {
+        let sql = format!("select from device_p{partition:02}");
+        serving.execute(sql.as_str()).await.expect("it may");
+    }
+}
