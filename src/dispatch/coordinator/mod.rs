@@ -1,8 +1,8 @@
 //! The coordinator: freezes audiences, opens stages, follows what was deferred, ends rollouts.
 //!
 //! Every process with the role stands by; one rules, by a lease in the ledger whose term fences the one before. All
-//! state is in the ledger, so another takes over in the middle of anything, within [`LEASE`] and [`STANDBY`]. What is done
-//! next is decided by [`crate::rollout::next()`]; here it is only carried out.
+//! state is in the ledger, so another takes over in the middle of anything, within five seconds: a lease, and the pause of
+//! whoever stands by. What is done next is decided by [`crate::rollout::next()`]; here it is only carried out.
 //!
 //! - A write under a term that is over changes nothing: the ledger answers `Deposed`, and this process stands by again.
 //! - While the ledger is away nothing is decided; the lease may end meanwhile, and whoever is first rules next.
