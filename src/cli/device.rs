@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
     ledger::{DeviceFormat, DeviceReader, DeviceRecord, ImportCounts, Ledger, RefusedLine},
-    model::{DeviceId, NewDevice, UserId},
+    model::{DeviceId, NewDevice, UserId, registration_schema},
 };
 
 /// Devices of one transaction: large enough that its cost is spread, small enough that an interrupted import
@@ -34,6 +34,8 @@ pub(super) enum Device {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
+    /// Print the JSON Schema of a registration, as producers publish it on `bellwether.devices`
+    Schema,
     /// Show a person's devices, or one device; never its token
     Show {
         /// The person
@@ -67,6 +69,7 @@ impl From<Format> for DeviceFormat {
 pub(super) async fn run(config: &Path, output: Output, verb: Device) -> anyhow::Result<Exit> {
     match verb {
         Device::Import { file, format } => import(config, output, &file, format).await,
+        Device::Schema => output::print_json(&registration_schema()).map(|()| Exit::Ok),
         Device::Show { user, device } => show(config, output, user, device).await,
     }
 }
@@ -107,14 +110,15 @@ impl Imported {
     }
 
     fn print(&self, output: Output) -> anyhow::Result<()> {
-        let ImportCounts { new, updated, moved, repeated } = self.counts;
+        let ImportCounts { new, updated, moved, repeated, displaced } = self.counts;
         let refused = self.refused;
         match output {
             Output::Json => output::print_json(&json!({
-                "new": new, "updated": updated, "moved": moved, "repeated": repeated, "refused": refused,
+                "new": new, "updated": updated, "moved": moved, "repeated": repeated, "displaced": displaced,
+                "refused": refused,
             })),
             Output::Table => output::line(&format!(
-                "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {refused} lines refused"
+                "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {displaced} displaced, {refused} lines refused"
             )),
         }
     }

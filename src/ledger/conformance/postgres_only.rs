@@ -68,6 +68,8 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.import(vec![phone("a", "1"), phone("b", "2")]).await?;
     ledger.import(vec![phone("b", "1")]).await?;
     let device = ledger.devices_of(None, &user("b")).await?.remove(0).device;
+    ledger.apply_registrations(&[super::registrations::register(1, "queued", "a")]).await?;
+    ledger.apply_registrations(&[super::registrations::remove(2, "queued")]).await?;
     let (done, deferred) = (job("done", &["b"]), job("deferred", &["b"]));
     let now = ledger.now().await?;
     let mut finished = over(&done, 1, &[(0, &device, gone(None))], now, None);

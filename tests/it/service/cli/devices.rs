@@ -27,7 +27,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(told(&stage, &import(&stage, "devices.ndjson", ndjson).await), @r#"
     exit 1
     -- out
-    2 new, 0 updated, 0 moved to another user, 1 repeated, 4 lines refused
+    2 new, 0 updated, 0 moved to another user, 1 repeated, 0 displaced, 4 lines refused
     -- err
     DIR/devices.ndjson: line 3: platform: is not ios or android
     DIR/devices.ndjson: line 5: token: is missing
@@ -42,7 +42,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(told(&stage, &import(&stage, "devices.csv", csv).await), @r#"
     exit 1
     -- out
-    1 new, 0 updated, 1 moved to another user, 0 repeated, 2 lines refused
+    1 new, 0 updated, 1 moved to another user, 0 repeated, 0 displaced, 2 lines refused
     -- err
     DIR/devices.csv: line 3: country: is not two upper-case letters (ISO 3166-1)
     DIR/devices.csv: line 4: line: has 3 fields, the header has 6
