@@ -10,11 +10,15 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError, on_pool,
+    Ledger, LedgerError,
+    erasure::NOBODY,
+    on_pool,
     rows::{DeviceRow, column, instant},
     tx::{Tx, stored_bucket, stored_device},
 };
-use crate::model::{AppId, Bucket, Device, DeviceId, Digest, NewDevice, Platform, UserId};
+use crate::model::{
+    AppId, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, UserId,
+};
 
 /// What an import came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -186,15 +190,29 @@ impl Ledger {
         rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 
-    /// A device by its id, gone or not.
+    /// The app and the key of a device by its id, also of a forgotten one: by which frozen lists name it.
+    pub async fn frozen_device(&self, id: DeviceId) -> Result<Option<(AppId, FrozenDevice)>, LedgerError> {
+        const SQL: &str = "select bucket, id, app from device where bucket = $1 and public_id = $2";
+        let (bucket, public_id): (i16, Uuid) = stored_device(id);
+        let row: Option<(i16, i64, String)> = on_pool!(self, pool => {
+            sqlx::query_as(SQL).bind(bucket).bind(public_id).fetch_optional(pool).await?
+        });
+        let Some((bucket, record, app)) = row else { return Ok(None) };
+        let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
+        let bucket = column("device", record, "bucket", bucket.ok_or(()))?;
+        let app = column("device", record, "app", AppId::parse(&app))?;
+        Ok(Some((app, FrozenDevice { bucket, record: RecordId::new(record) })))
+    }
+
+    /// A device by its id, gone or not, unless it was forgotten.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
         let sql = format!(
             "select {RECORD_COLUMNS} from device \
-             where bucket = $1 and public_id = $2"
+             where bucket = $1 and public_id = $2 and user_id <> $3"
         );
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
-            sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?
+            sqlx::query_as(&sql).bind(bucket).bind(public_id).bind(NOBODY).fetch_optional(pool).await?
         });
         row.map(DeviceRecord::try_from).transpose()
     }

@@ -20,6 +20,7 @@ mod deferred;
 mod deliveries;
 mod devices;
 mod direct;
+mod erasure;
 mod error;
 mod halts;
 mod import;
@@ -56,6 +57,7 @@ pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
     Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
 };
+pub use erasure::Erasure;
 pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 

@@ -7,6 +7,7 @@ mod campaigns;
 mod deferred;
 mod direct;
 mod doubt;
+mod erasure;
 mod fixtures;
 mod outbox;
 mod postgres_only;
@@ -97,6 +98,10 @@ on_both_engines! {
         a_removal_that_names_a_person_takes_nobody_elses_phone,
         an_update_changes_what_it_names_and_the_rest_stays,
         one_phone_too_many_displaces_the_one_that_was_not_seen_for_longest;
+    erasure:
+        a_forgotten_person_is_left_out_of_a_campaign_and_still_counted,
+        i12_of_a_forgotten_person_nothing_is_left_that_leads_there,
+        whoever_comes_back_is_registered_anew_and_no_straggler_brings_them_back;
     direct:
         the_same_id_is_answered_from_the_record,
         a_key_is_free_again_after_thirty_days,
