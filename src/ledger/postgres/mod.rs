@@ -53,8 +53,8 @@ impl PostgresLedger {
             .map_err(unusable)?
             // For whoever looks into pg_stat_activity at night.
             .application_name("bellwether")
-            // Ours are a few dozen; the default would evict none, this says so.
-            .statement_cache_capacity(100)
+            // Two for each of 64 partitions, and a few dozen others: none is evicted and planned again.
+            .statement_cache_capacity(200)
             // Statements carry no values, but a line for each would drown what matters.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
