@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Shared, rollout::Limits};
+use super::{Shared, flow::Flow, rollout::Limits};
 use crate::{
     deliver::{Permit, Sent},
     dispatch::burst::Belief,
@@ -31,6 +31,7 @@ pub(super) async fn send(
     shared: Arc<Shared>,
     cleared: Arc<Cleared>,
     limits: Arc<Limits>,
+    flow: Arc<Flow>,
     place: Place,
     mut open: OpenSegment,
 ) -> SegmentEnd {
@@ -38,12 +39,13 @@ pub(super) async fn send(
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
     let waiting = u32::try_from(n).unwrap_or(u32::MAX);
-    let mut sends: FuturesUnordered<_> = open
-        .start()
-        .into_iter()
-        .map(|started| send_one(&shared, &cleared, &limits, started, waiting))
-        .collect();
+    let started = open.start();
+    // Whoever left since the freeze is over at once.
+    flow.finish(n - started.len());
+    let mut sends: FuturesUnordered<_> =
+        started.into_iter().map(|started| send_one(&shared, &cleared, &limits, started, waiting)).collect();
     while let Some((position, device, outcome, belief)) = sends.next().await {
+        flow.finish(1);
         if belief == Some(Belief::Gone) {
             gone.push(position);
         }

@@ -51,8 +51,8 @@ impl PostgresLedger {
             .map_err(unusable)?
             // For whoever looks into pg_stat_activity at night.
             .application_name("bellwether")
-            // Ours are a few dozen; the default would evict none, this says so.
-            .statement_cache_capacity(100)
+            // A few dozen, and one for each of the registry's 64 partitions: none is prepared twice.
+            .statement_cache_capacity(256)
             // Statements carry no values, but a line for each would drown what matters.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
