@@ -15,7 +15,7 @@ use super::{
     Shared,
     flow::Flow,
     held::{Held, Piece},
-    segment::{self, Place},
+    segment::{self, Ended, Place},
 };
 use crate::{
     dispatch::pacer::Rate,
@@ -23,7 +23,7 @@ use crate::{
     ledger::{
         CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
     },
-    model::{Provider, RolloutId, SEGMENT_DEVICES},
+    model::{Device, Outcome, Provider, RolloutId, SEGMENT_DEVICES},
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -34,6 +34,10 @@ const CLAIM_AT_ONCE: usize = 4;
 
 /// How long to wait where there is nothing to claim.
 const IDLE: Duration = Duration::from_millis(200);
+
+/// So many dead tokens are marked at once, or as many as there are after so long.
+const GONE: usize = 500;
+const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the outcomes of a segment wait for others, to be recorded with them.
 const COMPANY: Duration = Duration::from_millis(20);
@@ -74,9 +78,12 @@ struct Work {
     stopped: Arc<AtomicBool>,
     epoch: u32,
     held: Vec<Held>,
-    segments: JoinSet<SegmentEnd>,
+    segments: JoinSet<Ended>,
     /// Over, and not recorded yet.
     ends: Vec<SegmentEnd>,
+    /// Whose token is to be marked gone, and since when the first of them waits.
+    gone: Vec<(Device, Outcome)>,
+    gone_since: Instant,
     /// What is on its way.
     flow: Arc<Flow>,
     renewed: Instant,
@@ -118,6 +125,8 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             held: Vec::new(),
             segments: JoinSet::new(),
             ends: Vec::new(),
+            gone: Vec::new(),
+            gone_since: shared.clock.monotonic(),
             flow: Arc::default(),
             renewed: shared.clock.monotonic(),
             through: Through { since: shared.clock.monotonic(), then: 0, before: 0 },
@@ -161,6 +170,7 @@ impl Work {
         while !self.is_stopping() {
             self.claim().await;
             let opened = self.exchange(true).await;
+            self.mark_gone(false).await;
             self.wait(opened).await;
         }
         self.wind_up().await;
@@ -430,9 +440,29 @@ impl Work {
         }
     }
 
-    fn note(&mut self, ended: Result<SegmentEnd, tokio::task::JoinError>) {
+    /// Marks gone what has waited long enough, or is many enough: a statement over the registry's partitions costs as much for
+    /// one as for some.
+    async fn mark_gone(&mut self, at_once: bool) {
+        let waited = self.shared.clock.monotonic().duration_since(self.gone_since);
+        if self.gone.is_empty() || !at_once && self.gone.len() < GONE && waited < GONE_WITHIN {
+            return;
+        }
+        match self.shared.ledger.mark_gone(&self.gone).await {
+            Ok(()) => self.gone.clear(),
+            Err(error) => {
+                self.gone_since = self.shared.clock.monotonic();
+                tracing::debug!(%error, "dead tokens are not marked yet");
+            }
+        }
+    }
+
+    fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
-            Ok(end) => {
+            Ok(Ended { end, gone }) => {
+                if self.gone.is_empty() {
+                    self.gone_since = self.shared.clock.monotonic();
+                }
+                self.gone.extend(gone);
                 // Counted as open until it is recorded; see `done`.
                 self.ends.push(end);
             }
@@ -455,6 +485,7 @@ impl Work {
             self.exchange(false).await;
             tries += 1;
         }
+        self.mark_gone(true).await;
         for held in &self.held {
             if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
                 tracing::debug!(%error, "a claim is not given back; it lapses");

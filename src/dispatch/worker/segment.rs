@@ -25,6 +25,14 @@ pub(super) struct Place {
     pub(super) claim: u32,
 }
 
+/// A segment that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) end: SegmentEnd,
+    /// Whose token is to be marked gone.
+    pub(super) gone: Vec<(Device, Outcome)>,
+}
+
 /// Rings every device of the segment and returns when each has its outcome. The permits borrow from the segment: they
 /// cannot outlive it.
 pub(super) async fn send(
@@ -34,7 +42,7 @@ pub(super) async fn send(
     flow: Arc<Flow>,
     place: Place,
     mut open: OpenSegment,
-) -> SegmentEnd {
+) -> Ended {
     let (first, n) = (open.first(), open.len());
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
@@ -47,14 +55,15 @@ pub(super) async fn send(
     while let Some((position, device, outcome, belief)) = sends.next().await {
         flow.finish(1);
         if belief == Some(Belief::Gone) {
-            gone.push(position);
+            gone.push((device.clone(), outcome.clone()));
         }
         if let Some(place) = outcomes.get_mut(position) {
             *place = Some((device, outcome));
         }
     }
     drop(sends);
-    SegmentEnd { chunk: place.chunk, stage: place.stage, claim: place.claim, first, outcomes, gone }
+    let Place { chunk, stage, claim } = place;
+    Ended { end: SegmentEnd { chunk, stage, claim, first, outcomes }, gone }
 }
 
 async fn send_one(
