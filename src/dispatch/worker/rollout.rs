@@ -66,9 +66,12 @@ impl Limits {
     }
 }
 
-/// Of so many devices that may be on their way at once, one more segment is opened before there is a stream for it: streams
-/// must not stand idle during a round trip to the ledger.
-const AHEAD: usize = 4;
+/// Beyond the streams, one in so many more is on its way: they must not stand idle during a round trip to the ledger.
+const AHEAD: usize = 2;
+
+/// An exchange is worth its round trip once there is room for so many, or for one in so many of all that may be on its way.
+const ENOUGH: usize = 250;
+const ENOUGH_SHARE: usize = 4;
 
 /// The state of the work.
 struct Work {
@@ -413,7 +416,7 @@ impl Work {
         let shared = Arc::clone(&self.shared);
         let wants_more = self.may_claim || self.held.iter().any(|held| !held.is_asked());
         let capacity = self.capacity();
-        let enough = SEGMENT_DEVICES.min(capacity / 2).max(1);
+        let enough = ENOUGH.min(capacity / ENOUGH_SHARE).max(1);
         // Room that was there and was not given is a slow start's: outcomes are awaited, this worker's or another's.
         let is_refused = wants_more && !opened && self.room() >= enough;
         let awaits_room = wants_more && !is_refused;
