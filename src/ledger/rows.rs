@@ -114,6 +114,8 @@ pub(super) struct JobRow {
     pub(super) unreachable: i32,
     pub(super) traceparent: Option<String>,
     pub(super) finished_at: Option<i64>,
+    /// Only read: what is inserted by the direct lane is no campaign's.
+    pub(super) campaign: bool,
 }
 
 /// One line of a batch's read on PostgreSQL, or of one of its three queries on SQLite.
