@@ -11,3 +11,9 @@ insert into direct_job (producer, job_id, digest, app, intent, at_most_once, pol
         ''::bytea, ''::bytea, 0, traceparent, expires_at, true
     from campaign
     on conflict (producer, job_id) do nothing;
+
+-- The late tail --------------------------------------------------------------------------------------
+
+-- Of a done chunk's devices whose owners slept: when the first of them may be rung.
+alter table claim add column quiet_until bigint;
+alter table tally add column quiet_hours bigint not null default 0;

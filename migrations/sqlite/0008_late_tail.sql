@@ -9,3 +9,6 @@ insert into direct_job (producer, job_id, digest, app, intent, at_most_once, pol
     from campaign
     where true
     on conflict (producer, job_id) do nothing;
+
+alter table claim add column quiet_until integer;
+alter table tally add column quiet_hours integer not null default 0;

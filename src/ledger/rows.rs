@@ -66,6 +66,9 @@ pub(super) struct DeviceRow {
     pub(super) token: String,
     pub(super) language: Option<String>,
     pub(super) registered_at: i64,
+    /// Read only where somebody asks by whose clock the owner lives.
+    #[sqlx(default)]
+    pub(super) timezone: Option<Box<str>>,
 }
 
 impl TryFrom<DeviceRow> for Device {

@@ -15,6 +15,7 @@ use super::{
     Shared,
     held::{Held, Piece},
     segment::{self, Place},
+    sleepers::{Share, asleep, nights},
 };
 use crate::{
     dispatch::pacer::Rate,
@@ -23,6 +24,7 @@ use crate::{
         CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
     },
     model::{Provider, RolloutId, SEGMENT_DEVICES},
+    rollout::Nights,
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -73,6 +75,9 @@ struct Work {
     in_flight: usize,
     renewed: Instant,
     through: Through,
+    /// Who is asleep; `None` if the plan has no quiet hours.
+    nights: Option<Nights>,
+    share: Share,
 }
 
 /// How many devices had their outcome in the second before.
@@ -105,8 +110,8 @@ impl Through {
 /// Works at one rollout until it is over, stopped, or the process is.
 pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
     let rollout = seen.rollout;
-    shared.working.fetch_add(1, Ordering::AcqRel);
-    if let Some((campaign, cleared)) = clear(&shared, rollout).await {
+    let cleared = clear(&shared, rollout).await;
+    if let Some((campaign, cleared, nights)) = cleared {
         let work = Work {
             campaign,
             cleared: Arc::new(cleared),
@@ -117,6 +122,8 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             in_flight: 0,
             renewed: shared.clock.monotonic(),
             through: Through { since: shared.clock.monotonic(), now: 0, before: 0 },
+            nights,
+            share: Share::of(Arc::clone(&shared)),
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -128,12 +135,11 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-    shared.working.fetch_sub(1, Ordering::AcqRel);
     rollout
 }
 
-/// The stored campaign, cleared again by the policy of this process.
-async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared)> {
+/// The stored campaign, cleared again by the policy of this process, and its nights.
+async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
     let now = shared.ledger.now().await.ok()?;
     let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
     let Some(job) = &campaign.job else {
@@ -142,7 +148,10 @@ async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, C
     };
     let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => Some((campaign, cleared)),
+        Ok(cleared) => {
+            let nights = nights(shared, &campaign)?;
+            Some((campaign, cleared, nights))
+        }
         Err(findings) => {
             let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
             tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
@@ -219,6 +228,7 @@ impl Work {
             Ok(claims) => self.held.extend(claims.into_iter().map(Held::new)),
             Err(error) => tracing::debug!(%error, "no chunk is claimed"),
         }
+        self.share.set(!self.held.is_empty());
     }
 
     /// Records what is over and opens what is next. True if anything was opened.
@@ -250,6 +260,7 @@ impl Work {
                 key: &self.campaign.key,
                 digest: self.campaign.digest,
                 stopped: &self.stopped,
+                zones: self.nights.is_some(),
             })
             .await;
         drop(asks);
@@ -336,7 +347,8 @@ impl Work {
                     self.in_flight += granted;
                     let limits = Arc::new(self.limits(of.stage));
                     let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
-                    self.segments.spawn(segment::send(shared, cleared, limits, of, open));
+                    let asleep = asleep(self.nights.as_mut(), &open);
+                    self.segments.spawn(segment::send(shared, cleared, limits, of, open, asleep));
                     opened = true;
                 }
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),

@@ -14,15 +14,20 @@ use std::{
 use jiff::Timestamp;
 
 use super::outcomes::{count, finish_chunks, gone, record, write_words};
-use super::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentEnd, coordinator::MARGIN, tally::Counts};
+use super::{
+    Exchange, Exchanged, NoIntent, OpenSegment, SegmentEnd,
+    coordinator::MARGIN,
+    found::{Found, read_devices},
+    tally::Counts,
+};
 use crate::{
     ledger::{
         Ledger, LedgerError, Validity, postgres,
-        rows::{DEVICE_COLUMNS, DeviceRow, column, instant, micros},
+        rows::{column, instant, micros},
         sqlite,
-        tx::{Tx, json_list, on_either, stored_bucket},
+        tx::{Tx, json_list, on_either},
     },
-    model::{Device, FrozenDevice, RolloutState, StageNumber},
+    model::{FrozenDevice, RolloutState, StageNumber},
     pace::slow_start,
 };
 
@@ -64,7 +69,7 @@ impl Ledger {
             .filter(|(ask, _)| intended.contains(&key(ask.chunk, ask.first)))
             .flat_map(|(ask, granted)| ask.devices.iter().take(*granted.as_ref().unwrap_or(&0)).copied())
             .collect();
-        let mut devices = read_devices(&mut tx, &keys).await?.into_iter();
+        let mut found = read_devices(&mut tx, &keys, exchange.zones).await?.into_iter();
         tx.commit().await?;
         let segments = exchange.asks.iter().zip(granted).map(|(ask, granted)| {
             let n = granted?;
@@ -72,14 +77,9 @@ impl Ledger {
                 return Err(NoIntent::Recorded);
             }
             let until = until(ask.chunk).ok_or(NoIntent::ClaimLost)?;
-            Ok(OpenSegment {
-                first: ask.first,
-                devices: devices.by_ref().take(n).collect(),
-                key: exchange.key.clone(),
-                digest: exchange.digest,
-                validity: Validity { until, stopped: Arc::clone(exchange.stopped) },
-                started: false,
-            })
+            let validity = Validity { until, stopped: Arc::clone(exchange.stopped) };
+            let found: Vec<Found> = found.by_ref().take(n).collect();
+            Ok(OpenSegment::new(exchange, ask.first, found, run.now, validity))
         });
         let segments = segments.collect();
         let held = exchange.held.iter().map(|(chunk, _)| until(*chunk));
@@ -404,34 +404,4 @@ async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &mut Run) -> Result<()
         *left = exchange.lease;
     }
     Ok(())
-}
-
-/// The live devices behind these keys, in order; `None` for whoever is gone, forgotten or moved.
-pub(super) async fn read_devices(
-    tx: &mut Tx,
-    keys: &[FrozenDevice],
-) -> Result<Vec<Option<Device>>, LedgerError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<DeviceRow> = match tx {
-        Tx::Postgres(tx) => postgres::devices::find_frozen(tx, keys).await?,
-        Tx::Sqlite(tx) => {
-            let columns: Vec<String> = DEVICE_COLUMNS.split(", ").map(|name| format!("d.{name}")).collect();
-            let sql = format!(
-                "select {} from json_each($1) u join device d on d.id = u.value where d.gone_at is null",
-                columns.join(", ")
-            );
-            let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
-            let ids = serde_json::to_string(&ids).expect("numbers have a JSON form");
-            sqlx::query_as(&sql).bind(ids).fetch_all(&mut **tx).await?
-        }
-    };
-    let mut found: HashMap<(i16, i64), DeviceRow> =
-        rows.into_iter().map(|row| ((row.bucket, row.id), row)).collect();
-    let device = |key: &FrozenDevice| {
-        let row = found.remove(&(stored_bucket(key.bucket), key.record.get()));
-        row.map(Device::try_from).transpose()
-    };
-    keys.iter().map(device).collect()
 }

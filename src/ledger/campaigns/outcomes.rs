@@ -149,8 +149,8 @@ pub(super) fn gone(ends: &[&SegmentEnd]) -> Vec<Gone> {
     ends.iter().flat_map(of_end).collect()
 }
 
-/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, and when at the
-/// earliest.
+/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, when at the
+/// earliest, and when the first of those who sleep may be rung.
 pub(super) async fn finish_chunks(
     tx: &mut Tx,
     exchange: &Exchange<'_>,
@@ -159,6 +159,8 @@ pub(super) async fn finish_chunks(
 ) -> Result<(), LedgerError> {
     const ASKED: &str = "update claim set retry_at = $1 \
          where rollout = $2 and chunk = $3 and (retry_at is null or retry_at < $1)";
+    const ASLEEP: &str = "update claim set quiet_until = $1 \
+         where rollout = $2 and chunk = $3 and (quiet_until is null or quiet_until > $1)";
     const OUTCOMES: &str = "select outcomes from segment where rollout = $1 and chunk = $2";
     const SIZE: &str = "select n from chunk where rollout = $1 and chunk = $2";
     const AT_MOST_ONCE: &str = "select at_most_once from rollout where id = $1";
@@ -171,6 +173,16 @@ pub(super) async fn finish_chunks(
             let at = micros(run.now.checked_add(asked.min(LONGEST_WAIT)).unwrap_or(run.now));
             on_either!(&mut *tx, c => {
                 sqlx::query(ASKED).bind(at).bind(rollout).bind(i64::from(end.chunk)).execute(c).await?;
+            });
+        }
+        let first = end.outcomes.iter().flatten().filter_map(|(_, outcome)| match outcome {
+            Outcome::QuietHours { until } => Some(*until),
+            _ => None,
+        });
+        if let Some(first) = first.min() {
+            on_either!(&mut *tx, c => {
+                let query = sqlx::query(ASLEEP).bind(micros(first)).bind(rollout);
+                query.bind(i64::from(end.chunk)).execute(c).await?;
             });
         }
     }

@@ -12,6 +12,7 @@ mod keys;
 mod outbox;
 mod postgres_only;
 mod registry;
+mod sleepers;
 
 #[path = "../../../tests/it/harness/database.rs"]
 mod database;
@@ -135,6 +136,10 @@ on_both_engines! {
         i11_leases_of_one_rate_never_overlap;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
+    sleepers:
+        i6_a_minutes_throttle_is_no_night_and_a_night_is_not_asked_about_every_minute,
+        i9_a_night_that_outlasts_the_campaign_holds_it_until_its_expiry,
+        devices_come_with_their_zones_where_these_are_asked_for;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

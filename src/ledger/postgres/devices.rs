@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         LedgerError,
-        rows::{DEVICE_COLUMNS, DeviceRow, micros},
+        rows::{DeviceRow, micros},
         tx::{Gone, Wanted, stored_bucket, stored_device},
     },
     model::{Bucket, DeviceId, Digest, FrozenDevice, Locale, NewDevice},
@@ -111,6 +111,7 @@ struct Runs {
 pub(in crate::ledger) async fn find_frozen(
     connection: &mut PgConnection,
     keys: &[FrozenDevice],
+    columns: &str,
 ) -> Result<Vec<DeviceRow>, LedgerError> {
     let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
     let (mut partitions, mut before): (BTreeMap<i32, Runs>, i32) = (BTreeMap::new(), 0);
@@ -128,7 +129,7 @@ pub(in crate::ledger) async fn find_frozen(
         let sql = format!(
             "select d.* from unnest($1::smallint[], $2::int[], $3::int[]) u (bucket, first, last) \
              cross join lateral ( \
-                 select {DEVICE_COLUMNS} from device_p{partition:02} d where d.bucket = u.bucket \
+                 select {columns} from device_p{partition:02} d where d.bucket = u.bucket \
                      and d.id = any(($4::bigint[])[u.first:u.last]) and d.gone_at is null offset 0) d"
         );
         let query = sqlx::query_as(&sql).bind(runs.buckets).bind(runs.firsts).bind(runs.lasts).bind(&ids);
