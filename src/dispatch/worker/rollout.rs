@@ -16,6 +16,7 @@ use super::{
     flow::Flow,
     held::{Held, Piece},
     segment::{self, Ended, Place},
+    sleepers::{Share, asleep, nights},
 };
 use crate::{
     dispatch::pacer::Rate,
@@ -24,6 +25,7 @@ use crate::{
         CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
     },
     model::{Device, Outcome, Provider, RolloutId, SEGMENT_DEVICES},
+    rollout::Nights,
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -93,6 +95,9 @@ struct Work {
     through: Through,
     /// The last look found chunks to claim, or there was none yet.
     may_claim: bool,
+    /// Who is asleep; `None` if the plan has no quiet hours.
+    nights: Option<Nights>,
+    share: Share,
 }
 
 /// How many devices had their outcome in the second before.
@@ -119,8 +124,8 @@ impl Through {
 /// Works at one rollout until it is over, stopped, or the process is.
 pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
     let rollout = seen.rollout;
-    shared.working.fetch_add(1, Ordering::AcqRel);
-    if let Some((campaign, cleared)) = clear(&shared, rollout).await {
+    let cleared = clear(&shared, rollout).await;
+    if let Some((campaign, cleared, nights)) = cleared {
         let work = Work {
             campaign,
             cleared: Arc::new(cleared),
@@ -134,6 +139,8 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             renewed: shared.clock.monotonic(),
             through: Through { since: shared.clock.monotonic(), then: 0, before: 0 },
             may_claim: true,
+            nights,
+            share: Share::of(Arc::clone(&shared)),
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -145,12 +152,11 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-    shared.working.fetch_sub(1, Ordering::AcqRel);
     rollout
 }
 
-/// The stored campaign, cleared again by the policy of this process.
-async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared)> {
+/// The stored campaign, cleared again by the policy of this process, and its nights.
+async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
     let now = shared.ledger.now().await.ok()?;
     let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
     let Some(job) = &campaign.job else {
@@ -159,7 +165,10 @@ async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, C
     };
     let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => Some((campaign, cleared)),
+        Ok(cleared) => {
+            let nights = nights(shared, &campaign)?;
+            Some((campaign, cleared, nights))
+        }
         Err(findings) => {
             let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
             tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
@@ -258,6 +267,7 @@ impl Work {
                 tracing::debug!(%error, "no chunk is claimed");
             }
         }
+        self.share.set(!self.held.is_empty());
     }
 
     /// Records what is over and opens what is next. True if anything was opened.
@@ -289,6 +299,7 @@ impl Work {
                 key: &self.campaign.key,
                 digest: self.campaign.digest,
                 stopped: &self.stopped,
+                zones: self.nights.is_some(),
             })
             .await;
         drop(asks);
@@ -375,14 +386,8 @@ impl Work {
                     self.flow.begin(granted);
                     let limits = Arc::new(self.limits(of.stage));
                     let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
-                    self.segments.spawn(segment::send(
-                        shared,
-                        cleared,
-                        limits,
-                        Arc::clone(&self.flow),
-                        of,
-                        open,
-                    ));
+                    let (flow, asleep) = (Arc::clone(&self.flow), asleep(self.nights.as_mut(), &open));
+                    self.segments.spawn(segment::send(shared, cleared, limits, flow, of, open, asleep));
                     opened = true;
                 }
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
