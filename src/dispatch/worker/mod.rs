@@ -10,9 +10,11 @@
 //! - **I6 once**: a worker that dies leaves intents without outcomes; whoever claims the chunk after it sends those again,
 //!   with the same ids, and nothing else of it.
 
+mod flow;
 mod held;
 mod rollout;
 mod segment;
+mod sleepers;
 
 use std::{
     collections::HashMap,
@@ -87,7 +89,7 @@ struct Shared {
     lease: Duration,
     pacer: Pacer,
     bursts: Bursts,
-    /// How many rollouts are being worked at: they share the streams.
+    /// How many rollouts have a chunk here: they share the streams.
     working: std::sync::atomic::AtomicUsize,
     /// There may be something to claim.
     work: Notify,
