@@ -191,8 +191,18 @@ async fn show(
         Output::Json => output::print_json(&devices.iter().map(as_json).collect::<Vec<_>>())?,
         Output::Table => {
             let rows: Vec<_> = devices.iter().map(as_row).collect();
-            let header =
-                ["device", "user", "app", "platform", "environment", "language", "registered", "gone"];
+            let header = [
+                "device",
+                "user",
+                "app",
+                "platform",
+                "environment",
+                "language",
+                "tags",
+                "attributes",
+                "registered",
+                "gone",
+            ];
             output::line(&output::table(&header, &rows))?;
         }
     }
@@ -205,6 +215,7 @@ fn as_json(record: &DeviceRecord) -> serde_json::Value {
         "device": device.id, "user": device.user, "app": device.app, "platform": device.platform,
         "environment": device.environment, "language": device.language, "country": record.country,
         "timezone": record.timezone, "app_version": record.app_version, "last_seen_at": record.last_seen_at,
+        "tags": record.tags, "attributes": record.attributes,
         "registered_at": device.registered_at, "gone_at": record.gone_at,
     })
 }
@@ -218,7 +229,13 @@ fn as_row(record: &DeviceRecord) -> Vec<String> {
         device.platform.as_str().to_owned(),
         device.environment.as_str().to_owned(),
         device.language.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        unless(record.tags.is_empty(), || record.tags.iter().collect::<Vec<_>>().join(";")),
+        unless(record.attributes.is_empty(), || json!(record.attributes).to_string()),
         device.registered_at.to_string(),
         record.gone_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
     ]
+}
+
+fn unless(is_empty: bool, text: impl FnOnce() -> String) -> String {
+    if is_empty { "-".to_owned() } else { output::visible(&text()) }
 }

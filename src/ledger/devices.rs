@@ -14,7 +14,7 @@ use super::{
     rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
     tx::{stored_bucket, stored_device},
 };
-use crate::model::{AppId, Bucket, Device, DeviceId, Digest, NewDevice, Platform, UserId};
+use crate::model::{AppId, Attributes, Bucket, Device, DeviceId, Digest, NewDevice, Platform, Tags, UserId};
 
 /// What an import came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +51,10 @@ pub struct DeviceRecord {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
     /// Since when it is not rung any more.
     pub gone_at: Option<Timestamp>,
 }
@@ -74,6 +78,8 @@ struct RecordRow {
     timezone: Option<String>,
     app_version: Option<String>,
     last_seen_at: Option<i64>,
+    tags_json: String,
+    attributes_json: String,
     gone_at: Option<i64>,
 }
 
@@ -86,6 +92,8 @@ impl TryFrom<RecordRow> for DeviceRecord {
         Ok(Self {
             last_seen_at: at(row.last_seen_at)?,
             gone_at: at(row.gone_at)?,
+            tags: column("device", id, "tags", serde_json::from_str(&row.tags_json))?,
+            attributes: column("device", id, "attributes", serde_json::from_str(&row.attributes_json))?,
             device: row.device.try_into()?,
             country: row.country,
             timezone: row.timezone,
@@ -130,14 +138,24 @@ impl Ledger {
         Ok(counts)
     }
 
+    /// The columns of [`RecordRow`]. SQLite has no lists and keeps JSON.
+    fn record_columns(&self) -> String {
+        let json = match self {
+            Self::Postgres(_) => "to_json(tags)::text as tags_json, attributes::text as attributes_json",
+            Self::Sqlite(_) => "tags as tags_json, attributes as attributes_json",
+        };
+        format!("{DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at, {json}")
+    }
+
     /// A person's live devices, of one app or of all.
     pub async fn devices_of(
         &self,
         app: Option<&AppId>,
         user: &UserId,
     ) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let columns = self.record_columns();
         let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
+            "select {columns} from device \
              where bucket = $1 and user_id = $2 and gone_at is null and ($3 is null or app = $3) order by id"
         );
         let rows: Vec<RecordRow> = on_pool!(self, pool => {
@@ -153,10 +171,8 @@ impl Ledger {
 
     /// A device by its id, gone or not.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
-        let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
-             where bucket = $1 and public_id = $2"
-        );
+        let columns = self.record_columns();
+        let sql = format!("select {columns} from device where bucket = $1 and public_id = $2");
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
             sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?

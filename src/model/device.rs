@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, DeviceId, Digest, Locale, RecordId, UserId};
+use super::{AppId, Attributes, DeviceId, Digest, Locale, RecordId, Tags, UserId};
 
 /// The operating system of a device, which decides the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -237,6 +237,10 @@ pub struct NewDevice {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
 }
 
 impl NewDevice {

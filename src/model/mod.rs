@@ -3,6 +3,7 @@
 //! Everything here is parsed once, at the edge, into types with private fields; whoever holds one need
 //! not check it again. The module is pure: it imports nothing else of the crate.
 
+mod attributes;
 mod campaign;
 mod device;
 mod digest;
@@ -15,6 +16,7 @@ mod object;
 mod outcome;
 mod render;
 
+pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
     CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, RolloutId, RolloutState, SEGMENT_DEVICES,
     StageNumber,

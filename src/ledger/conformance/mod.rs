@@ -88,6 +88,7 @@ on_both_engines! {
         a_read_finds_the_live_devices_of_those_who_are_named,
         a_token_moves_to_its_new_owner_and_the_old_one_has_none,
         registering_again_updates_and_revives,
+        tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
     direct:

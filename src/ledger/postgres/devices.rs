@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         LedgerError,
-        rows::{DEVICE_COLUMNS, DeviceRow, micros},
+        rows::{DEVICE_COLUMNS, DeviceRow, json_text, micros},
         tx::{Gone, Wanted, stored_bucket, stored_device},
     },
-    model::{Bucket, DeviceId, Digest, FrozenDevice, Locale, NewDevice},
+    model::{Bucket, DeviceId, Digest, FrozenDevice, Locale, NewDevice, Tags},
 };
 
 /// Who is wanted, as the arrays that a statement takes.
@@ -236,15 +236,17 @@ pub(in crate::ledger) async fn register(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const UPSERT: &str = "insert into device (bucket, public_id, user_id, app, platform, environment, token, country, \
-             language, timezone, app_version, last_seen_at, registered_at) \
-         select u.*, $13 from unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
-             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[]) \
+             language, timezone, app_version, last_seen_at, tags, attributes, registered_at) \
+         select u.bucket, u.public_id, u.user_id, u.app, u.platform, u.environment, u.token, u.country, u.language, \
+             u.timezone, u.app_version, u.last_seen_at, u.tags::text[], u.attributes::jsonb, $15 from unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
+             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[]) \
              u (bucket, public_id, user_id, app, platform, environment, token, country, language, timezone, \
-             app_version, last_seen_at) \
+             app_version, last_seen_at, tags, attributes) \
          order by u.bucket \
          on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, \
-             last_seen_at = excluded.last_seen_at, registered_at = excluded.registered_at, gone_at = null";
+             last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
+             registered_at = excluded.registered_at, gone_at = null";
     let devices: Vec<&NewDevice> = batch.iter().map(|(_, device)| *device).collect();
     let (buckets, ids): (Vec<i16>, Vec<Uuid>) =
         devices.iter().map(|device| stored_device(device.id())).unzip();
@@ -261,8 +263,27 @@ pub(in crate::ledger) async fn register(
         .bind(devices.iter().map(|device| device.timezone.as_deref()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.app_version.as_deref()).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| device.last_seen_at.map(micros)).collect::<Vec<_>>())
+        .bind(devices.iter().map(|device| array_literal(&device.tags)).collect::<Vec<_>>())
+        .bind(devices.iter().map(|device| json_text(&device.attributes)).collect::<Vec<_>>())
         .bind(micros(now))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Tags as PostgreSQL writes an array of texts: a parameter can hold no array of arrays of different lengths.
+fn array_literal(tags: &Tags) -> String {
+    let mut literal = String::from("{");
+    for (place, tag) in tags.iter().enumerate() {
+        literal.push_str(if place == 0 { "\"" } else { ",\"" });
+        for c in tag.chars() {
+            if matches!(c, '"' | '\\') {
+                literal.push('\\');
+            }
+            literal.push(c);
+        }
+        literal.push('"');
+    }
+    literal.push('}');
+    literal
 }

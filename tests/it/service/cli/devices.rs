@@ -31,7 +31,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     -- err
     DIR/devices.ndjson: line 3: platform: is not ios or android
     DIR/devices.ndjson: line 5: token: is missing
-    DIR/devices.ndjson: line 6: an unknown name: is no field of a device; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at
+    DIR/devices.ndjson: line 6: an unknown name: is no field of a device; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at, tags, attributes
     DIR/devices.ndjson: line 7: line: is not a JSON object
     "#);
     let csv = "user_id,app,platform,token,country,last_seen_at\n\
@@ -50,7 +50,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(told(&stage, &import(&stage, "devices.csv", "user_id,tokn\n").await), @r#"
     exit 1
     -- err
-    error: cannot read DIR/devices.csv: the header names "tokn"; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at
+    error: cannot read DIR/devices.csv: the header names "tokn"; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at, tags, attributes
     "#);
     assert_snapshot!(told(&stage, &import(&stage, "devices.txt", "").await), @r#"
     exit 1
@@ -68,19 +68,23 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
 async fn i12_devices_are_shown_without_their_tokens() {
     let stage = Stage::set().await;
     let line =
-        r#"{"user_id":"u-1","app":"pl.example.bank","platform":"ios","token":"secret-1","language":"pl"}"#;
-    let imported = import(&stage, "devices.ndjson", line).await;
+        r#"{"user_id":"u-1","app":"pl.example.bank","platform":"ios","token":"secret-1","language":"pl",
+        "tags":["staff","beta"],"attributes":{"tier":"gold"}}"#
+            .replace('\n', " ");
+    let imported = import(&stage, "devices.ndjson", &line).await;
     assert!(imported.status.success(), "{}", told(&stage, &imported));
     let shown = stage.run(&["device", "show", "--user", "u-1"]).await;
     assert_snapshot!(told(&stage, &shown), @r#"
     exit 0
     -- out
-    device  user  app  platform  environment  language  registered  gone
-    UUID  u-1  pl.example.bank  ios  production  pl  INSTANT  -
+    device  user  app  platform  environment  language  tags  attributes  registered  gone
+    UUID  u-1  pl.example.bank  ios  production  pl  beta;staff  {"tier":"gold"}  INSTANT  -
     "#);
     let json = stage.run(&["device", "show", "--user", "u-1", "--output", "json"]).await;
     let devices: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert!(!devices.to_string().contains("secret"), "{devices}");
+    assert_eq!(devices[0]["tags"], serde_json::json!(["beta", "staff"]));
+    assert_eq!(devices[0]["attributes"], serde_json::json!({"tier": "gold"}));
     let id = devices[0]["device"].as_str().expect("an id");
     let again = stage.run(&["device", "show", "--device", id, "--output", "json"]).await;
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).expect("JSON"), devices);
