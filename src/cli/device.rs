@@ -1,39 +1,26 @@
 //! `bellwether device`: import registrations, look devices up.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, IsTerminal},
-    path::{Path, PathBuf},
-};
+mod import;
+mod progress;
+mod refused;
 
-use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
+
+use anyhow::bail;
 use serde_json::json;
 
+use self::import::ImportArgs;
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
-    ledger::{DeviceFormat, DeviceReader, DeviceRecord, ImportCounts, Ledger, RefusedLine},
-    model::{DeviceId, NewDevice, UserId},
+    ledger::DeviceRecord,
+    model::{DeviceId, UserId},
 };
-
-/// Devices of one transaction: large enough that its cost is spread, small enough that an interrupted import
-/// loses a second of work.
-const BATCH: usize = 5_000;
-
-/// Refused lines that are printed; the rest is counted.
-const SHOWN: u64 = 100;
 
 /// What can be done with devices.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Device {
     /// Import registrations; lines that cannot be read are listed, the others are imported
-    Import {
-        /// NDJSON or CSV; `-` for standard input
-        file: PathBuf,
-        /// How it is written; by the file's ending otherwise
-        #[arg(long, value_enum)]
-        format: Option<Format>,
-    },
+    Import(ImportArgs),
     /// Show a person's devices, or one device; never its token
     Show {
         /// The person
@@ -45,130 +32,11 @@ pub(super) enum Device {
     },
 }
 
-/// How a file of devices is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// One JSON object a line
-    Ndjson,
-    /// Comma-separated, with a header
-    Csv,
-}
-
-impl From<Format> for DeviceFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Ndjson => Self::Ndjson,
-            Format::Csv => Self::Csv,
-        }
-    }
-}
-
 /// Runs the verb.
 pub(super) async fn run(config: &Path, output: Output, verb: Device) -> anyhow::Result<Exit> {
     match verb {
-        Device::Import { file, format } => import(config, output, &file, format).await,
+        Device::Import(args) => import::run(config, output, args).await,
         Device::Show { user, device } => show(config, output, user, device).await,
-    }
-}
-
-async fn import(config: &Path, output: Output, file: &Path, format: Option<Format>) -> anyhow::Result<Exit> {
-    let (input, bytes) = open(file)?;
-    let format = match format {
-        Some(format) => format.into(),
-        None => format_of(file)?,
-    };
-    let ledger = ledger::open(config).await?;
-    let progress = progress(bytes);
-    let reader = DeviceReader::new(BufReader::new(progress.wrap_read(input)), format)
-        .with_context(|| format!("cannot read {}", file.display()))?;
-    let mut imported = Imported::default();
-    let ended = read_all(&ledger, reader, file, &mut imported).await;
-    progress.finish_and_clear();
-    imported.print(output)?;
-    ended.with_context(|| format!("{}: the import stopped; what is counted above is in", file.display()))?;
-    Ok(if imported.refused == 0 { Exit::Ok } else { Exit::Error })
-}
-
-/// What an import came to so far.
-#[derive(Debug, Default)]
-struct Imported {
-    counts: ImportCounts,
-    refused: u64,
-}
-
-impl Imported {
-    fn refuse(&mut self, file: &Path, line: &RefusedLine) {
-        self.refused += 1;
-        if self.refused <= SHOWN {
-            output::remark(&format!("{}: {}", file.display(), output::visible(&line.to_string())));
-        } else if self.refused == SHOWN + 1 {
-            output::remark("further refused lines are only counted");
-        }
-    }
-
-    fn print(&self, output: Output) -> anyhow::Result<()> {
-        let ImportCounts { new, updated, moved, repeated } = self.counts;
-        let refused = self.refused;
-        match output {
-            Output::Json => output::print_json(&json!({
-                "new": new, "updated": updated, "moved": moved, "repeated": repeated, "refused": refused,
-            })),
-            Output::Table => output::line(&format!(
-                "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {refused} lines refused"
-            )),
-        }
-    }
-}
-
-async fn read_all<R: BufRead>(
-    ledger: &Ledger,
-    reader: DeviceReader<R>,
-    file: &Path,
-    imported: &mut Imported,
-) -> anyhow::Result<()> {
-    let mut batch: Vec<NewDevice> = Vec::with_capacity(BATCH);
-    for line in reader {
-        match line? {
-            Ok(device) => batch.push(device),
-            Err(refused) => imported.refuse(file, &refused),
-        }
-        if batch.len() == BATCH {
-            imported.counts += ledger.import(std::mem::take(&mut batch)).await?;
-        }
-    }
-    if !batch.is_empty() {
-        imported.counts += ledger.import(batch).await?;
-    }
-    Ok(())
-}
-
-/// The file and, if it is known, its size.
-fn open(file: &Path) -> anyhow::Result<(Box<dyn std::io::Read>, Option<u64>)> {
-    if file == Path::new("-") {
-        return Ok((Box::new(std::io::stdin()), None));
-    }
-    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let bytes = opened.metadata().ok().map(|metadata| metadata.len());
-    Ok((Box::new(opened), bytes))
-}
-
-fn format_of(file: &Path) -> anyhow::Result<DeviceFormat> {
-    match file.extension().and_then(std::ffi::OsStr::to_str) {
-        Some("ndjson" | "jsonl" | "json") => Ok(DeviceFormat::Ndjson),
-        Some("csv") => Ok(DeviceFormat::Csv),
-        _ => bail!("{}: say how it is written with --format ndjson or --format csv", file.display()),
-    }
-}
-
-fn progress(bytes: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{wide_bar} {bytes}/{total_bytes} {eta}";
-    let bar = bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    match ProgressStyle::with_template(template) {
-        Ok(style) if bytes.is_some() => bar.with_style(style),
-        _ => bar,
     }
 }
 

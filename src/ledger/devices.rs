@@ -3,8 +3,6 @@
 //! One (app, platform, environment, token) has one owner. Registering a token moves it from whoever had it, in
 //! one transaction: a one-time code never goes to the previous owner of a phone.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -14,29 +12,7 @@ use super::{
     rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
     tx::{stored_bucket, stored_device},
 };
-use crate::model::{AppId, Attributes, Bucket, Device, DeviceId, Digest, NewDevice, Platform, Tags, UserId};
-
-/// What an import came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ImportCounts {
-    /// Tokens that nobody had.
-    pub new: u64,
-    /// Tokens that their owner had already.
-    pub updated: u64,
-    /// Tokens that belonged to somebody else.
-    pub moved: u64,
-    /// Registrations that a later one of the same token in the same batch replaced.
-    pub repeated: u64,
-}
-
-impl std::ops::AddAssign for ImportCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.new += other.new;
-        self.updated += other.updated;
-        self.moved += other.moved;
-        self.repeated += other.repeated;
-    }
-}
+use crate::model::{AppId, Attributes, Bucket, Device, DeviceId, Platform, Tags, UserId};
 
 /// A device with what is known about it beyond the sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,41 +79,6 @@ impl TryFrom<RecordRow> for DeviceRecord {
 }
 
 impl Ledger {
-    /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
-    /// nothing but its instant.
-    pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
-        let mut counts = ImportCounts::default();
-        let given = batch.len();
-        let last: HashMap<Digest, &NewDevice> =
-            batch.iter().map(|device| (device.owner_key(), device)).collect();
-        if last.is_empty() {
-            return Ok(counts);
-        }
-        let mut last: Vec<(Digest, &NewDevice)> = last.into_iter().collect();
-        // One order for all who register: they wait for each other, never in a circle.
-        last.sort_by_key(|(key, _)| *key);
-        counts.repeated = (given - last.len()) as u64;
-
-        let mut tx = self.begin().await?;
-        let now = tx.now().await?;
-        let owners = tx.claim_tokens(&last).await?;
-        let mut former = Vec::new();
-        for ((_, device), owner) in last.iter().zip(owners) {
-            match owner {
-                None => counts.new += 1,
-                Some(owner) if owner == device.id() => counts.updated += 1,
-                Some(owner) => {
-                    counts.moved += 1;
-                    former.push(owner);
-                }
-            }
-        }
-        tx.retire(&former, now).await?;
-        tx.register(&last, now).await?;
-        tx.commit().await?;
-        Ok(counts)
-    }
-
     /// The columns of [`RecordRow`]. SQLite has no lists and keeps JSON.
     fn record_columns(&self) -> String {
         let json = match self {

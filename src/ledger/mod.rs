@@ -23,12 +23,14 @@ mod direct;
 mod error;
 mod halts;
 mod import;
+mod importer;
 mod jobs;
 mod leases;
 mod open;
 mod outbox;
 mod postgres;
 mod read;
+mod register;
 mod retention;
 mod rows;
 mod select;
@@ -50,7 +52,7 @@ pub use campaigns::{
     StageProgress, Submitted, Tally,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
-pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
+pub use devices::{DeviceCount, DeviceRecord};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
     Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
@@ -59,10 +61,12 @@ pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
+pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
+pub use register::ImportCounts;
 pub use retention::Forgotten;
 pub use sqlite::SqliteLedger;
 pub use stored::JobState;

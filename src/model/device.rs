@@ -247,7 +247,13 @@ impl NewDevice {
     /// The id that this registration gets.
     #[must_use]
     pub fn id(&self) -> DeviceId {
-        DeviceId::derive(Bucket::of(&self.user), &self.user, &self.owner_key())
+        self.id_under(&self.owner_key())
+    }
+
+    /// The same for whoever has its [`NewDevice::owner_key`] already: most of the work is in that.
+    #[must_use]
+    pub fn id_under(&self, owner_key: &Digest) -> DeviceId {
+        DeviceId::derive(Bucket::of(&self.user), &self.user, owner_key)
     }
 
     /// What is unique across the registry: one (app, platform, environment, token) has one owner.

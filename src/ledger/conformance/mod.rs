@@ -8,6 +8,7 @@ mod deferred;
 mod direct;
 mod doubt;
 mod fixtures;
+mod importing;
 mod outbox;
 mod postgres_only;
 mod registry;
@@ -68,13 +69,13 @@ impl Store {
 macro_rules! on_both_engines {
     ($($module:ident: $($test:ident),+;)+) => {
         mod on_postgres {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::postgres().await).await;
             })+)+
         }
         mod on_sqlite {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::sqlite().await).await;
             })+)+
@@ -91,6 +92,13 @@ on_both_engines! {
         tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
+    importing:
+        hostile_text_is_kept_as_it_came,
+        an_import_tells_new_updated_moved_and_repeated_apart,
+        an_import_revives_what_was_gone_and_leaves_its_version,
+        imports_at_once_wait_for_each_other_and_leave_one_owner_a_token,
+        a_stream_and_single_rows_leave_the_same_registry,
+        an_import_that_fails_says_why_and_takes_no_more;
     direct:
         the_same_id_is_answered_from_the_record,
         a_key_is_free_again_after_thirty_days,

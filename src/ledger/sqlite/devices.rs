@@ -94,7 +94,7 @@ pub(in crate::ledger) async fn claim_tokens(
          select unhex(value ->> 0), value ->> 1, unhex(value ->> 2) from json_each($1) where true \
          on conflict (owner_key) do update set bucket = excluded.bucket, public_id = excluded.public_id";
     let claim = |(key, device): &(Digest, &NewDevice)| {
-        let (bucket, id) = stored_device(device.id());
+        let (bucket, id) = stored_device(device.id_under(key));
         serde_json::json!([key, bucket, id.simple().to_string()])
     };
     let claims = batch.iter().map(claim).collect::<serde_json::Value>().to_string();
@@ -140,8 +140,8 @@ pub(in crate::ledger) async fn register(
              timezone = excluded.timezone, app_version = excluded.app_version, \
              last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
              registered_at = excluded.registered_at, gone_at = null";
-    let row = |(_, device): &(Digest, &NewDevice)| {
-        let (bucket, id) = stored_device(device.id());
+    let row = |(key, device): &(Digest, &NewDevice)| {
+        let (bucket, id) = stored_device(device.id_under(key));
         serde_json::json!([
             bucket,
             id.simple().to_string(),
