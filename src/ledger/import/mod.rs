@@ -9,7 +9,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 use crate::model::NewDevice;
 use fields::{FIELDS, Fields};
@@ -22,6 +22,10 @@ pub enum DeviceFormat {
     /// Comma-separated, with a header that names the fields.
     Csv,
 }
+
+/// Longest line of JSON, in bytes. The longest that can be good, with every character escaped, has a third of it; a file
+/// without line ends must not be read into memory as one.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// A line that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +76,14 @@ impl<R: BufRead> Iterator for DeviceReader<R> {
             Lines::Ndjson { input, line, buffer } => loop {
                 buffer.clear();
                 *line += 1;
-                match input.read_until(b'\n', buffer) {
+                match read_line(input, buffer) {
                     Err(error) => return Some(Err(error)),
-                    Ok(0) => return None,
-                    Ok(_) if buffer.trim_ascii().is_empty() => {}
-                    Ok(_) => return Some(Ok(json::read_line(*line, buffer))),
+                    Ok(Length::None) => return None,
+                    Ok(Length::TooLong) => {
+                        return Some(Ok(Err(refuse(*line, "line", "is longer than 64 KiB"))));
+                    }
+                    Ok(Length::Fits) if buffer.trim_ascii().is_empty() => {}
+                    Ok(Length::Fits) => return Some(Ok(json::read_line(*line, buffer))),
                 }
             },
             Lines::Csv { reader, columns, record } => match reader.read_byte_record(record) {
@@ -93,6 +100,25 @@ impl<R: BufRead> Iterator for DeviceReader<R> {
             },
         }
     }
+}
+
+enum Length {
+    None,
+    Fits,
+    TooLong,
+}
+
+/// Reads a line into `buffer`, and passes over what is beyond [`MAX_LINE`].
+fn read_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Length> {
+    let read = input.by_ref().take(MAX_LINE).read_until(b'\n', buffer)?;
+    if read == 0 {
+        return Ok(Length::None);
+    }
+    if (read as u64) < MAX_LINE || buffer.ends_with(b"\n") {
+        return Ok(Length::Fits);
+    }
+    input.skip_until(b'\n')?;
+    Ok(Length::TooLong)
 }
 
 fn refuse(line: u64, field: &str, reason: &str) -> RefusedLine {

@@ -132,3 +132,15 @@ fn tags_and_attributes_beyond_their_bounds_are_refused_by_line_and_field() {
     let (_, told) = read("user_id,app,platform,token,attributes\nu,a,ios,abc,{x\n", DeviceFormat::Csv);
     assert_eq!(told[0].to_string(), "line 2: attributes: is not JSON");
 }
+
+#[test]
+fn a_line_without_end_is_refused_and_the_next_one_read() {
+    let good = r#"{"user_id":"u","app":"a","platform":"ios","token":"abc"}"#;
+    let padded = |length: usize| format!("{good}{}", " ".repeat(length - good.len()));
+    let limit = 64 * 1024;
+    let (devices, refused) = read(&format!("{}\n{good}\n", padded(limit - 1)), DeviceFormat::Ndjson);
+    assert_eq!((devices.len(), refused.len()), (2, 0));
+    let (devices, refused) = read(&format!("{}\n{good}", padded(10 * limit)), DeviceFormat::Ndjson);
+    assert_eq!(devices.len(), 1);
+    assert_eq!(refused[0].to_string(), "line 1: line: is longer than 64 KiB");
+}
