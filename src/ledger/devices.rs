@@ -3,8 +3,6 @@
 //! One (app, platform, environment, token) has one owner. Registering a token moves it from whoever had it, in
 //! one transaction: a one-time code never goes to the previous owner of a phone.
 
-use std::collections::{BTreeSet, HashMap};
-
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -13,37 +11,13 @@ use super::{
     Ledger, LedgerError,
     erasure::NOBODY,
     on_pool,
-    rows::{DeviceRow, column, instant},
+    rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
     tx::{Tx, stored_bucket, stored_device},
 };
 use crate::model::{
-    AppId, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, UserId,
+    AppId, Attributes, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, Tags,
+    UserId,
 };
-
-/// What an import came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ImportCounts {
-    /// Tokens that nobody had.
-    pub new: u64,
-    /// Tokens that their owner had already.
-    pub updated: u64,
-    /// Tokens that belonged to somebody else.
-    pub moved: u64,
-    /// Registrations that a later one of the same token in the same batch replaced.
-    pub repeated: u64,
-    /// Devices that had to make room for others of the same person.
-    pub displaced: u64,
-}
-
-impl std::ops::AddAssign for ImportCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.new += other.new;
-        self.updated += other.updated;
-        self.moved += other.moved;
-        self.repeated += other.repeated;
-        self.displaced += other.displaced;
-    }
-}
 
 /// Who had a device's token before it was placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +43,10 @@ pub struct DeviceRecord {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
     /// Since when it is not rung any more.
     pub gone_at: Option<Timestamp>,
 }
@@ -87,7 +65,16 @@ pub struct DeviceCount {
 impl From<DeviceRecord> for NewDevice {
     /// As if it were registered again as it is.
     fn from(record: DeviceRecord) -> Self {
-        let DeviceRecord { device, country, timezone, app_version, last_seen_at, gone_at: _ } = record;
+        let DeviceRecord {
+            device,
+            country,
+            timezone,
+            app_version,
+            last_seen_at,
+            tags,
+            attributes,
+            gone_at: _,
+        } = record;
         Self {
             user: device.user,
             app: device.app,
@@ -99,13 +86,19 @@ impl From<DeviceRecord> for NewDevice {
             timezone,
             app_version,
             last_seen_at,
+            tags,
+            attributes,
         }
     }
 }
 
-/// The columns of [`RecordRow`].
-const RECORD_COLUMNS: &str = "id, public_id, bucket, user_id, app, platform, environment, token, language, registered_at, \
-     country, timezone, app_version, last_seen_at, gone_at";
+/// The columns of [`RecordRow`] on PostgreSQL, and on SQLite, which has no lists and keeps JSON.
+const ON_POSTGRES: &str = "to_json(tags)::text as tags_json, attributes::text as attributes_json";
+const ON_SQLITE: &str = "tags as tags_json, attributes as attributes_json";
+
+fn record_columns(of_engine: &str) -> String {
+    format!("{DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at, {of_engine}")
+}
 
 #[derive(FromRow)]
 struct RecordRow {
@@ -115,6 +108,8 @@ struct RecordRow {
     timezone: Option<String>,
     app_version: Option<String>,
     last_seen_at: Option<i64>,
+    tags_json: String,
+    attributes_json: String,
     gone_at: Option<i64>,
 }
 
@@ -127,6 +122,8 @@ impl TryFrom<RecordRow> for DeviceRecord {
         Ok(Self {
             last_seen_at: at(row.last_seen_at)?,
             gone_at: at(row.gone_at)?,
+            tags: column("device", id, "tags", serde_json::from_str(&row.tags_json))?,
+            attributes: column("device", id, "attributes", serde_json::from_str(&row.attributes_json))?,
             device: row.device.try_into()?,
             country: row.country,
             timezone: row.timezone,
@@ -136,37 +133,11 @@ impl TryFrom<RecordRow> for DeviceRecord {
 }
 
 impl Ledger {
-    /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
-    /// nothing but its instant.
-    pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
-        let mut counts = ImportCounts::default();
-        let given = batch.len();
-        let last: HashMap<Digest, &NewDevice> =
-            batch.iter().map(|device| (device.owner_key(), device)).collect();
-        if last.is_empty() {
-            return Ok(counts);
-        }
-        let mut last: Vec<(Digest, &NewDevice)> = last.into_iter().collect();
-        // One order for all who register: they wait for each other, never in a circle.
-        last.sort_by_key(|(key, _)| *key);
-        counts.repeated = (given - last.len()) as u64;
-
-        let mut tx = self.begin().await?;
-        let now = tx.now().await?;
-        let mut gained = BTreeSet::new();
-        for ((_, device), placed) in last.iter().zip(tx.place(&last, now).await?) {
-            match placed {
-                Placed::New => counts.new += 1,
-                Placed::Same => counts.updated += 1,
-                Placed::Moved => counts.moved += 1,
-            }
-            if placed != Placed::Same {
-                gained.insert((&device.app, &device.user));
-            }
-        }
-        counts.displaced = tx.make_room(&gained, self.max_devices_per_user(), now).await?;
-        tx.commit().await?;
-        Ok(counts)
+    fn record_columns(&self) -> String {
+        record_columns(match self {
+            Self::Postgres(_) => ON_POSTGRES,
+            Self::Sqlite(_) => ON_SQLITE,
+        })
     }
 
     /// A person's live devices, of one app or of all.
@@ -175,8 +146,9 @@ impl Ledger {
         app: Option<&AppId>,
         user: &UserId,
     ) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let columns = self.record_columns();
         let sql = format!(
-            "select {RECORD_COLUMNS} from device \
+            "select {columns} from device \
              where bucket = $1 and user_id = $2 and gone_at is null and ($3 is null or app = $3) order by id"
         );
         let rows: Vec<RecordRow> = on_pool!(self, pool => {
@@ -206,10 +178,9 @@ impl Ledger {
 
     /// A device by its id, gone or not, unless it was forgotten.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
-        let sql = format!(
-            "select {RECORD_COLUMNS} from device \
-             where bucket = $1 and public_id = $2 and user_id <> $3"
-        );
+        let columns = self.record_columns();
+        let sql =
+            format!("select {columns} from device where bucket = $1 and public_id = $2 and user_id <> $3");
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
             sqlx::query_as(&sql).bind(bucket).bind(public_id).bind(NOBODY).fetch_optional(pool).await?
@@ -270,18 +241,20 @@ impl Tx {
         let keys = ids.iter().copied().map(stored_device);
         let rows: Vec<RecordRow> = match self {
             Self::Postgres(tx) => {
+                let columns = record_columns(ON_POSTGRES);
                 // See the batch's read for `offset 0`.
                 let sql = format!(
                     "select d.* from unnest($1::smallint[], $2::uuid[]) u (bucket, public_id) cross join lateral ( \
-                         select {RECORD_COLUMNS} from device d \
+                         select {columns} from device d \
                          where d.bucket = u.bucket and d.public_id = u.public_id offset 0) d"
                 );
                 let (buckets, ids): (Vec<i16>, Vec<Uuid>) = keys.unzip();
                 sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
             }
             Self::Sqlite(tx) => {
+                let columns = record_columns(ON_SQLITE);
                 let sql = format!(
-                    "select {RECORD_COLUMNS} from device where (bucket, public_id) in \
+                    "select {columns} from device where (bucket, public_id) in \
                          (select value ->> 0, unhex(value ->> 1) from json_each($1))"
                 );
                 let keys: Vec<_> = keys.map(|(bucket, id)| (bucket, id.simple().to_string())).collect();

@@ -24,12 +24,14 @@ mod erasure;
 mod error;
 mod halts;
 mod import;
+mod importer;
 mod jobs;
 mod leases;
 mod open;
 mod outbox;
 mod postgres;
 mod read;
+mod register;
 mod registrations;
 mod retention;
 mod rows;
@@ -52,7 +54,7 @@ pub use campaigns::{
     StageCount, StageProgress, Submitted, Tally,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
-pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
+pub use devices::{DeviceCount, DeviceRecord};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
     Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
@@ -62,10 +64,12 @@ pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
+pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
+pub use register::ImportCounts;
 pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;
 pub use sqlite::SqliteLedger;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, DeviceId, Digest, Locale, RecordId, UserId};
+use super::{AppId, Attributes, DeviceId, Digest, Locale, RecordId, Tags, UserId};
 
 /// The operating system of a device, which decides the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -237,13 +237,23 @@ pub struct NewDevice {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
 }
 
 impl NewDevice {
     /// The id that this registration gets.
     #[must_use]
     pub fn id(&self) -> DeviceId {
-        DeviceId::derive(Bucket::of(&self.user), &self.user, &self.owner_key())
+        self.id_under(&self.owner_key())
+    }
+
+    /// The same for whoever has its [`NewDevice::owner_key`] already: most of the work is in that.
+    #[must_use]
+    pub fn id_under(&self, owner_key: &Digest) -> DeviceId {
+        DeviceId::derive(Bucket::of(&self.user), &self.user, owner_key)
     }
 
     /// What is unique across the registry: one (app, platform, environment, token) has one owner.

@@ -3,10 +3,12 @@
 //! Everything here is parsed once, at the edge, into types with private fields; whoever holds one need
 //! not check it again. The module is pure: it imports nothing else of the crate.
 
+mod attributes;
 mod campaign;
 mod device;
 mod digest;
 mod events;
+pub(crate) mod fields;
 mod ids;
 mod job;
 mod malformed;
@@ -16,6 +18,7 @@ mod outcome;
 mod registration;
 mod render;
 
+pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
     CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, RolloutId, RolloutState, SEGMENT_DEVICES,
     StageNumber,

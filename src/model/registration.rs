@@ -7,17 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    AppId, DeviceId, Digest, Environment, Locale, Malformed, MalformedCode, NewDevice, Platform, Token,
-    UserId,
+    AppId, Attributes, DeviceId, Digest, Environment, Locale, Malformed, MalformedCode, NewDevice, Platform,
+    Tags, Token, UserId,
+    fields::{MAX_TEXT, country_code, one_case, rule, short_text},
     malformed::{explain, not_json},
     object::Object,
 };
 
 /// Largest registration, in bytes: the longest token and every other field at its longest fit four times over.
 pub const MAX_REGISTRATION_BYTES: usize = 16 * 1024;
-
-/// Longest free text that is kept (a time zone, an app's version), in bytes.
-const MAX_TEXT: usize = 64;
 
 /// A registration whose form is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,17 +63,22 @@ pub struct Particulars {
     timezone: Said<String>,
     app_version: Said<String>,
     last_seen_at: Said<Timestamp>,
+    tags: Said<Tags>,
+    attributes: Said<Attributes>,
 }
 
 impl Particulars {
     /// Changes what is said, and leaves the rest.
     pub fn apply_to(&self, device: &mut NewDevice) {
-        let Self { country, language, timezone, app_version, last_seen_at } = self.clone();
+        let Self { country, language, timezone, app_version, last_seen_at, tags, attributes } = self.clone();
         replace(&mut device.country, country);
         replace(&mut device.language, language);
         replace(&mut device.timezone, timezone);
         replace(&mut device.app_version, app_version);
         replace(&mut device.last_seen_at, last_seen_at);
+        device.tags = tags.map_or_else(|| std::mem::take(&mut device.tags), Option::unwrap_or_default);
+        device.attributes =
+            attributes.map_or_else(|| std::mem::take(&mut device.attributes), Option::unwrap_or_default);
     }
 }
 
@@ -100,6 +103,8 @@ impl Phone {
             timezone: None,
             app_version: None,
             last_seen_at: None,
+            tags: Tags::default(),
+            attributes: Attributes::default(),
         }
     }
 
@@ -182,6 +187,14 @@ struct Wire {
     #[serde(default, deserialize_with = "said")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     last_seen_at: Said<String>,
+    /// For audiences to select by.
+    #[serde(default, deserialize_with = "said")]
+    #[schemars(with = "Option<Tags>")]
+    tags: Said<Tags>,
+    /// The same, with a value each.
+    #[serde(default, deserialize_with = "said")]
+    #[schemars(with = "Option<Attributes>")]
+    attributes: Said<Attributes>,
 }
 
 /// A field that stands there, be it null.
@@ -263,6 +276,8 @@ fn particulars(wire: &Wire) -> Result<Particulars, Malformed> {
         timezone: optional("timezone", wire.timezone.as_ref(), short_text)?,
         app_version: optional("app_version", wire.app_version.as_ref(), short_text)?,
         last_seen_at: optional("last_seen_at", wire.last_seen_at.as_ref(), |text| text.parse().ok())?,
+        tags: wire.tags.clone(),
+        attributes: wire.attributes.clone(),
     })
 }
 
@@ -274,6 +289,8 @@ fn named(wire: &Wire) -> Option<&'static str> {
         ("timezone", wire.timezone.is_some()),
         ("app_version", wire.app_version.is_some()),
         ("last_seen_at", wire.last_seen_at.is_some()),
+        ("tags", wire.tags.is_some()),
+        ("attributes", wire.attributes.is_some()),
     ];
     said.into_iter().find_map(|(field, is_said)| is_said.then_some(field))
 }
@@ -292,35 +309,6 @@ fn optional<T>(
         Some(None) => Ok(Some(None)),
         Some(Some(text)) => value(field, text, parse).map(|value| Some(Some(value))),
     }
-}
-
-/// APNs tokens are hexadecimal, and the same phone in either case: two spellings must not be two owners.
-fn one_case(platform: Platform, token: &str) -> String {
-    match platform {
-        Platform::Ios if token.bytes().all(|c| c.is_ascii_hexdigit()) => token.to_ascii_lowercase(),
-        Platform::Ios | Platform::Android => token.to_owned(),
-    }
-}
-
-fn rule(field: &str) -> &'static str {
-    match field {
-        "user_id" => "is not 1 to 128 characters without control characters",
-        "app" => "is not 1 to 155 letters, digits, '.', '-' or '_'",
-        "token" => "is not 1 to 4000 letters, digits, '-', '_', ':', '.' or '~'",
-        "country" => "is not two upper-case letters (ISO 3166-1)",
-        "language" => "is not a language tag such as de or de-AT (BCP 47)",
-        "last_seen_at" => "is not an instant such as 2026-11-21T20:00:00Z (RFC 3339)",
-        _ => "is not 1 to 64 bytes without control characters",
-    }
-}
-
-fn country_code(text: &str) -> Option<String> {
-    (text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase())).then(|| text.to_owned())
-}
-
-fn short_text(text: &str) -> Option<String> {
-    let fits = !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
-    fits.then(|| text.to_owned())
 }
 
 /// A name of a field is told so that a typo is found; what does not look like one may be a token.

@@ -9,6 +9,7 @@ mod direct;
 mod doubt;
 mod erasure;
 mod fixtures;
+mod importing;
 mod keys;
 mod outbox;
 mod postgres_only;
@@ -72,13 +73,13 @@ impl Store {
 macro_rules! on_both_engines {
     ($($module:ident: $($test:ident),+;)+) => {
         mod on_postgres {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::postgres().await).await;
             })+)+
         }
         mod on_sqlite {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::sqlite().await).await;
             })+)+
@@ -92,6 +93,7 @@ on_both_engines! {
         a_read_finds_the_live_devices_of_those_who_are_named,
         a_token_moves_to_its_new_owner_and_the_old_one_has_none,
         registering_again_updates_and_revives,
+        tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
     registrations:
@@ -104,6 +106,13 @@ on_both_engines! {
         a_forgotten_person_is_left_out_of_a_campaign_and_still_counted,
         i12_of_a_forgotten_person_nothing_is_left_that_leads_there,
         whoever_comes_back_is_registered_anew_and_no_straggler_brings_them_back;
+    importing:
+        hostile_text_is_kept_as_it_came,
+        an_import_tells_new_updated_moved_and_repeated_apart,
+        an_import_revives_what_was_gone_and_leaves_its_version,
+        imports_at_once_wait_for_each_other_and_leave_one_owner_a_token,
+        a_stream_and_single_rows_leave_the_same_registry,
+        an_import_that_fails_says_why_and_takes_no_more;
     direct:
         the_same_id_is_answered_from_the_record,
         a_key_is_free_again_after_thirty_days,

@@ -183,3 +183,31 @@ async fn each_bucket_is_in_the_partition_that_the_exchange_asks_and_the_serving_
         serving.execute(sql.as_str()).await.expect("it may");
     }
 }
+
+#[tokio::test]
+async fn whoever_marks_a_device_gone_takes_its_token_first_like_whoever_registers() {
+    let store = Store::postgres().await;
+    let device = devices(&store, vec![phone("u", "t")]).await.remove(0);
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let mut looks = pg.pool.acquire().await.expect("a connection").detach();
+    // Registers: has the token, and is about to touch the device.
+    let mut registers = pg.pool.begin().await.expect("a transaction");
+    sqlx::query("select from token_owner for update")
+        .execute(&mut *registers)
+        .await
+        .expect("nobody holds it");
+    let now = store.ledger.now().await.expect("the clock");
+    let mut finished = over(&job("j", &["u"]), 1, &[(0, &device, gone(None))], now, None);
+    finished.gone = vec![0];
+    let marks = commit(&store.ledger, finished);
+    let touches = async {
+        while waiting(&mut looks).await < 1 {}
+        sqlx::query("set local lock_timeout = 1").execute(&mut *registers).await.expect("set");
+        let touched = sqlx::query("update device set country = 'DE'").execute(&mut *registers).await;
+        touched.expect("nobody who waits for the token holds the device");
+        registers.commit().await.expect("committed");
+    };
+    tokio::join!(marks, touches);
+    let record = store.ledger.device(device.id).await.expect("an answer").expect("it is there");
+    assert!(record.gone_at.is_some() && record.country.as_deref() == Some("DE"));
+}

@@ -1,5 +1,6 @@
 //! The ledger on PostgreSQL.
 
+pub(super) mod copy;
 pub(super) mod devices;
 pub(super) mod jobs;
 pub(super) mod outbox;
