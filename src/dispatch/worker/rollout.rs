@@ -369,7 +369,8 @@ impl Work {
         let is_refused = wants_more && !opened && self.room() >= enough;
         let awaits_room = wants_more && !is_refused;
         let pause = if is_refused && self.segments.is_empty() { WINDOW } else { IDLE };
-        let mut until = tokio::time::Instant::now() + if self.ends.is_empty() { pause } else { COMPANY };
+        let now = || tokio::time::Instant::from_std(shared.clock.monotonic());
+        let mut until = now() + if self.ends.is_empty() { pause } else { COMPANY };
         let flow = Arc::clone(&self.flow);
         loop {
             tokio::select! {
@@ -381,7 +382,7 @@ impl Work {
                     if is_refused || self.segments.is_empty() {
                         return;
                     }
-                    until = until.min(tokio::time::Instant::now() + COMPANY);
+                    until = until.min(now() + COMPANY);
                 }
                 () = flow.falls_to(capacity - enough), if awaits_room => return,
                 () = tokio::time::sleep_until(until) => return,
