@@ -1,4 +1,4 @@
-//! `bellwether device`: import registrations, look devices up.
+//! `bellwether device`: import registrations, look devices up, forget them.
 
 use std::{
     fs::File,
@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
-    ledger::{DeviceFormat, DeviceReader, DeviceRecord, ImportCounts, Ledger, RefusedLine},
-    model::{DeviceId, NewDevice, UserId},
+    ledger::{DeviceFormat, DeviceReader, DeviceRecord, Erasure, ImportCounts, Ledger, RefusedLine},
+    model::{AppId, DeviceId, NewDevice, OperatorName, UserId, registration_schema},
 };
 
 /// Devices of one transaction: large enough that its cost is spread, small enough that an interrupted import
@@ -34,6 +34,8 @@ pub(super) enum Device {
         #[arg(long, value_enum)]
         format: Option<Format>,
     },
+    /// Print the JSON Schema of a registration, as producers publish it on `bellwether.devices`
+    Schema,
     /// Show a person's devices, or one device; never its token
     Show {
         /// The person
@@ -43,6 +45,28 @@ pub(super) enum Device {
         #[arg(long, value_name = "UUID")]
         device: Option<uuid::Uuid>,
     },
+    /// Erase a person's devices, or one device: token and user go, what was sent still counts; there is no way back
+    Forget(Forget),
+}
+
+/// What `forget` understands.
+#[derive(Debug, clap::Args)]
+pub(super) struct Forget {
+    /// The person
+    #[arg(long, value_name = "USER", required_unless_present = "device", conflicts_with = "device")]
+    user: Option<UserId>,
+    /// Only the person's devices of this app
+    #[arg(long, value_name = "APP", requires = "user")]
+    app: Option<AppId>,
+    /// The device's id
+    #[arg(long, value_name = "UUID")]
+    device: Option<uuid::Uuid>,
+    /// Who you are; it stands in the audit log
+    #[arg(long = "by", value_name = "NAME", env = "USER")]
+    by: Option<OperatorName>,
+    /// Say how many it would be, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// How a file of devices is written.
@@ -67,7 +91,9 @@ impl From<Format> for DeviceFormat {
 pub(super) async fn run(config: &Path, output: Output, verb: Device) -> anyhow::Result<Exit> {
     match verb {
         Device::Import { file, format } => import(config, output, &file, format).await,
+        Device::Schema => output::print_json(&registration_schema()).map(|()| Exit::Ok),
         Device::Show { user, device } => show(config, output, user, device).await,
+        Device::Forget(args) => forget(config, output, args).await,
     }
 }
 
@@ -107,14 +133,15 @@ impl Imported {
     }
 
     fn print(&self, output: Output) -> anyhow::Result<()> {
-        let ImportCounts { new, updated, moved, repeated } = self.counts;
+        let ImportCounts { new, updated, moved, repeated, displaced } = self.counts;
         let refused = self.refused;
         match output {
             Output::Json => output::print_json(&json!({
-                "new": new, "updated": updated, "moved": moved, "repeated": repeated, "refused": refused,
+                "new": new, "updated": updated, "moved": moved, "repeated": repeated, "displaced": displaced,
+                "refused": refused,
             })),
             Output::Table => output::line(&format!(
-                "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {refused} lines refused"
+                "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {displaced} displaced, {refused} lines refused"
             )),
         }
     }
@@ -195,6 +222,31 @@ async fn show(
                 ["device", "user", "app", "platform", "environment", "language", "registered", "gone"];
             output::line(&output::table(&header, &rows))?;
         }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn forget(config: &Path, output: Output, args: Forget) -> anyhow::Result<Exit> {
+    let erasure = match (args.user, args.device) {
+        (Some(user), _) => Erasure::User(user, args.app),
+        (None, Some(id)) => Erasure::Device(DeviceId::from_uuid(id)),
+        (None, None) => bail!("name a person with --user, or a device with --device"),
+    };
+    let Some(by) = args.by else { bail!("say who you are with --by NAME; it stands in the audit log") };
+    let ledger = ledger::open(config).await?;
+    let devices = if args.dry_run {
+        ledger.count_to_forget(&erasure).await?
+    } else {
+        ledger.forget_devices(&erasure, by.as_str()).await.context("nothing is forgotten")?
+    };
+    if devices == 0 {
+        return Err(With(Exit::NotFound, "no such device is registered".to_owned()).into());
+    }
+    let noun = if devices == 1 { "device" } else { "devices" };
+    match (output, args.dry_run) {
+        (Output::Json, dry_run) => output::print_json(&json!({ "devices": devices, "dry_run": dry_run }))?,
+        (Output::Table, true) => output::line(&format!("{devices} {noun} would be forgotten"))?,
+        (Output::Table, false) => output::line(&format!("{devices} {noun} forgotten"))?,
     }
     Ok(Exit::Ok)
 }

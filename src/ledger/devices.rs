@@ -3,18 +3,22 @@
 //! One (app, platform, environment, token) has one owner. Registering a token moves it from whoever had it, in
 //! one transaction: a one-time code never goes to the previous owner of a phone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError, on_pool,
-    rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
-    tx::{stored_bucket, stored_device},
+    Ledger, LedgerError,
+    erasure::NOBODY,
+    on_pool,
+    rows::{DeviceRow, column, instant},
+    tx::{Tx, stored_bucket, stored_device},
 };
-use crate::model::{AppId, Bucket, Device, DeviceId, Digest, NewDevice, Platform, UserId};
+use crate::model::{
+    AppId, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, UserId,
+};
 
 /// What an import came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +31,8 @@ pub struct ImportCounts {
     pub moved: u64,
     /// Registrations that a later one of the same token in the same batch replaced.
     pub repeated: u64,
+    /// Devices that had to make room for others of the same person.
+    pub displaced: u64,
 }
 
 impl std::ops::AddAssign for ImportCounts {
@@ -35,7 +41,19 @@ impl std::ops::AddAssign for ImportCounts {
         self.updated += other.updated;
         self.moved += other.moved;
         self.repeated += other.repeated;
+        self.displaced += other.displaced;
     }
+}
+
+/// Who had a device's token before it was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Nobody.
+    New,
+    /// The same person.
+    Same,
+    /// Somebody else, who has it no longer.
+    Moved,
 }
 
 /// A device with what is known about it beyond the sending.
@@ -65,6 +83,29 @@ pub struct DeviceCount {
     /// Live devices.
     pub devices: u64,
 }
+
+impl From<DeviceRecord> for NewDevice {
+    /// As if it were registered again as it is.
+    fn from(record: DeviceRecord) -> Self {
+        let DeviceRecord { device, country, timezone, app_version, last_seen_at, gone_at: _ } = record;
+        Self {
+            user: device.user,
+            app: device.app,
+            platform: device.platform,
+            environment: device.environment,
+            token: device.token,
+            country,
+            language: device.language,
+            timezone,
+            app_version,
+            last_seen_at,
+        }
+    }
+}
+
+/// The columns of [`RecordRow`].
+const RECORD_COLUMNS: &str = "id, public_id, bucket, user_id, app, platform, environment, token, language, registered_at, \
+     country, timezone, app_version, last_seen_at, gone_at";
 
 #[derive(FromRow)]
 struct RecordRow {
@@ -112,20 +153,18 @@ impl Ledger {
 
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
-        let owners = tx.claim_tokens(&last).await?;
-        let mut former = Vec::new();
-        for ((_, device), owner) in last.iter().zip(owners) {
-            match owner {
-                None => counts.new += 1,
-                Some(owner) if owner == device.id() => counts.updated += 1,
-                Some(owner) => {
-                    counts.moved += 1;
-                    former.push(owner);
-                }
+        let mut gained = BTreeSet::new();
+        for ((_, device), placed) in last.iter().zip(tx.place(&last, now).await?) {
+            match placed {
+                Placed::New => counts.new += 1,
+                Placed::Same => counts.updated += 1,
+                Placed::Moved => counts.moved += 1,
+            }
+            if placed != Placed::Same {
+                gained.insert((&device.app, &device.user));
             }
         }
-        tx.retire(&former, now).await?;
-        tx.register(&last, now).await?;
+        counts.displaced = tx.make_room(&gained, self.max_devices_per_user(), now).await?;
         tx.commit().await?;
         Ok(counts)
     }
@@ -137,7 +176,7 @@ impl Ledger {
         user: &UserId,
     ) -> Result<Vec<DeviceRecord>, LedgerError> {
         let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
+            "select {RECORD_COLUMNS} from device \
              where bucket = $1 and user_id = $2 and gone_at is null and ($3 is null or app = $3) order by id"
         );
         let rows: Vec<RecordRow> = on_pool!(self, pool => {
@@ -151,15 +190,29 @@ impl Ledger {
         rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 
-    /// A device by its id, gone or not.
+    /// The app and the key of a device by its id, also of a forgotten one: by which frozen lists name it.
+    pub async fn frozen_device(&self, id: DeviceId) -> Result<Option<(AppId, FrozenDevice)>, LedgerError> {
+        const SQL: &str = "select bucket, id, app from device where bucket = $1 and public_id = $2";
+        let (bucket, public_id): (i16, Uuid) = stored_device(id);
+        let row: Option<(i16, i64, String)> = on_pool!(self, pool => {
+            sqlx::query_as(SQL).bind(bucket).bind(public_id).fetch_optional(pool).await?
+        });
+        let Some((bucket, record, app)) = row else { return Ok(None) };
+        let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
+        let bucket = column("device", record, "bucket", bucket.ok_or(()))?;
+        let app = column("device", record, "app", AppId::parse(&app))?;
+        Ok(Some((app, FrozenDevice { bucket, record: RecordId::new(record) })))
+    }
+
+    /// A device by its id, gone or not, unless it was forgotten.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
         let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
-             where bucket = $1 and public_id = $2"
+            "select {RECORD_COLUMNS} from device \
+             where bucket = $1 and public_id = $2 and user_id <> $3"
         );
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
-            sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?
+            sqlx::query_as(&sql).bind(bucket).bind(public_id).bind(NOBODY).fetch_optional(pool).await?
         });
         row.map(DeviceRecord::try_from).transpose()
     }
@@ -178,5 +231,64 @@ impl Ledger {
             })
         };
         rows.into_iter().map(count).collect()
+    }
+}
+
+impl Tx {
+    /// Gives these devices their tokens, whoever had them, and writes them as registered now: for each, who had its token.
+    /// No token may stand in `batch` twice; it is in the order of the keys.
+    pub(super) async fn place(
+        &mut self,
+        batch: &[(Digest, &NewDevice)],
+        now: Timestamp,
+    ) -> Result<Vec<Placed>, LedgerError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owners = self.claim_tokens(batch).await?;
+        let (mut placed, mut former) = (Vec::with_capacity(batch.len()), Vec::new());
+        for ((_, device), owner) in batch.iter().zip(owners) {
+            placed.push(match owner {
+                None => Placed::New,
+                Some(owner) if owner == device.id() => Placed::Same,
+                Some(owner) => {
+                    former.push(owner);
+                    Placed::Moved
+                }
+            });
+        }
+        self.retire(&former, now).await?;
+        self.register(batch, now).await?;
+        Ok(placed)
+    }
+
+    /// Devices by their ids, gone or not.
+    pub(super) async fn records(&mut self, ids: &[DeviceId]) -> Result<Vec<DeviceRecord>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = ids.iter().copied().map(stored_device);
+        let rows: Vec<RecordRow> = match self {
+            Self::Postgres(tx) => {
+                // See the batch's read for `offset 0`.
+                let sql = format!(
+                    "select d.* from unnest($1::smallint[], $2::uuid[]) u (bucket, public_id) cross join lateral ( \
+                         select {RECORD_COLUMNS} from device d \
+                         where d.bucket = u.bucket and d.public_id = u.public_id offset 0) d"
+                );
+                let (buckets, ids): (Vec<i16>, Vec<Uuid>) = keys.unzip();
+                sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
+            }
+            Self::Sqlite(tx) => {
+                let sql = format!(
+                    "select {RECORD_COLUMNS} from device where (bucket, public_id) in \
+                         (select value ->> 0, unhex(value ->> 1) from json_each($1))"
+                );
+                let keys: Vec<_> = keys.map(|(bucket, id)| (bucket, id.simple().to_string())).collect();
+                let keys = serde_json::to_string(&keys).expect("texts have a JSON form");
+                sqlx::query_as(&sql).bind(keys).fetch_all(&mut **tx).await?
+            }
+        };
+        rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 }

@@ -13,6 +13,7 @@ mod malformed;
 mod notification;
 mod object;
 mod outcome;
+mod registration;
 mod render;
 
 pub use campaign::{
@@ -30,4 +31,7 @@ pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
+pub use registration::{
+    Change, MAX_REGISTRATION_BYTES, Particulars, Phone, Registration, registration_schema,
+};
 pub use render::{Message, Payload, RenderError};

@@ -7,10 +7,12 @@ mod campaigns;
 mod deferred;
 mod direct;
 mod doubt;
+mod erasure;
 mod fixtures;
 mod keys;
 mod outbox;
 mod postgres_only;
+mod registrations;
 mod registry;
 mod sleepers;
 
@@ -92,6 +94,16 @@ on_both_engines! {
         registering_again_updates_and_revives,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
+    registrations:
+        a_late_or_repeated_registration_changes_nothing,
+        an_old_registration_raises_no_phone_from_the_dead,
+        a_removal_that_names_a_person_takes_nobody_elses_phone,
+        an_update_changes_what_it_names_and_the_rest_stays,
+        one_phone_too_many_displaces_the_one_that_was_not_seen_for_longest;
+    erasure:
+        a_forgotten_person_is_left_out_of_a_campaign_and_still_counted,
+        i12_of_a_forgotten_person_nothing_is_left_that_leads_there,
+        whoever_comes_back_is_registered_anew_and_no_straggler_brings_them_back;
     direct:
         the_same_id_is_answered_from_the_record,
         a_key_is_free_again_after_thirty_days,

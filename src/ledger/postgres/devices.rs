@@ -229,7 +229,8 @@ pub(in crate::ledger) async fn register(
              u (bucket, public_id, user_id, app, platform, environment, token, country, language, timezone, \
              app_version, last_seen_at) \
          order by u.bucket \
-         on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
+         on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
+             country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, \
              last_seen_at = excluded.last_seen_at, registered_at = excluded.registered_at, gone_at = null";
     let devices: Vec<&NewDevice> = batch.iter().map(|(_, device)| *device).collect();
