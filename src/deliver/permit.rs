@@ -49,6 +49,12 @@ impl<'s> Permit<'s> {
         self.started.validity().map_or(Ok(()), |validity| validity.at(now))
     }
 
+    /// When the intent stops being one to act on, whatever becomes of this process meanwhile; `None` for as long as the
+    /// message lives.
+    pub fn until(&self) -> Option<Instant> {
+        self.started.validity().map(|validity| validity.until)
+    }
+
     /// The id of the message: the same for every resend.
     #[must_use]
     pub fn message_id(&self) -> Uuid {
