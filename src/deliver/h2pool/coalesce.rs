@@ -213,9 +213,10 @@ impl<T: AsyncWrite + Unpin> Pipe<T> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>, marks: &Marks) -> Poll<io::Result<()>> {
+        let hands_on = self.handed < self.out.len();
         ready!(self.hand_on(cx, marks))?;
-        // TLS may hold back what the socket did not take.
-        if !self.goes_on() {
+        // TLS may hold back what the socket did not take before.
+        if !hands_on && !self.goes_on() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         Pin::new(&mut self.io).poll_flush(cx)
