@@ -10,6 +10,7 @@
 //! - **I6 once**: a worker that dies leaves intents without outcomes; whoever claims the chunk after it sends those again,
 //!   with the same ids, and nothing else of it.
 
+mod flow;
 mod held;
 mod rollout;
 mod segment;

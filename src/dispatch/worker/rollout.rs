@@ -13,8 +13,9 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     Shared,
+    flow::Flow,
     held::{Held, Piece},
-    segment::{self, Place},
+    segment::{self, Ended, Place},
 };
 use crate::{
     dispatch::pacer::Rate,
@@ -22,7 +23,7 @@ use crate::{
     ledger::{
         CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
     },
-    model::{Provider, RolloutId, SEGMENT_DEVICES},
+    model::{Device, Outcome, Provider, RolloutId, SEGMENT_DEVICES},
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -33,6 +34,13 @@ const CLAIM_AT_ONCE: usize = 4;
 
 /// How long to wait where there is nothing to claim.
 const IDLE: Duration = Duration::from_millis(200);
+
+/// So many dead tokens are marked at once, or as many as there are after so long.
+const GONE: usize = 500;
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the outcomes of a segment wait for others, to be recorded with them.
+const COMPANY: Duration = Duration::from_millis(20);
 
 /// How long a slow start waits for outcomes before it asks again.
 const WINDOW: Duration = Duration::from_millis(5);
@@ -58,6 +66,10 @@ impl Limits {
     }
 }
 
+/// Of so many devices that may be on their way at once, one more segment is opened before there is a stream for it: streams
+/// must not stand idle during a round trip to the ledger.
+const AHEAD: usize = 4;
+
 /// The state of the work.
 struct Work {
     shared: Arc<Shared>,
@@ -66,39 +78,38 @@ struct Work {
     stopped: Arc<AtomicBool>,
     epoch: u32,
     held: Vec<Held>,
-    segments: JoinSet<SegmentEnd>,
+    segments: JoinSet<Ended>,
     /// Over, and not recorded yet.
     ends: Vec<SegmentEnd>,
-    /// Devices of open segments.
-    in_flight: usize,
+    /// Whose token is to be marked gone, and since when the first of them waits.
+    gone: Vec<(Device, Outcome)>,
+    gone_since: Instant,
+    /// What is on its way.
+    flow: Arc<Flow>,
     renewed: Instant,
     through: Through,
+    /// The last look found chunks to claim, or there was none yet.
+    may_claim: bool,
 }
 
 /// How many devices had their outcome in the second before.
 #[derive(Debug)]
 struct Through {
     since: Instant,
-    now: usize,
+    /// How many there were when this second began.
+    then: usize,
     before: usize,
 }
 
 impl Through {
-    fn note(&mut self, devices: usize, now: Instant) {
-        self.turn(now);
-        self.now += devices;
-    }
-
-    fn turn(&mut self, now: Instant) {
+    /// At least what came through in the last whole second, given how many have come through so far.
+    fn last_second(&mut self, so_far: usize, now: Instant) -> usize {
         let seconds = now.duration_since(self.since).as_secs();
         if seconds > 0 {
-            self.before = if seconds == 1 { self.now } else { 0 };
-            (self.now, self.since) = (0, now);
+            self.before = if seconds == 1 { so_far - self.then } else { 0 };
+            (self.then, self.since) = (so_far, now);
         }
-    }
-
-    fn last_second(&self) -> usize {
-        self.before.max(self.now)
+        self.before.max(so_far - self.then)
     }
 }
 
@@ -114,9 +125,12 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             held: Vec::new(),
             segments: JoinSet::new(),
             ends: Vec::new(),
-            in_flight: 0,
+            gone: Vec::new(),
+            gone_since: shared.clock.monotonic(),
+            flow: Arc::default(),
             renewed: shared.clock.monotonic(),
-            through: Through { since: shared.clock.monotonic(), now: 0, before: 0 },
+            through: Through { since: shared.clock.monotonic(), then: 0, before: 0 },
+            may_claim: true,
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -156,6 +170,7 @@ impl Work {
         while !self.is_stopping() {
             self.claim().await;
             let opened = self.exchange(true).await;
+            self.mark_gone(false).await;
             self.wait(opened).await;
         }
         self.wind_up().await;
@@ -192,17 +207,32 @@ impl Work {
         }
     }
 
-    /// How many devices may be open at once: this rollout's share of the streams, and at a slow rate about as many as this
-    /// worker got through in the last second, so that an intent is never long before its request, however many workers
-    /// share the rate.
-    fn room(&self) -> usize {
-        let share = self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1);
-        let slowest = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
+    /// How many devices may be on their way: this rollout's share of the streams and a little ahead of them, and at a slow
+    /// rate about as many as this worker got through in the last second, so that an intent is never long before its
+    /// request, however many workers share the rate.
+    fn capacity(&mut self) -> usize {
+        let (share, slowest) = (self.share(), self.slowest());
         let at_once = slowest.map_or(usize::MAX, |rate| {
             let of_fleet = usize::try_from(rate.get()).unwrap_or(usize::MAX);
-            (self.through.last_second() + LEAST).min(of_fleet)
+            let through = self.through.last_second(self.flow.finished(), self.shared.clock.monotonic());
+            (through + LEAST).min(of_fleet)
         });
-        share.min(at_once).max(1).saturating_sub(self.in_flight)
+        (share + share / AHEAD).min(at_once).max(1)
+    }
+
+    /// How many more devices may be begun.
+    fn room(&mut self) -> usize {
+        self.capacity().saturating_sub(self.flow.on_the_way())
+    }
+
+    /// How many of the streams are this rollout's.
+    fn share(&self) -> usize {
+        self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1)
+    }
+
+    /// The slowest rate among the stages of what is held.
+    fn slowest(&self) -> Option<NonZeroU32> {
+        self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min()
     }
 
     async fn claim(&mut self) {
@@ -216,8 +246,14 @@ impl Work {
             .claim_chunks(self.campaign.rollout, &shared.name, CLAIM_AT_ONCE, shared.lease, asked)
             .await;
         match claimed {
-            Ok(claims) => self.held.extend(claims.into_iter().map(Held::new)),
-            Err(error) => tracing::debug!(%error, "no chunk is claimed"),
+            Ok(claims) => {
+                self.may_claim = !claims.is_empty();
+                self.held.extend(claims.into_iter().map(Held::new));
+            }
+            Err(error) => {
+                self.may_claim = false;
+                tracing::debug!(%error, "no chunk is claimed");
+            }
         }
     }
 
@@ -285,8 +321,8 @@ impl Work {
     /// The next segments, as far as there is room.
     fn pieces(&mut self) -> Vec<(usize, Piece)> {
         let mut room = self.room();
-        let most = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
         // At slow rates a segment is about a second's worth.
+        let most = self.slowest();
         let most =
             most.map_or(SEGMENT_DEVICES, |rate| usize::try_from(rate.get()).unwrap_or(SEGMENT_DEVICES));
         let mut pieces = Vec::new();
@@ -333,10 +369,17 @@ impl Work {
                     held.open += 1;
                     let of =
                         Place { chunk: held.claim.chunk, stage: held.claim.stage, claim: held.claim.number };
-                    self.in_flight += granted;
+                    self.flow.begin(granted);
                     let limits = Arc::new(self.limits(of.stage));
                     let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
-                    self.segments.spawn(segment::send(shared, cleared, limits, of, open));
+                    self.segments.spawn(segment::send(
+                        shared,
+                        cleared,
+                        limits,
+                        Arc::clone(&self.flow),
+                        of,
+                        open,
+                    ));
                     opened = true;
                 }
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
@@ -364,32 +407,64 @@ impl Work {
         opened
     }
 
-    /// Waits for the next outcome, or for something to do.
+    /// Waits until an exchange is worth its round trip: there is room for a segment, outcomes have waited for company, or
+    /// somebody has news. `opened` says whether the last one opened anything.
     async fn wait(&mut self, opened: bool) {
         let shared = Arc::clone(&self.shared);
-        let pause = match (self.segments.is_empty(), opened, self.held.iter().any(|held| !held.is_asked())) {
-            // Nothing was granted, and something is wanted: a slow start awaits others' outcomes.
-            (true, false, true) => WINDOW,
-            _ => IDLE,
-        };
-        tokio::select! {
-            Some(ended) = self.segments.join_next(), if !self.segments.is_empty() => self.note(ended),
-            () = sleep(pause) => {}
-            () = shared.work.notified() => {}
-            () = shared.stop.cancelled() => {}
-        }
-        while let Some(ended) = self.segments.try_join_next() {
-            self.note(ended);
+        let wants_more = self.may_claim || self.held.iter().any(|held| !held.is_asked());
+        let capacity = self.capacity();
+        let enough = SEGMENT_DEVICES.min(capacity / 2).max(1);
+        // Room that was there and was not given is a slow start's: outcomes are awaited, this worker's or another's.
+        let is_refused = wants_more && !opened && self.room() >= enough;
+        let awaits_room = wants_more && !is_refused;
+        let pause = if is_refused && self.segments.is_empty() { WINDOW } else { IDLE };
+        let mut until = tokio::time::Instant::now() + if self.ends.is_empty() { pause } else { COMPANY };
+        let flow = Arc::clone(&self.flow);
+        loop {
+            tokio::select! {
+                Some(ended) = self.segments.join_next(), if !self.segments.is_empty() => {
+                    self.note(ended);
+                    while let Some(ended) = self.segments.try_join_next() {
+                        self.note(ended);
+                    }
+                    if is_refused || self.segments.is_empty() {
+                        return;
+                    }
+                    until = until.min(tokio::time::Instant::now() + COMPANY);
+                }
+                () = flow.falls_to(capacity - enough), if awaits_room => return,
+                () = tokio::time::sleep_until(until) => return,
+                () = shared.work.notified() => return,
+                () = shared.stop.cancelled() => return,
+            }
         }
     }
 
-    fn note(&mut self, ended: Result<SegmentEnd, tokio::task::JoinError>) {
+    /// Marks gone what has waited long enough, or is many enough: a statement over the registry's partitions costs as much for
+    /// one as for some.
+    async fn mark_gone(&mut self, at_once: bool) {
+        let waited = self.shared.clock.monotonic().duration_since(self.gone_since);
+        if self.gone.is_empty() || !at_once && self.gone.len() < GONE && waited < GONE_WITHIN {
+            return;
+        }
+        match self.shared.ledger.mark_gone(&self.gone).await {
+            Ok(()) => self.gone.clear(),
+            Err(error) => {
+                self.gone_since = self.shared.clock.monotonic();
+                tracing::debug!(%error, "dead tokens are not marked yet");
+            }
+        }
+    }
+
+    fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
-            Ok(end) => {
-                self.in_flight = self.in_flight.saturating_sub(end.outcomes.len());
-                self.through.note(end.outcomes.len(), self.shared.clock.monotonic());
-                self.ends.push(end);
+            Ok(Ended { end, gone }) => {
+                if self.gone.is_empty() {
+                    self.gone_since = self.shared.clock.monotonic();
+                }
+                self.gone.extend(gone);
                 // Counted as open until it is recorded; see `done`.
+                self.ends.push(end);
             }
             Err(error) => {
                 // Its chunk would be held for ever: everything is given back, and begun anew at the next look.
@@ -410,6 +485,7 @@ impl Work {
             self.exchange(false).await;
             tries += 1;
         }
+        self.mark_gone(true).await;
         for held in &self.held {
             if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
                 tracing::debug!(%error, "a claim is not given back; it lapses");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{Shared, rollout::Limits};
+use super::{Shared, flow::Flow, rollout::Limits};
 use crate::{
     deliver::{Permit, Sent},
     dispatch::burst::Belief,
@@ -25,34 +25,45 @@ pub(super) struct Place {
     pub(super) claim: u32,
 }
 
+/// A segment that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) end: SegmentEnd,
+    /// Whose token is to be marked gone.
+    pub(super) gone: Vec<(Device, Outcome)>,
+}
+
 /// Rings every device of the segment and returns when each has its outcome. The permits borrow from the segment: they
 /// cannot outlive it.
 pub(super) async fn send(
     shared: Arc<Shared>,
     cleared: Arc<Cleared>,
     limits: Arc<Limits>,
+    flow: Arc<Flow>,
     place: Place,
     mut open: OpenSegment,
-) -> SegmentEnd {
+) -> Ended {
     let (first, n) = (open.first(), open.len());
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
     let waiting = u32::try_from(n).unwrap_or(u32::MAX);
-    let mut sends: FuturesUnordered<_> = open
-        .start()
-        .into_iter()
-        .map(|started| send_one(&shared, &cleared, &limits, started, waiting))
-        .collect();
+    let started = open.start();
+    // Whoever left since the freeze is over at once.
+    flow.finish(n - started.len());
+    let mut sends: FuturesUnordered<_> =
+        started.into_iter().map(|started| send_one(&shared, &cleared, &limits, started, waiting)).collect();
     while let Some((position, device, outcome, belief)) = sends.next().await {
+        flow.finish(1);
         if belief == Some(Belief::Gone) {
-            gone.push(position);
+            gone.push((device.clone(), outcome.clone()));
         }
         if let Some(place) = outcomes.get_mut(position) {
             *place = Some((device, outcome));
         }
     }
     drop(sends);
-    SegmentEnd { chunk: place.chunk, stage: place.stage, claim: place.claim, first, outcomes, gone }
+    let Place { chunk, stage, claim } = place;
+    Ended { end: SegmentEnd { chunk, stage, claim, first, outcomes }, gone }
 }
 
 async fn send_one(

@@ -9,6 +9,7 @@
 //!   end_rollout                   everyone has a final outcome, or time is over
 //! claim_chunks ─▶ Claim           a worker holds a chunk until a deadline
 //!   exchange ─▶ OpenSegment       outcomes in, next intents out: one statement
+//!   mark_gone                     what providers call dead is asked for no more
 //!     OpenSegment::start          one Started for each device, once
 //! ```
 
@@ -16,7 +17,6 @@ mod claims;
 mod coordinator;
 mod exchange;
 mod freeze;
-mod outcomes;
 mod retries;
 mod segments;
 mod stages;

@@ -45,8 +45,6 @@ pub struct SegmentEnd {
     pub first: u16,
     /// The device and what became of it, in order; `None` where it was left out.
     pub outcomes: Vec<Option<(Device, Outcome)>>,
-    /// Places in `outcomes` of devices whose token is to be marked gone.
-    pub gone: Vec<usize>,
 }
 
 /// One round trip of a worker for one rollout.

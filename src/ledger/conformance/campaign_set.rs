@@ -240,14 +240,7 @@ pub(super) fn end(
 ) -> SegmentEnd {
     let outcomes = devices.into_iter().map(|device| Some((device?, outcome.clone()))).collect();
     let first = u16::try_from(first).expect("small");
-    SegmentEnd {
-        chunk: claim.chunk,
-        stage: claim.stage,
-        claim: claim.number,
-        first,
-        outcomes,
-        gone: Vec::new(),
-    }
+    SegmentEnd { chunk: claim.chunk, stage: claim.stage, claim: claim.number, first, outcomes }
 }
 
 /// What an export says, by device.
