@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ceilings, deliver_config};
+use super::deliver_config;
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -179,7 +179,6 @@ impl Fleet {
             intake,
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
-            ceilings: ceilings(&self.policy),
             policy: Arc::clone(&self.policy),
             claim: self.direct.claim,
             ladder: self.direct.ladder,

@@ -30,7 +30,9 @@ use super::{
     patience::Patience,
     relay::{self, Relay},
     send::send_job,
+    slots::DirectSlots,
     sweep,
+    throttles::Throttles,
     tries::{Attempt, Rest},
 };
 use crate::{
@@ -42,7 +44,6 @@ use crate::{
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
     model::{FindingNote, Lane},
-    pace::Ceilings,
 };
 
 /// Jobs that are read, judged and opened together. More would only wait for each other.
@@ -63,8 +64,6 @@ pub struct Parts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
-    /// Process-wide ceilings.
-    pub ceilings: Ceilings,
     /// How long a job on record belongs to the process that sends it: if that dies, another takes it up after this, or,
     /// under `at_most_once`, gives it up as Unknown.
     pub claim: Duration,
@@ -90,7 +89,8 @@ pub struct DirectLane {
     pub(super) ledger: Arc<Ledger>,
     pub(super) deliver: Arc<Deliver>,
     pub(super) policy: Arc<Policy>,
-    pub(super) ceilings: Ceilings,
+    pub(super) slots: DirectSlots,
+    pub(super) throttles: Throttles,
     pub(super) claim: Duration,
     pub(super) ladder: Ladder,
     pub(super) max_recipients: usize,
@@ -107,7 +107,7 @@ pub struct DirectLane {
 impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
-        let Parts { mut intake, ledger, deliver, policy, ceilings, claim, ladder, .. } = parts;
+        let Parts { mut intake, ledger, deliver, policy, claim, ladder, .. } = parts;
         let Parts { max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
@@ -132,10 +132,11 @@ impl DirectLane {
         let lane = Arc::new(Self {
             patience: Patience { metrics: metrics.clone(), until: stop.clone() },
             bursts: Bursts::default(),
+            slots: DirectSlots::new(&policy, &ledger, &clock),
+            throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             ledger,
             deliver,
             policy,
-            ceilings,
             claim,
             ladder,
             max_recipients,

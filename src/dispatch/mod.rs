@@ -21,7 +21,9 @@ mod pacer;
 mod patience;
 mod relay;
 mod send;
+mod slots;
 mod sweep;
+mod throttles;
 mod tries;
 pub mod worker;
 

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::sleep;
 
 use super::{burst::Belief, direct::DirectLane};
 use crate::{
@@ -11,7 +10,6 @@ use crate::{
     guard::Cleared,
     ledger::{OpenJob, Started, TargetOutcome},
     model::{Device, Lane, NotSent, Outcome, Reason},
-    pace::Slot,
 };
 
 /// How often a refused stream is offered again before the device is deferred: a provider that closes a
@@ -86,23 +84,17 @@ async fn send_one(
 /// Offers the permit until the provider takes it.
 async fn offer(lane: &DirectLane, cleared: &Cleared, mut permit: Permit<'_>) -> Outcome {
     for _ in 0..OFFERS {
-        let slot = wait_for_slot(lane, permit.device()).await;
+        let device = permit.device();
+        let slot = match lane.slots.slot(&device.app, device.platform.provider()).await {
+            Ok(slot) => slot,
+            Err(why) => return Outcome::NotSent(why),
+        };
         match lane.deliver.send(permit, slot, cleared.message()).await {
             Sent::Done(outcome) => return outcome,
             Sent::NotTaken(again) => permit = again,
         }
     }
     Outcome::NotSent(NotSent::NoConnection)
-}
-
-async fn wait_for_slot(lane: &DirectLane, device: &Device) -> Slot {
-    let ceiling = lane.ceilings.of(&device.app, device.platform.provider());
-    loop {
-        match ceiling.slot() {
-            Ok(slot) => return slot,
-            Err(wait) => sleep(wait).await,
-        }
-    }
 }
 
 fn measure(
@@ -116,6 +108,7 @@ fn measure(
     if matches!(outcome, Outcome::Accepted { .. }) {
         lane.metrics.accepted(Lane::Direct, now.duration_since(arrived));
     }
+    lane.throttles.note(&device.app, provider, outcome);
     let belief = lane.bursts.believes_gone(&device.app, provider, outcome, now);
     if belief == Some(Belief::Held) {
         lane.metrics.token_gone_held(&device.app, provider);

@@ -107,7 +107,7 @@ impl Driver {
                 return true;
             }
             self.connection.tick();
-            self.tick.as_mut().reset(tokio::time::Instant::now() + TICK);
+            self.tick = Box::pin(sleep(TICK));
         }
         true
     }

@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{burst::Bursts, control::ControlMessage, pacer::Pacer};
+use super::{burst::Bursts, control::ControlMessage, pacer::Pacer, throttles::Throttles};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -87,6 +87,7 @@ struct Shared {
     streams: NonZeroUsize,
     lease: Duration,
     pacer: Pacer,
+    throttles: Throttles,
     bursts: Bursts,
     /// How many rollouts are being worked at: they share the streams.
     working: std::sync::atomic::AtomicUsize,
@@ -112,6 +113,7 @@ impl Worker {
             parts;
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), clock.clone()),
+            throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             bursts: Bursts::default(),
             working: std::sync::atomic::AtomicUsize::new(0),
             work: Notify::new(),

@@ -10,7 +10,7 @@ use crate::{
     dispatch::burst::Belief,
     guard::Cleared,
     ledger::{OpenSegment, SegmentEnd, Started},
-    model::{ChunkNumber, Device, NotSent, Outcome, Reason, StageNumber, ThrottleScope},
+    model::{ChunkNumber, Device, NotSent, Outcome, Reason, StageNumber},
 };
 
 /// How often a refused stream is offered again before the device is deferred: a provider that closes a
@@ -83,11 +83,7 @@ async fn send_one(
         }
     };
     let provider = device.platform.provider();
-    if let Outcome::Throttled { scope: ThrottleScope::Topic | ThrottleScope::Project, .. } = outcome
-        && let Some(rate) = limits.provider(provider)
-    {
-        shared.pacer.lower(rate);
-    }
+    shared.throttles.note(&device.app, provider, &outcome);
     let belief = shared.bursts.believes_gone(&device.app, provider, &outcome, shared.clock.monotonic());
     if belief == Some(Belief::Held) {
         shared.metrics.token_gone_held(&device.app, provider);
