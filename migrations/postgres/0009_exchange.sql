@@ -16,6 +16,8 @@ create function segment_exchange(
     word_end integer[], word_position smallint[], word_outcome smallint[], word_reason text[],
     -- The longest wait that a provider asked for.
     wait_end integer[], wait_micros bigint[],
+    -- When the first of those who sleep may be rung.
+    asleep_end integer[], asleep_until bigint[],
     -- Chunks of which, with these ends, everything is over; and which bytes are final, under `at_most_once` and otherwise.
     done_chunk integer[], done_claim integer[], final_once integer[], final_else integer[],
     -- Intents that are asked for. With `again`, one of an earlier claim's may be on record.
@@ -26,6 +28,8 @@ create function segment_exchange(
 
     -- Why nothing new is begun, if so.
     out refusal text,
+    -- The clock, read behind the lock.
+    out now_micros bigint,
     out expiry_left bigint,
     -- For each end, whether it was still this claim's to record.
     out recorded boolean[],
@@ -37,7 +41,6 @@ create function segment_exchange(
 declare
     run record;
     stage_row record;
-    now_micros bigint;
     -- By stage, counting from 1: how the slow start of each that is in one stands.
     under_way bigint[];
     so_clean bigint[];
@@ -50,7 +53,6 @@ begin
     -- I5: a halt waits for the exchanges under way, and whoever comes after it finds another epoch.
     select r.state, r.epoch, r.stage, r.expires_at, r.at_most_once into strict run
         from rollout r where r.id = of_rollout for share;
-    -- The clock, read behind the lock.
     now_micros := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
     expiry_left := run.expires_at - now_micros;
     refusal := case
@@ -88,7 +90,7 @@ begin
         end if;
 
         insert into tally (rollout, stage, provider, worker, accepted, token_gone, rejected, throttled, unavailable,
-                unknown, not_sent, credential_stop, expired, left_out)
+                unknown, not_sent, credential_stop, expired, left_out, quiet_hours)
             select of_rollout, end_stage[u.e], u.provider, of_worker,
                 coalesce(sum(u.n) filter (where u.outcome = 'accepted'), 0),
                 coalesce(sum(u.n) filter (where u.outcome = 'token_gone'), 0),
@@ -99,7 +101,8 @@ begin
                 coalesce(sum(u.n) filter (where u.outcome = 'not_sent'), 0),
                 coalesce(sum(u.n) filter (where u.outcome = 'credential_stop'), 0),
                 coalesce(sum(u.n) filter (where u.outcome = 'expired'), 0),
-                coalesce(sum(u.n) filter (where u.outcome = 'left_out'), 0)
+                coalesce(sum(u.n) filter (where u.outcome = 'left_out'), 0),
+                coalesce(sum(u.n) filter (where u.outcome = 'quiet_hours'), 0)
             from unnest(count_end, count_provider, count_outcome, count_n) u (e, provider, outcome, n)
             where recorded[u.e]
             group by end_stage[u.e], u.provider
@@ -110,7 +113,8 @@ begin
             unavailable = tally.unavailable + excluded.unavailable, unknown = tally.unknown + excluded.unknown,
             not_sent = tally.not_sent + excluded.not_sent,
             credential_stop = tally.credential_stop + excluded.credential_stop,
-            expired = tally.expired + excluded.expired, left_out = tally.left_out + excluded.left_out;
+            expired = tally.expired + excluded.expired, left_out = tally.left_out + excluded.left_out,
+            quiet_hours = tally.quiet_hours + excluded.quiet_hours;
 
         if cardinality(word_end) > 0 then
             insert into delivery_word (rollout, chunk, position, outcome, reason, at)
@@ -126,6 +130,13 @@ begin
                 update claim c set retry_at = now_micros + wait_micros[place]
                     where c.rollout = of_rollout and c.chunk = end_chunk[wait_end[place]]
                         and (c.retry_at is null or c.retry_at < now_micros + wait_micros[place]);
+            end if;
+        end loop;
+        for place in 1 .. cardinality(asleep_end) loop
+            if recorded[asleep_end[place]] then
+                update claim c set quiet_until = asleep_until[place]
+                    where c.rollout = of_rollout and c.chunk = end_chunk[asleep_end[place]]
+                        and (c.quiet_until is null or c.quiet_until > asleep_until[place]);
             end if;
         end loop;
     end if;

@@ -324,6 +324,10 @@ impl DirectLane {
             NotStarted::AlreadyKnown => {
                 return self.end(Ended::settled(Some(receipt), Some(asked.key))).await;
             }
+            NotStarted::KeyTaken => {
+                self.metrics.job(Lane::Direct, JobVerdict::Refuse);
+                return self.refuse(asked, vec![judge::id_reused()], self.clock.now()).await;
+            }
             NotStarted::Expired => Rest::Over,
             NotStarted::NotYet => Rest::UntilStart,
             NotStarted::Halted => Rest::Halted,

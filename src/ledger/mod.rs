@@ -45,9 +45,9 @@ use jiff::Timestamp;
 
 pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
 pub use campaigns::{
-    CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Halfway, NewCampaign,
-    NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, StageCount,
-    StageProgress, Submitted, Tally,
+    CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Halfway, LateTail,
+    NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd,
+    StageCount, StageProgress, Submitted, Tally,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord, ImportCounts};

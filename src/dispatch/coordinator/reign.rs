@@ -215,7 +215,8 @@ impl<'c> Reign<'c> {
             }
             Step::Wait(until, why) => {
                 self.note(seen, why);
-                Ok(if matches!(why, Why::Sending | Why::Tail) { Looked::Busy } else { Looked::Until(until) })
+                // A tail may last for a night.
+                Ok(if why == Why::Sending { Looked::Busy } else { Looked::Until(until) })
             }
             Step::Nothing(why) => {
                 self.note(seen, why);

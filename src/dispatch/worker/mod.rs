@@ -14,6 +14,7 @@ mod flow;
 mod held;
 mod rollout;
 mod segment;
+mod sleepers;
 
 use std::{
     collections::HashMap,
@@ -89,7 +90,7 @@ struct Shared {
     pacer: Pacer,
     throttles: Throttles,
     bursts: Bursts,
-    /// How many rollouts are being worked at: they share the streams.
+    /// How many rollouts have a chunk here: they share the streams.
     working: std::sync::atomic::AtomicUsize,
     /// There may be something to claim.
     work: Notify,

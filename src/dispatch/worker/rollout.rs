@@ -16,6 +16,7 @@ use super::{
     flow::Flow,
     held::{Held, Piece},
     segment::{self, Ended, Place},
+    sleepers::{Share, asleep, nights},
 };
 use crate::{
     dispatch::pacer::Rate,
@@ -24,6 +25,7 @@ use crate::{
         CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
     },
     model::{Device, Outcome, Provider, RolloutId, SEGMENT_DEVICES},
+    rollout::Nights,
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -66,9 +68,12 @@ impl Limits {
     }
 }
 
-/// Of so many devices that may be on their way at once, one more segment is opened before there is a stream for it: streams
-/// must not stand idle during a round trip to the ledger.
-const AHEAD: usize = 4;
+/// Beyond the streams, one in so many more is on its way: they must not stand idle during a round trip to the ledger.
+const AHEAD: usize = 2;
+
+/// An exchange is worth its round trip once there is room for so many, or for one in so many of all that may be on its way.
+const ENOUGH: usize = 250;
+const ENOUGH_SHARE: usize = 4;
 
 /// The state of the work.
 struct Work {
@@ -90,6 +95,9 @@ struct Work {
     through: Through,
     /// The last look found chunks to claim, or there was none yet.
     may_claim: bool,
+    /// Who is asleep; `None` if the plan has no quiet hours.
+    nights: Option<Nights>,
+    share: Share,
 }
 
 /// How many devices had their outcome in the second before.
@@ -116,8 +124,8 @@ impl Through {
 /// Works at one rollout until it is over, stopped, or the process is.
 pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
     let rollout = seen.rollout;
-    shared.working.fetch_add(1, Ordering::AcqRel);
-    if let Some((campaign, cleared)) = clear(&shared, rollout).await {
+    let cleared = clear(&shared, rollout).await;
+    if let Some((campaign, cleared, nights)) = cleared {
         let work = Work {
             campaign,
             cleared: Arc::new(cleared),
@@ -131,6 +139,8 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             renewed: shared.clock.monotonic(),
             through: Through { since: shared.clock.monotonic(), then: 0, before: 0 },
             may_claim: true,
+            nights,
+            share: Share::of(Arc::clone(&shared)),
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -142,12 +152,11 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-    shared.working.fetch_sub(1, Ordering::AcqRel);
     rollout
 }
 
-/// The stored campaign, cleared again by the policy of this process.
-async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared)> {
+/// The stored campaign, cleared again by the policy of this process, and its nights.
+async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
     let now = shared.ledger.now().await.ok()?;
     let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
     let Some(job) = &campaign.job else {
@@ -156,7 +165,10 @@ async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, C
     };
     let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => Some((campaign, cleared)),
+        Ok(cleared) => {
+            let nights = nights(shared, &campaign)?;
+            Some((campaign, cleared, nights))
+        }
         Err(findings) => {
             let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
             tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
@@ -255,6 +267,7 @@ impl Work {
                 tracing::debug!(%error, "no chunk is claimed");
             }
         }
+        self.share.set(!self.held.is_empty());
     }
 
     /// Records what is over and opens what is next. True if anything was opened.
@@ -286,6 +299,7 @@ impl Work {
                 key: &self.campaign.key,
                 digest: self.campaign.digest,
                 stopped: &self.stopped,
+                zones: self.nights.is_some(),
             })
             .await;
         drop(asks);
@@ -372,14 +386,8 @@ impl Work {
                     self.flow.begin(granted);
                     let limits = Arc::new(self.limits(of.stage));
                     let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
-                    self.segments.spawn(segment::send(
-                        shared,
-                        cleared,
-                        limits,
-                        Arc::clone(&self.flow),
-                        of,
-                        open,
-                    ));
+                    let (flow, asleep) = (Arc::clone(&self.flow), asleep(self.nights.as_mut(), &open));
+                    self.segments.spawn(segment::send(shared, cleared, limits, flow, of, open, asleep));
                     opened = true;
                 }
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
@@ -413,7 +421,7 @@ impl Work {
         let shared = Arc::clone(&self.shared);
         let wants_more = self.may_claim || self.held.iter().any(|held| !held.is_asked());
         let capacity = self.capacity();
-        let enough = SEGMENT_DEVICES.min(capacity / 2).max(1);
+        let enough = ENOUGH.min(capacity / ENOUGH_SHARE).max(1);
         // Room that was there and was not given is a slow start's: outcomes are awaited, this worker's or another's.
         let is_refused = wants_more && !opened && self.room() >= enough;
         let awaits_room = wants_more && !is_refused;

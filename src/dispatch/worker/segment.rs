@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
 
 use super::{Shared, flow::Flow, rollout::Limits};
 use crate::{
@@ -33,8 +34,10 @@ pub(super) struct Ended {
     pub(super) gone: Vec<(Device, Outcome)>,
 }
 
-/// Rings every device of the segment and returns when each has its outcome. The permits borrow from the segment: they
-/// cannot outlive it.
+/// Rings every device of the segment whose owner is not asleep, and returns when each has its outcome. The permits borrow
+/// from the segment: they cannot outlive it.
+///
+/// `asleep` says until when, by position; what it does not reach is awake.
 pub(super) async fn send(
     shared: Arc<Shared>,
     cleared: Arc<Cleared>,
@@ -42,16 +45,24 @@ pub(super) async fn send(
     flow: Arc<Flow>,
     place: Place,
     mut open: OpenSegment,
+    asleep: Vec<Option<Timestamp>>,
 ) -> Ended {
     let (first, n) = (open.first(), open.len());
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
-    let waiting = u32::try_from(n).unwrap_or(u32::MAX);
-    let started = open.start();
-    // Whoever left since the freeze is over at once.
-    flow.finish(n - started.len());
-    let mut sends: FuturesUnordered<_> =
-        started.into_iter().map(|started| send_one(&shared, &cleared, &limits, started, waiting)).collect();
+    let waiting = u32::try_from(n - asleep.iter().flatten().count()).unwrap_or(u32::MAX);
+    let mut sends = FuturesUnordered::new();
+    for started in open.start() {
+        let position = started.position();
+        match asleep.get(position).copied().flatten() {
+            None => sends.push(send_one(&shared, &cleared, &limits, started, waiting)),
+            Some(until) => {
+                outcomes[position] = Some((started.device().clone(), Outcome::QuietHours { until }));
+            }
+        }
+    }
+    // Whoever sleeps, or left since the freeze, is over at once.
+    flow.finish(n - sends.len());
     while let Some((position, device, outcome, belief)) = sends.next().await {
         flow.finish(1);
         if belief == Some(Belief::Gone) {

@@ -8,15 +8,15 @@
 mod postgres;
 mod sqlite;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd, coordinator::MARGIN};
+use jiff::Timestamp;
+
+use super::{
+    Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd, coordinator::MARGIN, found::Found,
+};
 use crate::{
-    ledger::{
-        Ledger, LedgerError, Validity, postgres as postgres_store,
-        rows::DeviceRow,
-        tx::{Gone, Tx, stored_bucket},
-    },
+    ledger::{Ledger, LedgerError, Validity, tx::Gone},
     model::{Device, FrozenDevice, Outcome, OutcomeCode, Provider},
 };
 
@@ -29,6 +29,8 @@ struct Answer {
     granted: Vec<Result<usize, NoIntent>>,
     /// For each held chunk, what is left of its claim.
     held: Vec<Option<Duration>>,
+    /// The database's clock.
+    now: Timestamp,
     /// How long until the expiry.
     left: Duration,
     /// For each end, whether it was recorded.
@@ -50,7 +52,7 @@ impl Ledger {
             .flat_map(|(ask, granted)| ask.devices.iter().take(*granted.as_ref().unwrap_or(&0)).copied())
             .collect();
         // Behind the intent: whoever left before it is left out.
-        let mut devices = self.devices_behind(&keys).await?.into_iter();
+        let mut found = self.find_frozen(&keys, exchange.zones).await?.into_iter();
         // I9: whatever this process's own clock says, an intent is worth nothing after the expiry on the database's.
         let until = |left: &Duration| exchange.asked + left.saturating_sub(MARGIN).min(answer.left);
         let until: Vec<_> = answer.held.iter().map(|left| left.as_ref().map(until)).collect();
@@ -58,14 +60,9 @@ impl Ledger {
             let n = (*granted)?;
             let held = exchange.held.iter().position(|(chunk, _)| *chunk == ask.chunk);
             let until = held.and_then(|place| *until.get(place)?).ok_or(NoIntent::ClaimLost)?;
-            Ok(OpenSegment {
-                first: ask.first,
-                devices: devices.by_ref().take(n).collect(),
-                key: exchange.key.clone(),
-                digest: exchange.digest,
-                validity: Validity { until, stopped: Arc::clone(exchange.stopped) },
-                started: false,
-            })
+            let validity = Validity { until, stopped: Arc::clone(exchange.stopped) };
+            let found: Vec<Found> = found.by_ref().take(n).collect();
+            Ok(OpenSegment::new(exchange, ask.first, found, answer.now, validity))
         };
         let segments = exchange.asks.iter().zip(&answer.granted).map(segment).collect();
         Ok(Exchanged { segments, until, recorded: answer.recorded })
@@ -88,19 +85,6 @@ impl Ledger {
         let now = tx.now().await?;
         tx.mark_gone(&gone, now).await?;
         tx.commit().await
-    }
-
-    async fn devices_behind(&self, keys: &[FrozenDevice]) -> Result<Vec<Option<Device>>, LedgerError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = match self {
-            Self::Postgres(store) => {
-                postgres_store::devices::find_frozen(&mut *store.pool.acquire().await?, keys).await?
-            }
-            Self::Sqlite(store) => sqlite::find_frozen(&mut *store.readers.acquire().await?, keys).await?,
-        };
-        in_order(keys, rows)
     }
 }
 
@@ -151,26 +135,11 @@ fn longest_wait(end: &SegmentEnd) -> Option<Duration> {
     asked.map(|asked| asked.min(LONGEST_WAIT))
 }
 
-/// The devices of these keys, in their order; `None` for whoever is gone, forgotten or moved.
-fn in_order(keys: &[FrozenDevice], rows: Vec<DeviceRow>) -> Result<Vec<Option<Device>>, LedgerError> {
-    let mut found: HashMap<(i16, i64), DeviceRow> =
-        rows.into_iter().map(|row| ((row.bucket, row.id), row)).collect();
-    let device = |key: &FrozenDevice| {
-        let row = found.remove(&(stored_bucket(key.bucket), key.record.get()));
-        row.map(Device::try_from).transpose()
-    };
-    keys.iter().map(device).collect()
-}
-
-/// The live devices behind these keys, in order; `None` for whoever is gone, forgotten or moved.
-pub(super) async fn read_devices(
-    tx: &mut Tx,
-    keys: &[FrozenDevice],
-) -> Result<Vec<Option<Device>>, LedgerError> {
-    let rows = match tx {
-        _ if keys.is_empty() => return Ok(Vec::new()),
-        Tx::Postgres(tx) => postgres_store::devices::find_frozen(tx, keys).await?,
-        Tx::Sqlite(tx) => sqlite::find_frozen(tx, keys).await?,
-    };
-    in_order(keys, rows)
+/// When the first of those who sleep may be rung.
+fn first_morning(end: &SegmentEnd) -> Option<Timestamp> {
+    let mornings = end.outcomes.iter().flatten().filter_map(|(_, outcome)| match outcome {
+        Outcome::QuietHours { until } => Some(*until),
+        _ => None,
+    });
+    mornings.min()
 }

@@ -16,6 +16,7 @@
 mod claims;
 mod coordinator;
 mod exchange;
+mod found;
 mod freeze;
 mod retries;
 mod segments;
@@ -29,5 +30,6 @@ pub use claims::{Claim, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+pub use retries::LateTail;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};
 pub use submit::{CampaignRecord, NewCampaign, RolloutRecord, Submitted};

@@ -11,7 +11,8 @@ use crate::{
     ledger::{
         HaltScope, Ledger, LedgerError, on_pool,
         rows::{column, count, digest, instant, micros},
-        tx::on_either,
+        stored::Stored,
+        tx::{Tx, on_either},
     },
     model::{
         AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, ProducerId, RolloutId,
@@ -56,7 +57,7 @@ pub enum Submitted {
     Stored(CampaignId),
     /// It was on record already, with the same content.
     Known(CampaignId),
-    /// The same key is another campaign's: refuse it.
+    /// The same key is another campaign's, or a direct job's: refuse it.
     Conflict,
 }
 
@@ -262,6 +263,21 @@ impl RolloutRecord {
     }
 }
 
+/// Takes the campaign's key where direct jobs have theirs, so that whoever comes second finds it taken, in whichever lane
+/// and in whichever process. False if a direct job has it.
+async fn take_key(tx: &mut Tx, new: &NewCampaign<'_>, now: Timestamp) -> Result<bool, LedgerError> {
+    const SQL: &str = "update direct_job set campaign = (1 = 1) where producer = $1 and job_id = $2";
+    let taken = Stored::of_campaign(new.key, new.job, new.received_at, new.expires_at);
+    if !tx.insert_jobs(&[taken], now).await?.contains(&true) {
+        return Ok(false);
+    }
+    let (producer, id) = (new.key.producer.as_str(), new.key.id.as_str());
+    on_either!(tx, c => {
+        sqlx::query(SQL).bind(producer).bind(id).execute(c).await?;
+    });
+    Ok(true)
+}
+
 impl Ledger {
     /// Puts a campaign on record, with an event and an entry in the audit, in one transaction. When this has returned, its
     /// message may be acknowledged (I7).
@@ -302,6 +318,9 @@ impl Ledger {
             drop(tx);
             return self.submitted_before(new).await;
         };
+        if !take_key(&mut tx, new, now).await? {
+            return Ok(Submitted::Conflict);
+        }
         on_either!(&mut tx, c => {
             sqlx::query(ROLLOUT)
                 .bind(row)

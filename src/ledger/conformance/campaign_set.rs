@@ -205,6 +205,7 @@ impl<'s> Set<'s> {
             key: &self.key,
             digest: self.job.digest(),
             stopped: &self.stopped,
+            zones: true,
         };
         self.ledger.exchange(&exchange).await.expect("the ledger answers")
     }

@@ -256,6 +256,7 @@ pub(super) async fn i7_a_chunk_of_which_something_is_left_is_not_done(store: &St
         key: &set.key,
         digest: set.job.digest(),
         stopped: &set.stopped,
+        zones: false,
     };
     set.ledger.exchange(&early).await.expect_err("eight of its devices were never sent");
     let progress = set.ledger.stage_progress(campaign.rollout).await.expect("an answer");

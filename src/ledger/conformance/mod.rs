@@ -8,10 +8,12 @@ mod deferred;
 mod direct;
 mod doubt;
 mod fixtures;
+mod keys;
 mod leases;
 mod outbox;
 mod postgres_only;
 mod registry;
+mod sleepers;
 
 #[path = "../../../tests/it/harness/database.rs"]
 mod database;
@@ -102,6 +104,13 @@ on_both_engines! {
         i5_a_halt_is_seen_by_the_next_read,
         refusals_are_told_and_audited,
         text_is_forgotten_after_its_time;
+    keys:
+        a_direct_job_with_a_campaigns_id_is_seen,
+        a_campaign_with_a_direct_jobs_id_is_refused,
+        a_campaigns_key_is_free_thirty_days_after_its_expiry,
+        a_campaign_of_before_has_its_key_after_the_migration,
+        of_two_lanes_at_once_one_has_the_key,
+        another_at_most_once_job_with_the_same_id_is_told_apart_from_a_copy;
     deferred:
         i6_one_try_is_claimed_by_one_process,
         i6_a_commit_that_is_repeated_takes_no_claim_away,
@@ -131,6 +140,10 @@ on_both_engines! {
         a_throttle_lowers_the_row_for_whoever_leases_next;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
+    sleepers:
+        i6_a_minutes_throttle_is_no_night_and_a_night_is_not_asked_about_every_minute,
+        i9_a_night_that_outlasts_the_campaign_holds_it_until_its_expiry,
+        devices_come_with_their_zones_where_these_are_asked_for;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         LedgerError,
-        rows::{DEVICE_COLUMNS, DeviceRow, micros},
+        rows::{DeviceRow, micros},
         tx::{Gone, Wanted, stored_bucket, stored_device},
     },
     model::{Bucket, DeviceId, Digest, FrozenDevice, Locale, NewDevice},
@@ -102,6 +102,7 @@ pub(in crate::ledger) fn partition(bucket: i16) -> i32 {
 pub(in crate::ledger) async fn find_frozen(
     connection: &mut PgConnection,
     keys: &[FrozenDevice],
+    columns: &str,
 ) -> Result<Vec<DeviceRow>, LedgerError> {
     let mut partitions: BTreeMap<i32, (Vec<i16>, Vec<i64>)> = BTreeMap::new();
     for key in keys {
@@ -115,7 +116,7 @@ pub(in crate::ledger) async fn find_frozen(
         // See the batch's read for `offset 0`.
         let sql = format!(
             "select d.* from unnest($1::smallint[], $2::bigint[]) u (bucket, id) cross join lateral ( \
-                 select {DEVICE_COLUMNS} from device_p{partition:02} d \
+                 select {columns} from device_p{partition:02} d \
                  where d.bucket = u.bucket and d.id = u.id and d.gone_at is null offset 0) d"
         );
         rows.extend(sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut *connection).await?);

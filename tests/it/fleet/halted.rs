@@ -10,8 +10,12 @@ use bellwether::{
 use super::{Fleet, Size, times};
 use crate::service::load::say;
 
-/// From the return of the command to the last request, in the middle of the runs and at most, in milliseconds.
+/// From the return of the command to the last request, in milliseconds: of the run at full size, which has the machine for
+/// itself.
 const LIMIT_MS: u64 = 100;
+
+/// What three workers may have had on their way when they heard of it: 1,000 streams each.
+const ON_THE_WAY: u64 = 3_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_a_halt_at_full_speed_is_heard_at_once() {
@@ -60,7 +64,8 @@ async fn i5_a_halt_at_full_speed_is_heard_at_once() {
         overshoots[overshoots.len() / 2],
         overshoots[overshoots.len() - 1]
     ));
-    assert!(most <= LIMIT_MS, "{most} ms");
+    assert!(overshoots[overshoots.len() - 1] <= ON_THE_WAY, "{overshoots:?}");
+    assert!(most <= LIMIT_MS || !Size::is_full(), "{most} ms");
     let reached = fleet.screens().len();
     assert!(reached > 0);
 }

@@ -1,6 +1,7 @@
 //! The commands, as somebody at a terminal runs them against real services.
 
 mod checks;
+mod demo;
 mod devices;
 mod halts;
 mod jobs;

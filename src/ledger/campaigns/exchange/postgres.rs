@@ -5,20 +5,24 @@ use std::{collections::BTreeMap, time::Duration};
 use sqlx::PgPool;
 
 use super::{
-    Answer, Exchange, NoIntent, SegmentEnd, bytes, counted, longest_wait, stored, stored_place, worded,
+    Answer, Exchange, NoIntent, SegmentEnd, bytes, counted, first_morning, longest_wait, stored,
+    stored_place, worded,
 };
 use crate::{
-    ledger::LedgerError,
+    ledger::{
+        LedgerError,
+        rows::{instant, micros},
+    },
     model::{OutcomeCode, Provider},
     pace::slow_start,
 };
 
-const SQL: &str = "select expiry_left, recorded, granted, claim_left from segment_exchange( \
+const SQL: &str = "select now_micros, expiry_left, recorded, granted, claim_left from segment_exchange( \
      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-     $25, $26, $27, $28, $29, $30, $31, $32, $33)";
+     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)";
 
-/// What the function answers: time to the expiry, ends recorded, asks granted, claims left.
-type Row = (i64, Vec<bool>, Vec<i16>, Option<Vec<Option<i64>>>);
+/// What the function answers: the clock, time to the expiry, ends recorded, asks granted, claims left.
+type Row = (i64, i64, Vec<bool>, Vec<i16>, Option<Vec<Option<i64>>>);
 
 pub(super) async fn exchange(pool: &PgPool, exchange: &Exchange<'_>) -> Result<Answer, LedgerError> {
     let (ends, asks) = (Ends::of(exchange.ends), exchange.asks);
@@ -53,6 +57,8 @@ pub(super) async fn exchange(pool: &PgPool, exchange: &Exchange<'_>) -> Result<A
         .bind(ends.words.reason)
         .bind(ends.waits.end)
         .bind(ends.waits.micros)
+        .bind(ends.sleepers.end)
+        .bind(ends.sleepers.until)
         .bind(done.iter().map(|(chunk, _)| *chunk).collect::<Vec<_>>())
         .bind(done.iter().map(|(_, claim)| *claim).collect::<Vec<_>>())
         .bind(finals(true))
@@ -67,13 +73,14 @@ pub(super) async fn exchange(pool: &PgPool, exchange: &Exchange<'_>) -> Result<A
         .bind(held.iter().map(|(_, number)| *number).collect::<Vec<_>>())
         .fetch_one(pool)
         .await?;
-    let (expiry_left, recorded, granted, claim_left) = row;
+    let (now, expiry_left, recorded, granted, claim_left) = row;
     let mut left = vec![None; exchange.held.len()];
     for (place, micros) in order.into_iter().zip(claim_left.unwrap_or_default()) {
         left[place] = micros.map(duration);
     }
     let granted = granted.into_iter().map(|n| usize::try_from(n).map_err(|_| refusal(n))).collect();
-    Ok(Answer { granted, held: left, left: duration(expiry_left), recorded })
+    let now = instant("clock", "now", now)?;
+    Ok(Answer { granted, held: left, now, left: duration(expiry_left), recorded })
 }
 
 fn duration(micros: i64) -> Duration {
@@ -110,6 +117,7 @@ struct Ends {
     counts: Counts,
     words: Words,
     waits: Waits,
+    sleepers: Sleepers,
 }
 
 #[derive(Default)]
@@ -132,6 +140,12 @@ struct Words {
 struct Waits {
     end: Vec<i32>,
     micros: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Sleepers {
+    end: Vec<i32>,
+    until: Vec<i64>,
 }
 
 impl Ends {
@@ -162,6 +176,10 @@ impl Ends {
             if let Some(wait) = longest_wait(end) {
                 arrays.waits.end.push(number);
                 arrays.waits.micros.push(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
+            }
+            if let Some(morning) = first_morning(end) {
+                arrays.sleepers.end.push(number);
+                arrays.sleepers.until.push(micros(morning));
             }
         }
         arrays

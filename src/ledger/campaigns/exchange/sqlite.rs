@@ -6,21 +6,20 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
 use super::{
-    Answer, Exchange, NoIntent, SegmentAsk, SegmentEnd, bytes, counted, longest_wait, stored, stored_place,
-    worded,
+    Answer, Exchange, NoIntent, SegmentAsk, SegmentEnd, bytes, counted, first_morning, longest_wait, stored,
+    stored_place, worded,
 };
 use crate::{
     ledger::{
         LedgerError,
         campaigns::tally::Counts,
-        rows::{DEVICE_COLUMNS, DeviceRow, column, instant, micros},
+        rows::{column, instant, micros},
         sqlite::NOW,
         tx::{Tx, json_list, on_either},
     },
-    model::{FrozenDevice, OutcomeCode, RolloutState, StageNumber},
+    model::{OutcomeCode, RolloutState, StageNumber},
     pace::slow_start,
 };
 
@@ -53,7 +52,7 @@ pub(super) async fn exchange(mut tx: Tx, exchange: &Exchange<'_>) -> Result<Answ
     renew(&mut tx, exchange, &mut run).await?;
     tx.commit().await?;
     let held = exchange.held.iter().map(|(chunk, _)| run.held.get(&stored(*chunk)).copied());
-    Ok(Answer { granted, held: held.collect(), left: run.left, recorded })
+    Ok(Answer { granted, held: held.collect(), now: run.now, left: run.left, recorded })
 }
 
 /// How the rollout stands, within the transaction.
@@ -180,8 +179,8 @@ async fn write_words(
     Ok(())
 }
 
-/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, and when at the
-/// earliest.
+/// Marks chunks done whose last segment is over, with how many of their devices are to be tried again, when at the
+/// earliest, and when the first of those who sleep may be rung.
 async fn finish_chunks(
     tx: &mut Tx,
     exchange: &Exchange<'_>,
@@ -190,6 +189,8 @@ async fn finish_chunks(
 ) -> Result<(), LedgerError> {
     const ASKED: &str = "update claim set retry_at = $1 \
          where rollout = $2 and chunk = $3 and (retry_at is null or retry_at < $1)";
+    const ASLEEP: &str = "update claim set quiet_until = $1 \
+         where rollout = $2 and chunk = $3 and (quiet_until is null or quiet_until > $1)";
     const OUTCOMES: &str = "select outcomes from segment where rollout = $1 and chunk = $2";
     const SIZE: &str = "select n from chunk where rollout = $1 and chunk = $2";
     const AT_MOST_ONCE: &str = "select at_most_once from rollout where id = $1";
@@ -201,6 +202,12 @@ async fn finish_chunks(
             let at = micros(run.now.checked_add(wait).unwrap_or(run.now));
             on_either!(&mut *tx, c => {
                 sqlx::query(ASKED).bind(at).bind(rollout).bind(i64::from(end.chunk)).execute(c).await?;
+            });
+        }
+        if let Some(morning) = first_morning(end) {
+            on_either!(&mut *tx, c => {
+                let query = sqlx::query(ASLEEP).bind(micros(morning)).bind(rollout);
+                query.bind(i64::from(end.chunk)).execute(c).await?;
             });
         }
     }
@@ -428,19 +435,4 @@ async fn renew(tx: &mut Tx, exchange: &Exchange<'_>, run: &mut Run) -> Result<()
         *left = exchange.lease;
     }
     Ok(())
-}
-
-/// The live devices of these keys, in any order.
-pub(super) async fn find_frozen(
-    connection: &mut SqliteConnection,
-    keys: &[FrozenDevice],
-) -> Result<Vec<DeviceRow>, LedgerError> {
-    let columns: Vec<String> = DEVICE_COLUMNS.split(", ").map(|name| format!("d.{name}")).collect();
-    let sql = format!(
-        "select {} from json_each($1) u join device d on d.id = u.value where d.gone_at is null",
-        columns.join(", ")
-    );
-    let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
-    let ids = serde_json::to_string(&ids).expect("numbers have a JSON form");
-    Ok(sqlx::query_as(&sql).bind(ids).fetch_all(connection).await?)
 }
