@@ -9,3 +9,6 @@ alter table lease
     add column lowered_at      bigint  not null default 0,
     -- Never used: the end of what campaigns hold says the same.
     drop column direct_full_until;
+
+-- Requests that were on the wire when a worker heard of the halt that ended the rollout, and ended after it.
+alter table rollout add column after_halt bigint not null default 0;

@@ -8,3 +8,6 @@ alter table lease add column lowered integer not null default 1000 check (lowere
 alter table lease add column lowered_at integer not null default 0;
 -- Never used: the end of what campaigns hold says the same.
 alter table lease drop column direct_full_until;
+
+-- Requests that were on the wire when a worker heard of the halt that ended the rollout, and ended after it.
+alter table rollout add column after_halt integer not null default 0;

@@ -142,6 +142,13 @@ impl Fleet {
             })
         };
         let mut others = JoinSet::new();
+        others.spawn(dispatch::measure(
+            Arc::clone(&self.ledger),
+            self.control.subscribe(),
+            self.metrics.clone(),
+            self.clock.clone(),
+            self.stop.clone(),
+        ));
         if roles.has(Role::Coordinator) {
             others.spawn(Coordinator::run(self.coordinator()));
         }

@@ -14,6 +14,7 @@ pub mod control;
 pub mod coordinator;
 mod deferred;
 pub mod direct;
+mod halts;
 mod in_flight;
 mod judge;
 mod keeping;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
+pub use halts::measure;
 pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set
