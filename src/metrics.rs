@@ -44,6 +44,8 @@ struct Inner {
     token_gone_held: Family<CredentialLabels, Counter>,
     rollouts: Family<StateLabels, Gauge>,
     coordinating: Gauge,
+    sends_after_halt: Family<LaneLabels, Counter>,
+    halt_seconds: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -210,6 +212,8 @@ impl Metrics {
             token_gone_held: Family::default(),
             rollouts: Family::default(),
             coordinating: Gauge::default(),
+            sends_after_halt: Family::default(),
+            halt_seconds: latency_histogram(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -322,6 +326,16 @@ impl Metrics {
         self.0.coordinating.set(coordinating.into());
     }
 
+    /// A request ended that had been handed to its connection when a halt that covers it was heard.
+    pub fn sent_after_halt(&self, lane: Lane) {
+        self.0.sends_after_halt.get_or_create(&LaneLabels { lane: lane.as_str() }).inc();
+    }
+
+    /// A halt was heard so many seconds after it was put on record.
+    pub fn halt_heard(&self, seconds: f64) {
+        self.0.halt_seconds.observe(seconds);
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -369,6 +383,17 @@ impl Inner {
         );
         registry.register("rollouts", "Rollouts that are not over, by state", self.rollouts.clone());
         registry.register("coordinating", "1 where campaigns are coordinated", self.coordinating.clone());
+        registry.register(
+            "sends_after_halt",
+            "Requests that were under way when a halt was heard, and ended after it",
+            self.sends_after_halt.clone(),
+        );
+        registry.register_with_unit(
+            "halt",
+            "From a halt's record to its hearing",
+            Unit::Seconds,
+            self.halt_seconds.clone(),
+        );
         registry.register(
             "token_gone_held",
             "Tokens called gone in a suspicious burst, and kept",

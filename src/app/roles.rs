@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ceilings, deliver_config};
+use super::deliver_config;
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -147,6 +147,13 @@ impl Fleet {
         if let Some(registrations) = registrations {
             others.spawn(dispatch::registrations::run(registrations));
         }
+        others.spawn(dispatch::measure(
+            Arc::clone(&self.ledger),
+            self.control.subscribe(),
+            self.metrics.clone(),
+            self.clock.clone(),
+            self.stop.clone(),
+        ));
         if roles.has(Role::Coordinator) {
             others.spawn(Coordinator::run(self.coordinator()));
         }
@@ -184,7 +191,6 @@ impl Fleet {
             intake,
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
-            ceilings: ceilings(&self.policy),
             policy: Arc::clone(&self.policy),
             claim: self.direct.claim,
             ladder: self.direct.ladder,

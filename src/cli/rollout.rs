@@ -94,7 +94,7 @@ fn rollout_json(rollout: &RolloutRecord) -> serde_json::Value {
     json!({
         "campaign": rollout.id, "app": rollout.app, "audience": rollout.audience, "state": rollout.state,
         "cause": rollout.cause, "stage": rollout.stage, "epoch": rollout.epoch, "frozen": rollout.frozen,
-        "frozen_digest": rollout.frozen_digest, "changed_at": rollout.changed_at, "finished_at": rollout.finished_at,
+        "frozen_digest": rollout.frozen_digest, "after_halt": rollout.after_halt, "changed_at": rollout.changed_at, "finished_at": rollout.finished_at,
     })
 }
 
@@ -146,6 +146,12 @@ pub(super) async fn show(ledger: &Ledger, output: Output, campaign: &Campaign) -
             ))?;
             if let Some(tail) = tail {
                 output::line(&format!("late tail: {} devices, the first at {}", tail.devices, tail.due_at))?;
+            }
+            if rollout.after_halt > 0 {
+                output::line(&format!(
+                    "{} requests were on the wire when the halt was heard, and ended after it",
+                    rollout.after_halt
+                ))?;
             }
             let rows: Vec<_> = stages.iter().map(|stage| stage_row(stage, &tallies)).collect();
             output::line(&output::table(&["stage", "devices", "opened", "sent", "requests ended"], &rows))?;

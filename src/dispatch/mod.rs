@@ -14,6 +14,7 @@ pub mod control;
 pub mod coordinator;
 mod deferred;
 pub mod direct;
+mod halts;
 mod in_flight;
 mod judge;
 mod keeping;
@@ -22,7 +23,9 @@ mod patience;
 pub mod registrations;
 mod relay;
 mod send;
+mod slots;
 mod sweep;
+mod throttles;
 mod tries;
 pub mod worker;
 
@@ -30,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
+pub use halts::measure;
 pub use registrations::RegistrationParts;
 pub use worker::{Worker, WorkerParts};
 

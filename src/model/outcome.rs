@@ -243,6 +243,12 @@ impl OutcomeCode {
 }
 
 impl Outcome {
+    /// True if a request was made, whatever came of it.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        !matches!(self, Self::NotSent(_) | Self::Expired | Self::QuietHours { .. })
+    }
+
     /// The byte that the ledger keeps.
     #[must_use]
     pub const fn code(&self) -> OutcomeCode {

@@ -2,7 +2,7 @@
 //!
 //! Counted by device, not by segment: a segment ends with its slowest answer, and streams that are free must not wait for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -17,12 +17,23 @@ pub(super) struct Flow {
     /// The count of finished ones that is waited for.
     wake_at: AtomicUsize,
     woken: Notify,
+    /// A halt was heard.
+    halted: AtomicBool,
+    /// Requests that ended after that.
+    after_halt: AtomicUsize,
 }
 
 impl Default for Flow {
     fn default() -> Self {
         let (begun, finished) = (AtomicUsize::default(), AtomicUsize::default());
-        Self { begun, finished, wake_at: AtomicUsize::new(NEVER), woken: Notify::new() }
+        Self {
+            begun,
+            finished,
+            wake_at: AtomicUsize::new(NEVER),
+            woken: Notify::new(),
+            halted: AtomicBool::new(false),
+            after_halt: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -40,6 +51,30 @@ impl Flow {
         {
             self.woken.notify_one();
         }
+    }
+
+    /// A halt that covers the rollout was heard: whatever is on the wire still arrives, and is counted (I5).
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::Release);
+    }
+
+    /// True once [`Flow::halt`] was called.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    /// Counts a request that ended, if it ended after a halt. True if it did.
+    pub(super) fn ends_after_halt(&self) -> bool {
+        let halted = self.is_halted();
+        if halted {
+            self.after_halt.fetch_add(1, Ordering::AcqRel);
+        }
+        halted
+    }
+
+    /// How many requests ended after a halt was heard.
+    pub(super) fn after_halt(&self) -> usize {
+        self.after_halt.load(Ordering::Acquire)
     }
 
     /// How many have had their outcome so far.

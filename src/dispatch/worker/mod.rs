@@ -34,7 +34,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{burst::Bursts, control::ControlMessage, pacer::Pacer};
+use self::flow::Flow;
+use super::{burst::Bursts, control::ControlMessage, pacer::Pacer, throttles::Throttles};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -89,6 +90,7 @@ struct Shared {
     streams: NonZeroUsize,
     lease: Duration,
     pacer: Pacer,
+    throttles: Throttles,
     bursts: Bursts,
     /// How many rollouts have a chunk here: they share the streams.
     working: std::sync::atomic::AtomicUsize,
@@ -101,6 +103,7 @@ struct Shared {
 struct Working {
     seen: RolloutRecord,
     stopped: Arc<AtomicBool>,
+    flow: Arc<Flow>,
 }
 
 /// Sends campaigns.
@@ -114,6 +117,7 @@ impl Worker {
             parts;
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), clock.clone()),
+            throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             bursts: Bursts::default(),
             working: std::sync::atomic::AtomicUsize::new(0),
             work: Notify::new(),
@@ -131,7 +135,10 @@ impl Worker {
         let mut tasks = JoinSet::new();
         while !shared.stop.is_cancelled() {
             match shared.ledger.live_rollouts().await {
-                Ok(live) => follow(&shared, &live, &mut working, &mut tasks),
+                Ok(live) => {
+                    follow(&shared, &live, &mut working, &mut tasks);
+                    count_unheard(&shared, &working).await;
+                }
                 Err(error) => tracing::debug!(%error, "what runs is not known; nothing new is begun"),
             }
             let pause = if working.is_empty() { LOOK_SELDOM } else { LOOK_EVERY };
@@ -176,10 +183,27 @@ fn follow(
             Some(_) => {}
             None => {
                 let stopped = Arc::new(AtomicBool::new(false));
-                let task = rollout::work(Arc::clone(shared), seen.clone(), Arc::clone(&stopped));
-                working.insert(seen.rollout, Working { seen: seen.clone(), stopped });
+                let flow = Arc::new(Flow::default());
+                let task =
+                    rollout::work(Arc::clone(shared), seen.clone(), Arc::clone(&stopped), Arc::clone(&flow));
+                working.insert(seen.rollout, Working { seen: seen.clone(), stopped, flow });
                 tasks.spawn(task);
             }
+        }
+    }
+}
+
+/// A halt that was not heard is seen here by what it stopped.
+async fn count_unheard(shared: &Shared, working: &HashMap<RolloutId, Working>) {
+    let unheard = |work: &&Working| work.stopped.load(Ordering::Acquire) && !work.flow.is_halted();
+    if !working.values().any(|work| unheard(&work)) {
+        return;
+    }
+    // What is stopped for another reason is over in a moment, and asked about until then.
+    let Ok(halts) = shared.ledger.halts().await else { return };
+    for work in working.values().filter(unheard) {
+        if halts.iter().any(|halt| work.seen.is_covered_by(&halt.scope)) {
+            work.flow.halt();
         }
     }
 }
@@ -192,6 +216,7 @@ fn hear(
     match message {
         Ok(ControlMessage::Halted(scope)) => {
             for work in working.values().filter(|work| work.seen.is_covered_by(&scope)) {
+                work.flow.halt();
                 work.stopped.store(true, Ordering::Release);
             }
         }

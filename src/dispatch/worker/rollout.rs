@@ -78,7 +78,12 @@ struct Work {
 }
 
 /// Works at one rollout until it is over, stopped, or the process is.
-pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
+pub(super) async fn work(
+    shared: Arc<Shared>,
+    seen: RolloutRecord,
+    stopped: Arc<AtomicBool>,
+    flow: Arc<Flow>,
+) -> RolloutId {
     let rollout = seen.rollout;
     let cleared = clear(&shared, rollout).await;
     if let Some((campaign, cleared, nights)) = cleared {
@@ -91,7 +96,7 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             ends: Vec::new(),
             gone: Vec::new(),
             gone_since: shared.clock.monotonic(),
-            flow: Arc::default(),
+            flow,
             renewed: shared.clock.monotonic(),
             through: Through::since(shared.clock.monotonic()),
             may_claim: true,
@@ -336,7 +341,10 @@ impl Work {
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
                 // Its outcomes came in, or somebody else answers for it.
                 Err(NoIntent::Recorded | NoIntent::ClaimLost) => {}
-                Err(NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired) => {
+                Err(why @ (NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired)) => {
+                    if why == NoIntent::Halted {
+                        self.flow.halt();
+                    }
                     self.stopped.store(true, Ordering::Release);
                     // Still to be sent, as far as its chunk is concerned: it must not look done.
                     back.push((place, piece));
@@ -426,6 +434,18 @@ impl Work {
         }
     }
 
+    /// I5: what a halt came too late for is counted and shown.
+    async fn tell_after_halt(&self) {
+        let (requests, campaign) = (self.flow.after_halt(), self.campaign.id);
+        if requests == 0 {
+            return;
+        }
+        tracing::warn!(%campaign, requests, "were on the wire when the halt was heard");
+        if let Err(error) = self.shared.ledger.note_after_halt(self.campaign.rollout, requests).await {
+            tracing::warn!(%campaign, %error, "that is not on record");
+        }
+    }
+
     /// Finishes what was begun, records it, and gives every claim back.
     async fn wind_up(mut self) {
         while let Some(ended) = self.segments.join_next().await {
@@ -438,6 +458,7 @@ impl Work {
             tries += 1;
         }
         self.mark_gone(true).await;
+        self.tell_after_halt().await;
         for held in &self.held {
             if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
                 tracing::debug!(%error, "a claim is not given back; it lapses");

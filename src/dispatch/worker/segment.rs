@@ -11,7 +11,7 @@ use crate::{
     dispatch::burst::Belief,
     guard::Cleared,
     ledger::{OpenSegment, SegmentEnd, Started},
-    model::{ChunkNumber, Device, NotSent, Outcome, Reason, StageNumber, ThrottleScope},
+    model::{ChunkNumber, Device, Lane, NotSent, Outcome, Reason, StageNumber},
 };
 
 /// How often a refused stream is offered again before the device is deferred: a provider that closes a
@@ -55,7 +55,7 @@ pub(super) async fn send(
     for started in open.start() {
         let position = started.position();
         match asleep.get(position).copied().flatten() {
-            None => sends.push(send_one(&shared, &cleared, &limits, started, waiting)),
+            None => sends.push(send_one(&shared, &cleared, &limits, &flow, started, waiting)),
             Some(until) => {
                 outcomes[position] = Some((started.device().clone(), Outcome::QuietHours { until }));
             }
@@ -81,6 +81,7 @@ async fn send_one(
     shared: &Shared,
     cleared: &Cleared,
     limits: &Limits,
+    flow: &Flow,
     started: Started<'_>,
     waiting: u32,
 ) -> (usize, Device, Outcome, Option<Belief>) {
@@ -94,11 +95,10 @@ async fn send_one(
         }
     };
     let provider = device.platform.provider();
-    if let Outcome::Throttled { scope: ThrottleScope::Topic | ThrottleScope::Project, .. } = outcome
-        && let Some(rate) = limits.provider(provider)
-    {
-        shared.pacer.lower(rate);
+    if outcome.was_asked() && flow.ends_after_halt() {
+        shared.metrics.sent_after_halt(Lane::Campaign);
     }
+    shared.throttles.note(&device.app, provider, &outcome);
     let belief = shared.bursts.believes_gone(&device.app, provider, &outcome, shared.clock.monotonic());
     if belief == Some(Belief::Held) {
         shared.metrics.token_gone_held(&device.app, provider);

@@ -131,6 +131,8 @@ pub struct RolloutRecord {
     pub changed_at: Timestamp,
     /// When it came to its end.
     pub finished_at: Option<Timestamp>,
+    /// Requests that ended after a worker had heard of its halt: they were on the wire.
+    pub after_halt: u64,
 }
 
 #[derive(Debug, FromRow)]
@@ -200,8 +202,8 @@ impl TryFrom<CampaignRow> for CampaignRecord {
 
 /// What every query for [`RolloutRow`] begins with.
 pub(super) const ROLLOUTS: &str = "select r.id, k.public_id, r.app, r.audience, r.state, r.cause, r.stage, \
-     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at \
-     from rollout r join campaign k on k.id = r.id ";
+     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at, \
+     r.after_halt from rollout r join campaign k on k.id = r.id ";
 
 #[derive(Debug, FromRow)]
 pub(super) struct RolloutRow {
@@ -219,6 +221,7 @@ pub(super) struct RolloutRow {
     changed_at: i64,
     finished_at: Option<i64>,
     expires_at: i64,
+    after_halt: i64,
 }
 
 impl TryFrom<RolloutRow> for RolloutRecord {
@@ -245,6 +248,7 @@ impl TryFrom<RolloutRow> for RolloutRecord {
                 .transpose()?,
             changed_at: instant(TABLE, id, row.changed_at)?,
             finished_at: row.finished_at.map(|at| instant(TABLE, id, at)).transpose()?,
+            after_halt: column(TABLE, id, "after_halt", u64::try_from(row.after_halt))?,
             expires_at: instant(TABLE, id, row.expires_at)?,
         })
     }

@@ -11,6 +11,7 @@ mod erasure;
 mod fixtures;
 mod importing;
 mod keys;
+mod leases;
 mod outbox;
 mod postgres_only;
 mod registrations;
@@ -153,8 +154,11 @@ on_both_engines! {
         i6_under_at_most_once_what_is_in_doubt_is_left_alone,
         i8_who_left_since_is_left_out_and_nobody_is_added,
         i5_a_halt_ends_what_it_covers_and_nothing_else,
-        i7_a_chunk_of_which_something_is_left_is_not_done,
-        i11_leases_of_one_rate_never_overlap;
+        i7_a_chunk_of_which_something_is_left_is_not_done;
+    leases:
+        i11_leases_of_one_rate_never_overlap,
+        i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
+        a_throttle_lowers_the_row_for_whoever_leases_next;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
     sleepers:

@@ -42,7 +42,7 @@ impl Fleet {
         sqlx::raw_sql(sql).execute(&mut self.database().await).await.expect(sql);
     }
 
-    async fn show(&self, campaign: &str) -> Value {
+    pub(super) async fn show(&self, campaign: &str) -> Value {
         let campaign = format!("{}/{campaign}", self.stage.producer("marketing"));
         let shown = self.stage.run(&["--output", "json", "rollout", "show", &campaign]).await;
         serde_json::from_slice(&shown.stdout).expect("JSON")
