@@ -34,6 +34,7 @@ mod register;
 mod retention;
 mod rows;
 mod select;
+mod selection;
 mod sqlite;
 mod stored;
 mod tx;
@@ -68,6 +69,7 @@ pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use register::ImportCounts;
 pub use retention::Forgotten;
+pub use selection::{AudienceCount, Basis, Change, Estimate, Explanation, LeftOut, ReadBy, Shares};
 pub use sqlite::SqliteLedger;
 pub use stored::JobState;
 
@@ -187,6 +189,14 @@ impl Ledger {
                 store.writer.close().await;
             }
         }
+    }
+
+    /// Begins a transaction that reads: everything in it is of one instant.
+    async fn begin_reading(&self) -> Result<tx::Tx, LedgerError> {
+        Ok(match self {
+            Self::Postgres(store) => tx::Tx::Postgres(store.pool.begin_with(postgres::BEGIN_READING).await?),
+            Self::Sqlite(store) => tx::Tx::Sqlite(store.readers.begin().await?),
+        })
     }
 
     /// Begins a transaction that writes.

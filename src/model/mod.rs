@@ -15,6 +15,7 @@ mod notification;
 mod object;
 mod outcome;
 mod render;
+mod version;
 
 pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
@@ -33,3 +34,4 @@ pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
 pub use render::{Message, Payload, RenderError};
+pub use version::AppVersion;
