@@ -1,5 +1,7 @@
 //! `audience list` and `show`: what the files say.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::heading;
@@ -75,10 +77,18 @@ fn as_row(audience: &Audience) -> Vec<String> {
     ]
 }
 
+/// As it could be written, in the largest unit that divides it.
+fn span(within: Duration) -> String {
+    let seconds = within.as_secs();
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let unit = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, letter) = unit.unwrap_or((1, 's'));
+    format!("{}{letter}", seconds / unit)
+}
+
 /// The conditions of a selection, as they could be written.
 fn conditions(select: &Select) -> Vec<(&'static str, String)> {
     let words = |words: Vec<&str>| words.join(", ");
-    let days = |within: std::time::Duration| format!("{within:?}");
     let bounds = select.app_version.iter().map(|bound| bound.text.as_str());
     let attributes = select.attributes.iter().map(|(name, value)| format!("{name} = {}", json!(value)));
     let mut all = vec![
@@ -90,9 +100,9 @@ fn conditions(select: &Select) -> Vec<(&'static str, String)> {
         ("tags", words(select.tags.iter().map(String::as_str).collect())),
         ("tags_all", words(select.tags_all.iter().map(String::as_str).collect())),
         ("attributes", attributes.collect::<Vec<_>>().join(", ")),
-        ("last_seen_within", select.last_seen_within.map(days).unwrap_or_default()),
-        ("not_seen_within", select.not_seen_within.map(days).unwrap_or_default()),
-        ("registered_within", select.registered_within.map(days).unwrap_or_default()),
+        ("last_seen_within", select.last_seen_within.map(span).unwrap_or_default()),
+        ("not_seen_within", select.not_seen_within.map(span).unwrap_or_default()),
+        ("registered_within", select.registered_within.map(span).unwrap_or_default()),
         ("scan", select.scan.clone().unwrap_or_default()),
     ];
     all.retain(|(_, value)| !value.is_empty());
@@ -101,7 +111,7 @@ fn conditions(select: &Select) -> Vec<(&'static str, String)> {
 
 /// What is not there is left out of `select`.
 fn select_json(select: &Select) -> Value {
-    let seconds = |within: Option<std::time::Duration>| within.map(|within| within.as_secs());
+    let seconds = |within: Option<Duration>| within.map(|within| within.as_secs());
     let bounds: Vec<_> = select.app_version.iter().map(|bound| &bound.text).collect();
     let attributes: serde_json::Map<_, _> =
         select.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
