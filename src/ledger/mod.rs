@@ -36,6 +36,7 @@ mod registrations;
 mod retention;
 mod rows;
 mod select;
+mod selection;
 mod sqlite;
 mod stored;
 mod tx;
@@ -72,6 +73,7 @@ pub use postgres::PostgresLedger;
 pub use register::ImportCounts;
 pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;
+pub use selection::{AudienceCount, Basis, Change, Estimate, Explanation, LeftOut, ReadBy, Shares};
 pub use sqlite::SqliteLedger;
 pub use stored::JobState;
 
@@ -208,6 +210,14 @@ impl Ledger {
             Self::Postgres(store) => store.max_devices_per_user,
             Self::Sqlite(store) => store.max_devices_per_user,
         }
+    }
+
+    /// Begins a transaction that reads: everything in it is of one instant.
+    async fn begin_reading(&self) -> Result<tx::Tx, LedgerError> {
+        Ok(match self {
+            Self::Postgres(store) => tx::Tx::Postgres(store.pool.begin_with(postgres::BEGIN_READING).await?),
+            Self::Sqlite(store) => tx::Tx::Sqlite(store.readers.begin().await?),
+        })
     }
 
     /// Begins a transaction that writes.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, Attributes, DeviceId, Digest, Locale, RecordId, Tags, UserId};
+use super::{AppId, AppVersion, Attributes, DeviceId, Digest, Locale, RecordId, Tags, UserId};
 
 /// The operating system of a device, which decides the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -254,6 +254,12 @@ impl NewDevice {
     #[must_use]
     pub fn id_under(&self, owner_key: &Digest) -> DeviceId {
         DeviceId::derive(Bucket::of(&self.user), &self.user, owner_key)
+    }
+
+    /// What its app's version is compared by. Whoever writes the version writes this beside it.
+    #[must_use]
+    pub fn version_key(&self) -> Option<String> {
+        self.app_version.as_deref().map(AppVersion::key_of)
     }
 
     /// What is unique across the registry: one (app, platform, environment, token) has one owner.

@@ -17,6 +17,7 @@ mod object;
 mod outcome;
 mod registration;
 mod render;
+mod version;
 
 pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
@@ -38,3 +39,4 @@ pub use registration::{
     Change, MAX_REGISTRATION_BYTES, Particulars, Phone, Registration, registration_schema,
 };
 pub use render::{Message, Payload, RenderError};
+pub use version::AppVersion;

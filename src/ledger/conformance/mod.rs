@@ -16,6 +16,7 @@ mod outbox;
 mod postgres_only;
 mod registrations;
 mod registry;
+mod selection;
 mod sleepers;
 
 #[path = "../../../tests/it/harness/database.rs"]
@@ -159,6 +160,15 @@ on_both_engines! {
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
         a_throttle_lowers_the_row_for_whoever_leases_next;
+    selection:
+        what_is_selected_is_what_a_plain_predicate_selects,
+        a_count_is_what_a_freeze_takes_and_what_changed_since_is_told,
+        what_went_first_and_what_a_plan_never_reaches_is_not_compared,
+        half_a_plan_is_compared_with_half_an_audience,
+        members_are_counted_as_they_are_frozen,
+        an_indexed_condition_is_read_by_its_index_and_no_other,
+        an_estimate_is_near_and_says_what_it_stands_on,
+        the_migration_reads_versions_as_registrations_do;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
     sleepers:

@@ -44,7 +44,7 @@ pub(in crate::ledger) async fn register_new(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const COPY: &str = "copy device (bucket, public_id, user_id, app, platform, environment, token, country, language, \
-         timezone, app_version, last_seen_at, tags, attributes, registered_at) from stdin";
+         timezone, app_version, version_key, last_seen_at, tags, attributes, registered_at) from stdin";
     // An id begins with its bucket.
     batch.sort_unstable_by_key(|new| new.id);
     let mut rows = Rows::begin(connection, COPY).await?;
@@ -62,6 +62,7 @@ pub(in crate::ledger) async fn register_new(
         rows.text(device.language.as_ref().map(Locale::as_str));
         rows.text(device.timezone.as_deref());
         rows.text(device.app_version.as_deref());
+        rows.text(device.version_key().as_deref());
         match device.last_seen_at {
             Some(at) => rows.value(&micros(at)),
             None => rows.text(None),

@@ -252,16 +252,17 @@ pub(in crate::ledger) async fn register(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const UPSERT: &str = "insert into device (bucket, public_id, user_id, app, platform, environment, token, country, \
-             language, timezone, app_version, last_seen_at, tags, attributes, registered_at) \
+             language, timezone, app_version, last_seen_at, tags, attributes, version_key, registered_at) \
          select u.bucket, u.public_id, u.user_id, u.app, u.platform, u.environment, u.token, u.country, u.language, \
-             u.timezone, u.app_version, u.last_seen_at, u.tags::text[], u.attributes::jsonb, $15 from unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
-             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[]) \
+             u.timezone, u.app_version, u.last_seen_at, u.tags::text[], u.attributes::jsonb, u.version_key, $16 \
+         from unnest($1::smallint[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
+             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[]) \
              u (bucket, public_id, user_id, app, platform, environment, token, country, language, timezone, \
-             app_version, last_seen_at, tags, attributes) \
+             app_version, last_seen_at, tags, attributes, version_key) \
          order by u.bucket \
          on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
              country = excluded.country, language = excluded.language, \
-             timezone = excluded.timezone, app_version = excluded.app_version, \
+             timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
              last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
              registered_at = excluded.registered_at, gone_at = null";
     let devices: Vec<&NewDevice> = batch.iter().map(|(_, device)| *device).collect();
@@ -282,6 +283,7 @@ pub(in crate::ledger) async fn register(
         .bind(devices.iter().map(|device| device.last_seen_at.map(micros)).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| array_literal(&device.tags)).collect::<Vec<_>>())
         .bind(devices.iter().map(|device| json_text(&device.attributes)).collect::<Vec<_>>())
+        .bind(devices.iter().map(|device| device.version_key()).collect::<Vec<_>>())
         .bind(micros(now))
         .execute(connection)
         .await?;

@@ -22,6 +22,9 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 /// The clock, not the transaction's start: a transaction may have waited for a lock.
 pub(super) const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
 
+/// One picture of the database for every statement until the end.
+pub(super) const BEGIN_READING: &str = "begin isolation level repeatable read, read only";
+
 /// Whoever appends to the audit holds this; any number does, as long as it is the same for all.
 const AUDIT_LOCK: i64 = 0x6265_6c6c_7765_7468;
 

@@ -132,13 +132,13 @@ pub(in crate::ledger) async fn register(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const UPSERT: &str = "insert into device (bucket, public_id, user_id, app, platform, environment, token, country, \
-             language, timezone, app_version, last_seen_at, tags, attributes, registered_at) \
+             language, timezone, app_version, last_seen_at, tags, attributes, version_key, registered_at) \
          select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
              value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, \
-             value -> 12, value -> 13, $2 from json_each($1) where true \
+             value -> 12, value -> 13, value ->> 14, $2 from json_each($1) where true \
          on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
              country = excluded.country, language = excluded.language, \
-             timezone = excluded.timezone, app_version = excluded.app_version, \
+             timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
              last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
              registered_at = excluded.registered_at, gone_at = null";
     let row = |(key, device): &(Digest, &NewDevice)| {
@@ -158,6 +158,7 @@ pub(in crate::ledger) async fn register(
             device.last_seen_at.map(micros),
             device.tags,
             device.attributes,
+            device.version_key(),
         ])
     };
     let rows = batch.iter().map(row).collect::<serde_json::Value>().to_string();
