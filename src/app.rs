@@ -5,7 +5,6 @@ mod roles;
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -28,8 +27,6 @@ use crate::{
     intake::{self, Intake, RabbitMqConfig},
     ledger::{Ledger, LedgerOptions},
     metrics::Metrics,
-    model::Provider,
-    pace::Ceilings,
 };
 
 /// How long a request waits for the ledger before it counts as away, and consuming pauses.
@@ -91,7 +88,11 @@ pub async fn serve(
 
 /// How the ledger is opened.
 pub const fn ledger_options(config: &Config) -> LedgerOptions {
-    LedgerOptions { max_connections: config.ledger_connections.get(), acquire_timeout: LEDGER_PATIENCE }
+    LedgerOptions {
+        max_connections: config.ledger_connections.get(),
+        acquire_timeout: LEDGER_PATIENCE,
+        max_devices_per_user: config.registry.max_devices_per_user,
+    }
 }
 
 /// The broker as the configuration has it.
@@ -173,20 +174,6 @@ fn senders(app: &App, access: &Providers) -> anyhow::Result<AppSenders> {
         }
     };
     Ok(AppSenders { apns, fcm })
-}
-
-/// The ceilings that the policy names for each app and provider.
-fn ceilings(policy: &Policy) -> Ceilings {
-    let named = policy.apps().flat_map(|app| {
-        let apns = app.apns.as_ref().map(|apns| (Provider::Apns, apns.max_rate));
-        let fcm = app.fcm.as_ref().map(|fcm| (Provider::Fcm, fcm.max_rate));
-        let rates = [apns, fcm].into_iter().flatten();
-        rates.filter_map(|(provider, rate)| {
-            let rate = NonZeroU32::new(rate.per_second())?;
-            Some(((app.id.clone(), provider), rate))
-        })
-    });
-    Ceilings::new(named)
 }
 
 async fn ended<T>(task: &'static str, handle: JoinHandle<T>) {

@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
+use crate::{
+    ledger::Applied,
+    model::{AppId, Lane, Outcome, Provider, RolloutState},
+};
 
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     jobs: Family<JobLabels, Counter>,
+    registrations: Family<RegistrationLabels, Counter>,
+    displaced: Counter,
     findings: Family<FindingLabels, Counter>,
     sends: Family<SendLabels, Counter>,
     send_seconds: Family<ProviderLabels, Histogram>,
@@ -39,12 +44,19 @@ struct Inner {
     token_gone_held: Family<CredentialLabels, Counter>,
     rollouts: Family<StateLabels, Gauge>,
     coordinating: Gauge,
+    sends_after_halt: Family<LaneLabels, Counter>,
+    halt_seconds: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct JobLabels {
     lane: &'static str,
     verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RegistrationLabels {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,6 +136,31 @@ impl JobVerdict {
     }
 }
 
+/// What became of a message about a device: the `outcome` label of `registrations_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationOutcome {
+    /// It reached the registry, or was late.
+    Applied(Applied),
+    /// Its producer may not, or the phone is not known.
+    Refused,
+    /// Not a registration.
+    Malformed,
+}
+
+impl RegistrationOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied(Applied::Registered) => "registered",
+            Self::Applied(Applied::Updated) => "updated",
+            Self::Applied(Applied::Moved) => "moved",
+            Self::Applied(Applied::Removed) => "removed",
+            Self::Applied(Applied::Stale) => "stale",
+            Self::Refused | Self::Applied(Applied::Unknown) => "refused",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// What the process depends on and cannot work without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
@@ -157,6 +194,8 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             jobs: Family::default(),
+            registrations: Family::default(),
+            displaced: Counter::default(),
             findings: Family::default(),
             sends: Family::default(),
             send_seconds: Family::new_with_constructor(latency_histogram),
@@ -173,6 +212,8 @@ impl Metrics {
             token_gone_held: Family::default(),
             rollouts: Family::default(),
             coordinating: Gauge::default(),
+            sends_after_halt: Family::default(),
+            halt_seconds: latency_histogram(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -191,6 +232,17 @@ impl Metrics {
     pub fn job(&self, lane: Lane, verdict: JobVerdict) {
         let labels = JobLabels { lane: lane.as_str(), verdict: verdict.as_str() };
         self.0.jobs.get_or_create(&labels).inc();
+    }
+
+    /// A message about a device came to its end.
+    pub fn registration(&self, outcome: RegistrationOutcome) {
+        let labels = RegistrationLabels { outcome: outcome.as_str() };
+        self.0.registrations.get_or_create(&labels).inc();
+    }
+
+    /// So many phones had to make room for others of the same person.
+    pub fn displaced(&self, devices: u64) {
+        self.0.displaced.inc_by(devices);
     }
 
     /// The guard found something.
@@ -274,6 +326,16 @@ impl Metrics {
         self.0.coordinating.set(coordinating.into());
     }
 
+    /// A request ended that had been handed to its connection when a halt that covers it was heard.
+    pub fn sent_after_halt(&self, lane: Lane) {
+        self.0.sends_after_halt.get_or_create(&LaneLabels { lane: lane.as_str() }).inc();
+    }
+
+    /// A halt was heard so many seconds after it was put on record.
+    pub fn halt_heard(&self, seconds: f64) {
+        self.0.halt_seconds.observe(seconds);
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -284,6 +346,10 @@ impl Metrics {
 impl Inner {
     fn register(&self, registry: &mut Registry) {
         registry.register("jobs", "Jobs judged, by lane and verdict", self.jobs.clone());
+        let registrations = self.registrations.clone();
+        registry.register("registrations", "Messages about devices, by outcome", registrations);
+        let displaced = self.displaced.clone();
+        registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
         registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
         registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
         let send_seconds = self.send_seconds.clone();
@@ -317,6 +383,17 @@ impl Inner {
         );
         registry.register("rollouts", "Rollouts that are not over, by state", self.rollouts.clone());
         registry.register("coordinating", "1 where campaigns are coordinated", self.coordinating.clone());
+        registry.register(
+            "sends_after_halt",
+            "Requests that were under way when a halt was heard, and ended after it",
+            self.sends_after_halt.clone(),
+        );
+        registry.register_with_unit(
+            "halt",
+            "From a halt's record to its hearing",
+            Unit::Seconds,
+            self.halt_seconds.clone(),
+        );
         registry.register(
             "token_gone_held",
             "Tokens called gone in a suspicious burst, and kept",

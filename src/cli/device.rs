@@ -1,4 +1,4 @@
-//! `bellwether device`: import registrations, look devices up.
+//! `bellwether device`: import registrations, look devices up, forget them.
 
 mod import;
 mod progress;
@@ -6,14 +6,14 @@ mod refused;
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde_json::json;
 
 use self::import::ImportArgs;
 use super::{Exit, Output, exit::With, ledger, output};
 use crate::{
-    ledger::DeviceRecord,
-    model::{DeviceId, UserId},
+    ledger::{DeviceRecord, Erasure},
+    model::{AppId, DeviceId, OperatorName, UserId, registration_schema},
 };
 
 /// What can be done with devices.
@@ -21,6 +21,8 @@ use crate::{
 pub(super) enum Device {
     /// Import registrations; lines that cannot be read are listed, the others are imported
     Import(ImportArgs),
+    /// Print the JSON Schema of a registration, as producers publish it on `bellwether.devices`
+    Schema,
     /// Show a person's devices, or one device; never its token
     Show {
         /// The person
@@ -30,13 +32,37 @@ pub(super) enum Device {
         #[arg(long, value_name = "UUID")]
         device: Option<uuid::Uuid>,
     },
+    /// Erase a person's devices, or one device: token and user go, what was sent still counts; there is no way back
+    Forget(Forget),
+}
+
+/// What `forget` understands.
+#[derive(Debug, clap::Args)]
+pub(super) struct Forget {
+    /// The person
+    #[arg(long, value_name = "USER", required_unless_present = "device", conflicts_with = "device")]
+    user: Option<UserId>,
+    /// Only the person's devices of this app
+    #[arg(long, value_name = "APP", requires = "user")]
+    app: Option<AppId>,
+    /// The device's id
+    #[arg(long, value_name = "UUID")]
+    device: Option<uuid::Uuid>,
+    /// Who you are; it stands in the audit log
+    #[arg(long = "by", value_name = "NAME", env = "USER")]
+    by: Option<OperatorName>,
+    /// Say how many it would be, and change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the verb.
 pub(super) async fn run(config: &Path, output: Output, verb: Device) -> anyhow::Result<Exit> {
     match verb {
         Device::Import(args) => import::run(config, output, args).await,
+        Device::Schema => output::print_json(&registration_schema()).map(|()| Exit::Ok),
         Device::Show { user, device } => show(config, output, user, device).await,
+        Device::Forget(args) => forget(config, output, args).await,
     }
 }
 
@@ -73,6 +99,31 @@ async fn show(
             ];
             output::line(&output::table(&header, &rows))?;
         }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn forget(config: &Path, output: Output, args: Forget) -> anyhow::Result<Exit> {
+    let erasure = match (args.user, args.device) {
+        (Some(user), _) => Erasure::User(user, args.app),
+        (None, Some(id)) => Erasure::Device(DeviceId::from_uuid(id)),
+        (None, None) => bail!("name a person with --user, or a device with --device"),
+    };
+    let Some(by) = args.by else { bail!("say who you are with --by NAME; it stands in the audit log") };
+    let ledger = ledger::open(config).await?;
+    let devices = if args.dry_run {
+        ledger.count_to_forget(&erasure).await?
+    } else {
+        ledger.forget_devices(&erasure, by.as_str()).await.context("nothing is forgotten")?
+    };
+    if devices == 0 {
+        return Err(With(Exit::NotFound, "no such device is registered".to_owned()).into());
+    }
+    let noun = if devices == 1 { "device" } else { "devices" };
+    match (output, args.dry_run) {
+        (Output::Json, dry_run) => output::print_json(&json!({ "devices": devices, "dry_run": dry_run }))?,
+        (Output::Table, true) => output::line(&format!("{devices} {noun} would be forgotten"))?,
+        (Output::Table, false) => output::line(&format!("{devices} {noun} forgotten"))?,
     }
     Ok(Exit::Ok)
 }

@@ -64,7 +64,7 @@ enum Command {
     /// Enqueue, look up and withdraw jobs
     #[command(subcommand)]
     Job(job::Job),
-    /// Import and look up devices
+    /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
     /// Look at rollouts

@@ -94,7 +94,7 @@ fn rollout_json(rollout: &RolloutRecord) -> serde_json::Value {
     json!({
         "campaign": rollout.id, "app": rollout.app, "audience": rollout.audience, "state": rollout.state,
         "cause": rollout.cause, "stage": rollout.stage, "epoch": rollout.epoch, "frozen": rollout.frozen,
-        "frozen_digest": rollout.frozen_digest, "changed_at": rollout.changed_at, "finished_at": rollout.finished_at,
+        "frozen_digest": rollout.frozen_digest, "after_halt": rollout.after_halt, "changed_at": rollout.changed_at, "finished_at": rollout.finished_at,
     })
 }
 
@@ -118,12 +118,17 @@ pub(super) async fn show(ledger: &Ledger, output: Output, campaign: &Campaign) -
     let (campaign, rollout) = campaign.find(ledger).await?;
     let stages = ledger.stages(campaign.rollout).await?;
     let tallies = ledger.tallies(campaign.rollout).await?;
+    // Of one that is over, nobody waits for anything.
+    let live = !rollout.state.is_terminal();
+    let tail = if live { ledger.late_tail(campaign.rollout).await? } else { None };
     match output {
         Output::Json => {
             let mut told = rollout_json(&rollout);
             told["producer"] = json!(campaign.key.producer);
             told["job"] = json!(campaign.key.id);
             told["plan"] = json!(campaign.plan);
+            told["late_tail"] =
+                json!(tail.map(|tail| json!({"devices": tail.devices, "due_at": tail.due_at})));
             told["stages"] = stages.iter().map(|stage| stage_json(stage, &tallies)).collect();
             output::print_json(&told)?;
         }
@@ -139,6 +144,15 @@ pub(super) async fn show(ledger: &Ledger, output: Output, campaign: &Campaign) -
                 as_row(&rollout)[2],
                 rollout.frozen
             ))?;
+            if let Some(tail) = tail {
+                output::line(&format!("late tail: {} devices, the first at {}", tail.devices, tail.due_at))?;
+            }
+            if rollout.after_halt > 0 {
+                output::line(&format!(
+                    "{} requests were on the wire when the halt was heard, and ended after it",
+                    rollout.after_halt
+                ))?;
+            }
             let rows: Vec<_> = stages.iter().map(|stage| stage_row(stage, &tallies)).collect();
             output::line(&output::table(&["stage", "devices", "opened", "sent", "requests ended"], &rows))?;
         }

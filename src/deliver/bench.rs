@@ -218,12 +218,12 @@ impl Run {
         let authorization = self.token.authorization().map_err(|_| SendBenchError::Request)?;
         let request = self.requests.build(&ask, authorization).map_err(|_| SendBenchError::Request)?;
         let until = self.clock.monotonic() + Duration::from_mins(1);
-        let lease = self
+        let mut lease = self
             .pool
             .lease(until)
             .await
             .map_err(|_: NoStream| SendBenchError::NoConnection(self.bench.endpoint.clone()))?;
-        let Ok(asked) = lease.ask(request, self.bench.body.clone()) else { return Ok(()) };
+        let Ok(asked) = lease.ask(request, self.bench.body.clone(), until) else { return Ok(()) };
         if let Ok(reply) = lease.answer(asked).await {
             let answer = apns::read_answer(reply.status, &reply.headers, &reply.body, self.clock.now());
             if answer.proves {

@@ -9,6 +9,7 @@ mod connection;
 mod driver;
 mod frames;
 mod reconnect;
+mod stall;
 
 use std::{
     pin::pin,
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 
 pub(crate) use self::connection::{ConnectError, NoReply, Reply};
-use self::{connection::Connection, driver::Driver, reconnect::Reconnect};
+use self::{connection::Connection, driver::Driver, reconnect::Reconnect, stall::Counted};
 use super::config::{Endpoint, Transport};
 use crate::clock::Clock;
 
@@ -82,6 +83,7 @@ impl std::fmt::Debug for Shared {
 pub(crate) struct Lease {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
+    counted: Option<Counted>,
 }
 
 /// A request that is queued; dropped, its stream is reset.
@@ -178,7 +180,7 @@ impl Shared {
         // The first one that has room: a full connection flushes more at once than two half-full ones.
         if let Some(connection) = state.open.iter().find(|connection| connection.begin()) {
             let connection = Arc::clone(connection);
-            return Found::Stream(Lease { connection, shared: Arc::clone(self) });
+            return Found::Stream(Lease { connection, shared: Arc::clone(self), counted: None });
         }
         let untried = state.open.iter().any(|connection| !connection.proven());
         if !untried && state.open.len() < self.transport.connections.get() {
@@ -233,10 +235,9 @@ impl Shared {
 
     /// A connection whose peer has sent its SETTINGS.
     async fn open(self: &Arc<Self>) -> Result<Arc<Connection>, ConnectError> {
-        let (requests, h2, io) = connection::dial(&self.endpoint, &self.tls).await?;
-        let marks = Arc::clone(io.marks());
+        let (requests, h2, io) = connection::dial(&self.endpoint, &self.tls, self.clock.clone()).await?;
         let proven = self.streams == Streams::AtOnce;
-        let connection = Arc::new(Connection::new(requests, marks, proven));
+        let connection = Arc::new(Connection::new(requests, &io, proven));
         // The task ends with its connection; the pool only ever asks it to.
         tokio::spawn(Driver::new(h2, io, Arc::clone(&connection), self));
         loop {
@@ -274,9 +275,15 @@ impl Shared {
 }
 
 impl Lease {
-    /// Queues a request with its whole body.
-    pub(crate) fn ask(&self, request: Request<()>, body: Bytes) -> Result<Asked, NoReply> {
-        self.connection.open(request, body)
+    /// Queues a request with its whole body. After a pause of this process that `until` went by in it is not written any
+    /// more.
+    pub(crate) fn ask(
+        &mut self,
+        request: Request<()>,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<Asked, NoReply> {
+        self.connection.open(request, body, until, &mut self.counted)
     }
 
     /// Waits for the answer, at most the request timeout.
@@ -286,8 +293,10 @@ impl Lease {
 
     /// Both.
     #[cfg(test)]
-    pub(crate) async fn exchange(&self, request: Request<()>, body: Bytes) -> Result<Reply, NoReply> {
-        self.answer(self.ask(request, body)?).await
+    pub(crate) async fn exchange(&mut self, request: Request<()>, body: Bytes) -> Result<Reply, NoReply> {
+        let until = self.shared.clock.monotonic() + Duration::from_mins(1);
+        let asked = self.ask(request, body, until)?;
+        self.answer(asked).await
     }
 
     /// The provider accepted our credentials on this connection.
@@ -307,7 +316,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.connection.finish();
+        self.connection.finish(self.counted.take());
         self.shared.changed.notify_one();
     }
 }

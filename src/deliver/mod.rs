@@ -162,7 +162,7 @@ impl Deliver {
         if now >= until {
             return Sent::Done(Outcome::Expired);
         }
-        let parcel = Parcel { message, message_id: permit.message_id(), until, permit: &permit };
+        let parcel = Parcel { message, until, permit: &permit };
         let delivered = sender.send(&parcel).await;
         drop(in_flight);
         match delivered {

@@ -5,7 +5,10 @@ use crate::{
     ledger::Started,
     model::{Device, DeviceId, NotSent},
 };
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use uuid::Uuid;
 
@@ -16,6 +19,8 @@ use uuid::Uuid;
 #[must_use = "a permit that is not sent must be recorded as NotSent"]
 pub struct Permit<'s> {
     started: Started<'s>,
+    /// Set when a halt covers it.
+    halted: Option<&'s AtomicBool>,
 }
 
 /// The two proofs do not belong together, or the guard's does not cover the device.
@@ -36,7 +41,12 @@ impl<'s> Permit<'s> {
             return Err(PermitRefused::OtherJob);
         }
         cleared.admits(started.device())?;
-        Ok(Self { started })
+        Ok(Self { started, halted: None })
+    }
+
+    /// The same, void as soon as `halted` is set: on the direct lane, whose intents have no validity of their own.
+    pub fn unless(self, halted: &'s AtomicBool) -> Self {
+        Self { halted: Some(halted), ..self }
     }
 
     /// The device that this permit is for.
@@ -46,7 +56,16 @@ impl<'s> Permit<'s> {
 
     /// Why the request must not be written any more, if so: asked right before it is, and worth asking before a wait (I5).
     pub fn is_valid(&self, now: Instant) -> Result<(), NotSent> {
+        if self.halted.is_some_and(|halted| halted.load(Ordering::Acquire)) {
+            return Err(NotSent::Halted);
+        }
         self.started.validity().map_or(Ok(()), |validity| validity.at(now))
+    }
+
+    /// When the intent stops being one to act on, whatever becomes of this process meanwhile; `None` for as long as the
+    /// message lives.
+    pub fn until(&self) -> Option<Instant> {
+        self.started.validity().map(|validity| validity.until)
     }
 
     /// The id of the message: the same for every resend.

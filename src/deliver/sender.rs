@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::{
     answer::{Answer, Step},
@@ -27,7 +26,6 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parcel<'p> {
     pub(super) message: &'p Message,
-    pub(super) message_id: Uuid,
     /// The message is worthless after this, on the monotonic clock.
     pub(super) until: Instant,
     /// Says whether the intent may still be acted on.
@@ -169,13 +167,13 @@ impl Sender {
                 NoAnswer::Outcome(Outcome::Unavailable { retry_after: None, reason })
             }
         })?;
-        let lease = self.pool.lease(parcel.until).await.map_err(|error| {
+        let mut lease = self.pool.lease(parcel.until).await.map_err(|error| {
             NoAnswer::Outcome(match error {
                 NoStream::NoConnection => Outcome::NotSent(NotSent::NoConnection),
                 NoStream::Late => Outcome::Expired,
             })
         })?;
-        let replied = match self.begin(parcel, &lease, &authorization)? {
+        let replied = match self.begin(parcel, &mut lease, &authorization)? {
             Ok(asked) => lease.answer(asked).await,
             Err(refused) => Err(refused),
         };
@@ -194,7 +192,7 @@ impl Sender {
     fn begin(
         &self,
         parcel: &Parcel<'_>,
-        lease: &Lease,
+        lease: &mut Lease,
         authorization: &HeaderValue,
     ) -> Result<Result<Asked, NoReply>, NoAnswer> {
         let (request, body) = self.request(parcel, authorization.clone()).map_err(|_| {
@@ -208,7 +206,8 @@ impl Sender {
         if now >= parcel.until {
             return Err(NoAnswer::Outcome(Outcome::Expired));
         }
-        Ok(lease.ask(request, body))
+        let until = parcel.permit.until().map_or(parcel.until, |until| until.min(parcel.until));
+        Ok(lease.ask(request, body, until))
     }
 
     async fn authorization(&self) -> Result<HeaderValue, NoAccess> {
@@ -231,7 +230,7 @@ impl Sender {
             Adapter::Apns { requests, .. } => {
                 let ask = apns::Ask {
                     token,
-                    message_id: parcel.message_id,
+                    message_id: parcel.permit.message_id(),
                     collapse_id: parcel.message.collapse_id(),
                     priority: parcel.message.priority(),
                     expires_at: parcel.message.expires_at(),

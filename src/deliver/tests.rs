@@ -5,7 +5,7 @@ mod outcomes;
 mod storms;
 mod wire;
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -20,7 +20,6 @@ use crate::{
         AppId, Bucket, Device, DeviceId, Digest, Environment, JobId, JobKey, ProducerId, RecordId, Token,
         UserId,
     },
-    pace::Ceiling,
     simulator::{CredentialFiles, NewPhone, Simulator, SimulatorConfig},
 };
 
@@ -39,7 +38,6 @@ pub(super) struct Bank {
     pub(super) deliver: Arc<Deliver>,
     pub(super) clock: Clock,
     pub(super) files: CredentialFiles,
-    ceiling: Ceiling,
     _folder: tempfile::TempDir,
 }
 
@@ -75,12 +73,11 @@ impl Bank {
         let mut config = config_of(&simulator, &files);
         configure(&mut config);
         let deliver = Arc::new(Deliver::new(config, clock.clone()).expect("good credentials"));
-        let ceiling = Ceiling::per_second(NonZeroU32::new(1_000_000).expect("not zero"));
-        Self { simulator, deliver, clock, files, ceiling, _folder: folder }
+        Self { simulator, deliver, clock, files, _folder: folder }
     }
 
     pub(super) fn slot(&self) -> Slot {
-        self.ceiling.slot().expect("the ceiling is far away")
+        Slot::for_test()
     }
 
     /// Sends to one phone and answers with the outcome; what was not taken is sent again.

@@ -2,7 +2,10 @@
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{commit::Ended, direct::DirectLane, judge, patience::NoAnswer, send::send_job, tries::Attempt};
+use super::{
+    commit::Ended, direct::DirectLane, halts::Arrived, judge, patience::NoAnswer, send::send_job,
+    tries::Attempt,
+};
 use crate::{
     guard::{self, Finding},
     intake::Receipt,
@@ -23,6 +26,7 @@ impl DirectLane {
             return;
         }
         let pointers: Vec<_> = due.iter().map(|(pointer, _)| pointer.clone()).collect();
+        let arrived = self.arrived();
         let taken =
             self.patience.ask("take deferred", || self.ledger.take_deferred(&pointers, self.claim)).await;
         let taken = match taken {
@@ -38,7 +42,7 @@ impl DirectLane {
         };
         let resends = due.into_iter().zip(taken).map(|((pointer, receipt), taken)| async move {
             match taken {
-                Ok(job) => self.resend(job, receipt).await,
+                Ok(job) => self.resend(job, receipt, arrived).await,
                 Err(NotDue::Later) => self.not_now(pointer, receipt).await,
                 Err(NotDue::Done | NotDue::Expired) => {
                     self.end(Ended::settled(receipt, Some(pointer.key))).await;
@@ -65,7 +69,7 @@ impl DirectLane {
         .await;
     }
 
-    async fn resend(&self, deferred: DeferredJob, receipt: Option<Receipt>) {
+    async fn resend(&self, deferred: DeferredJob, receipt: Option<Receipt>, arrived: Arrived) {
         let facts = self.facts(&deferred.recipients, deferred.received_at);
         let attempt = Attempt::next(&deferred);
         let held = Some(attempt.key.clone());
@@ -73,7 +77,7 @@ impl DirectLane {
         match guard::recheck(&deferred.job, &deferred.key, &self.policy, &facts, now) {
             Ok(proof) => {
                 let mut open = deferred.open(&proof);
-                let tried = send_job(self, &mut open, &proof, self.clock.monotonic()).await;
+                let tried = send_job(self, &mut open, &proof, arrived).await;
                 let (hash, now) = (self.policy.hash(), self.clock.now());
                 let (finished, deferral) = attempt.over(tried, &proof, &self.ladder, hash, now);
                 self.end(Ended::finished(finished, deferral, receipt, held)).await;

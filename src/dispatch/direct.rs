@@ -10,10 +10,7 @@
 //!   is durable. An arrival that does not get there stays unacknowledged, and comes back.
 //! - **I3 unknown-is-no**: while the ledger is away nothing is sent; the batch waits.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -24,13 +21,16 @@ use super::{
     burst::Bursts,
     commit::{Committer, Ended},
     control::Control,
+    halts::{self, Arrived, HaltsHeard},
     in_flight::InFlight,
     judge::{self, Asked, Judged},
     keeping,
     patience::Patience,
     relay::{self, Relay},
     send::send_job,
+    slots::DirectSlots,
     sweep,
+    throttles::Throttles,
     tries::{Attempt, Rest},
 };
 use crate::{
@@ -42,7 +42,6 @@ use crate::{
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
     model::{FindingNote, Lane},
-    pace::Ceilings,
 };
 
 /// Jobs that are read, judged and opened together. More would only wait for each other.
@@ -63,8 +62,6 @@ pub struct Parts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
-    /// Process-wide ceilings.
-    pub ceilings: Ceilings,
     /// How long a job on record belongs to the process that sends it: if that dies, another takes it up after this, or,
     /// under `at_most_once`, gives it up as Unknown.
     pub claim: Duration,
@@ -90,7 +87,9 @@ pub struct DirectLane {
     pub(super) ledger: Arc<Ledger>,
     pub(super) deliver: Arc<Deliver>,
     pub(super) policy: Arc<Policy>,
-    pub(super) ceilings: Ceilings,
+    pub(super) slots: DirectSlots,
+    pub(super) throttles: Throttles,
+    pub(super) halts: Arc<HaltsHeard>,
     pub(super) claim: Duration,
     pub(super) ladder: Ladder,
     pub(super) max_recipients: usize,
@@ -107,13 +106,15 @@ pub struct DirectLane {
 impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
-        let Parts { mut intake, ledger, deliver, policy, ceilings, claim, ladder, .. } = parts;
+        let Parts { mut intake, ledger, deliver, policy, claim, ladder, .. } = parts;
         let Parts { max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
         let (ended, to_commit) = mpsc::channel(4 * BATCH);
         let (again, mut parked) = mpsc::unbounded_channel();
         let abandon = CancellationToken::new();
+        let heard = Arc::new(HaltsHeard::default());
+        let listening = tokio::spawn(halts::listen(Arc::clone(&heard), control.subscribe()));
         let writer = Committer {
             ledger: Arc::clone(&ledger),
             settle: settle.clone(),
@@ -132,10 +133,12 @@ impl DirectLane {
         let lane = Arc::new(Self {
             patience: Patience { metrics: metrics.clone(), until: stop.clone() },
             bursts: Bursts::default(),
+            slots: DirectSlots::new(&policy, &ledger, &clock),
+            throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
+            halts: Arc::clone(&heard),
             ledger,
             deliver,
             policy,
-            ceilings,
             claim,
             ladder,
             max_recipients,
@@ -164,6 +167,7 @@ impl DirectLane {
         batches.close();
         let last_words = tokio::spawn(abandon_after(abandon, drained.clone()));
         batches.wait().await;
+        listening.abort();
         // The last sender goes with the lane, so the committer records what it has and returns.
         drop(lane);
         report("committer", committing.await);
@@ -185,8 +189,13 @@ impl DirectLane {
         tokio::join!(self.messages(messages), self.deferred(due));
     }
 
+    /// Now, for what is taken up now.
+    pub(super) fn arrived(&self) -> Arrived {
+        Arrived { at: self.clock.monotonic(), halts: self.halts.mark() }
+    }
+
     async fn messages(&self, deliveries: Vec<Delivery>) {
-        let arrived = self.clock.monotonic();
+        let arrived = self.arrived();
         let (mut asked, mut campaigns) = (Vec::with_capacity(deliveries.len()), Vec::new());
         for delivery in deliveries {
             match judge::read(&delivery, self.clock.now(), &self.metrics) {
@@ -209,7 +218,7 @@ impl DirectLane {
     /// Brings every job to its end, or leaves it to the broker when the process stops first. A ledger that is
     /// away is waited for; one that refuses a group is asked job by job, so that one job that cannot be
     /// recorded does not take the others with it.
-    async fn until_ended(&self, asked: Vec<Asked>, arrived: Instant) {
+    async fn until_ended(&self, asked: Vec<Asked>, arrived: Arrived) {
         let mut wait = Patience::first_wait();
         let mut groups = vec![asked];
         while let Some(group) = groups.pop() {
@@ -238,7 +247,7 @@ impl DirectLane {
     async fn judge_and_send(
         &self,
         group: Vec<Asked>,
-        arrived: Instant,
+        arrived: Arrived,
     ) -> Result<(), (Vec<Asked>, LedgerError)> {
         let asks: Vec<_> = group
             .iter()
@@ -268,7 +277,7 @@ impl DirectLane {
         &self,
         cleared: Vec<(Asked, Cleared, DirectAnswer)>,
         now: Timestamp,
-        arrived: Instant,
+        arrived: Arrived,
     ) -> Result<(), (Vec<Asked>, LedgerError)> {
         let mut jobs = Vec::with_capacity(cleared.len());
         let mut answers = Vec::with_capacity(cleared.len());
@@ -305,7 +314,7 @@ impl DirectLane {
         proof: &Cleared,
         mut open: OpenJob,
         unreachable: u32,
-        arrived: Instant,
+        arrived: Arrived,
     ) {
         let tried = send_job(self, &mut open, proof, arrived).await;
         let receipt = asked.delivery.receipt;
@@ -322,6 +331,10 @@ impl DirectLane {
         let rest = match why {
             NotStarted::AlreadyKnown => {
                 return self.end(Ended::settled(Some(receipt), Some(asked.key))).await;
+            }
+            NotStarted::KeyTaken => {
+                self.metrics.job(Lane::Direct, JobVerdict::Refuse);
+                return self.refuse(asked, vec![judge::id_reused()], self.clock.now()).await;
             }
             NotStarted::Expired => Rest::Over,
             NotStarted::NotYet => Rest::UntilStart,

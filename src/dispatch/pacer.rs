@@ -29,9 +29,6 @@ const HORIZON: Duration = Duration::from_millis(100);
 /// What is asked for at once, in time: less than the horizon, so that several workers find room in it.
 const STRETCH: Duration = Duration::from_millis(50);
 
-/// What campaigns leave of a provider's rate to the direct lane, in percent.
-const RESERVED_PERCENT: u32 = 20;
-
 /// Google asks senders to FCM not to go from nothing to full speed at once: above this rate it takes [`RAMP`].
 /// <https://firebase.google.com/docs/cloud-messaging/scale-fcm>
 const FCM_AT_ONCE: u32 = 1_000;
@@ -41,9 +38,6 @@ const RAMP: Duration = Duration::from_mins(1);
 
 /// After such a pause a burst to FCM begins anew.
 const PAUSE: Duration = Duration::from_mins(1);
-
-/// While a rate was lowered by its provider, how fast it recovers: from the lowered share to all of it.
-const RECOVERY: Duration = Duration::from_secs(20);
 
 /// A rate that a request has to respect.
 #[derive(Debug, Clone)]
@@ -59,8 +53,6 @@ struct State {
     held: Held,
     /// When the present burst began, and when it was last leased.
     burst: Option<(std::time::Instant, std::time::Instant)>,
-    /// The share that a throttle has left, and since when.
-    lowered: Option<(f64, std::time::Instant)>,
 }
 
 /// Shared by everything that sends campaigns in this process.
@@ -86,11 +78,10 @@ impl Pacer {
         rate.clone()
     }
 
-    /// What campaigns may take of a provider's rate.
+    /// A provider's rate, of which campaigns are leased what the direct lane's reserve leaves.
     pub(super) fn provider(&self, provider: Provider, app: &AppId, whole: u32) -> Rate {
-        let share =
-            NonZeroU32::new(whole / 100 * (100 - RESERVED_PERCENT) + whole % 100).unwrap_or(NonZeroU32::MIN);
-        self.rate(&LeaseKey::Provider(provider, app.clone()), share)
+        let whole = NonZeroU32::new(whole).unwrap_or(NonZeroU32::MIN);
+        self.rate(&LeaseKey::Provider(provider, app.clone()), whole)
     }
 
     /// Waits for a slot of every rate. `waiting` is how many requests of this process want one: nobody leases more than
@@ -146,22 +137,6 @@ impl Pacer {
             drop(asking);
         }
     }
-
-    /// A provider spoke for everyone of an app: half the rate, and back to all of it little by little.
-    pub(super) fn lower(&self, rate: &Rate) {
-        let now = self.clock.monotonic();
-        let mut state = rate.lock();
-        let share = state.share(now);
-        state.lowered = Some((share / 2.0, now));
-    }
-}
-
-impl State {
-    fn share(&self, now: std::time::Instant) -> f64 {
-        let Some((share, since)) = self.lowered else { return 1.0 };
-        let recovered = now.saturating_duration_since(since).as_secs_f64() / RECOVERY.as_secs_f64();
-        (share + recovered).min(1.0)
-    }
 }
 
 impl Rate {
@@ -177,11 +152,11 @@ impl Rate {
         self.lock().held.add(leased, answered);
     }
 
-    /// The rate at this moment: after a throttle, and on FCM's ramp, less than the whole.
+    /// The rate at this moment: on FCM's ramp, less than the whole.
     fn now(&self, now: std::time::Instant) -> NonZeroU32 {
         let mut state = self.lock();
         let whole = f64::from(self.per_second.get());
-        let mut rate = whole * state.share(now);
+        let mut rate = whole;
         if matches!(self.key, LeaseKey::Provider(Provider::Fcm, _)) && self.per_second.get() > FCM_AT_ONCE {
             let begun = match state.burst {
                 Some((begun, last)) if now.saturating_duration_since(last) < PAUSE => begun,
@@ -195,7 +170,7 @@ impl Rate {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a share of a rate that is a u32"
+            reason = "a part of a rate that is a u32"
         )]
         NonZeroU32::new(rate as u32).unwrap_or(NonZeroU32::MIN)
     }

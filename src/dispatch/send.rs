@@ -1,17 +1,18 @@
 //! Sends one open job to its devices.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::sleep;
 
-use super::{burst::Belief, direct::DirectLane};
+use super::{burst::Belief, direct::DirectLane, halts::Arrived};
 use crate::{
     deliver::{Permit, Sent},
     guard::Cleared,
     ledger::{OpenJob, Started, TargetOutcome},
     model::{Device, Lane, NotSent, Outcome, Reason},
-    pace::Slot,
 };
 
 /// How often a refused stream is offered again before the device is deferred: a provider that closes a
@@ -34,19 +35,21 @@ pub(super) async fn send_job(
     lane: &DirectLane,
     open: &mut OpenJob,
     cleared: &Cleared,
-    arrived: Instant,
+    arrived: Arrived,
 ) -> Tried {
+    // I5 halt-is-now: from here on a halt is heard by every request that has not been written.
+    let halted = &*lane.halts.watch(arrived.halts, cleared.app());
     let mut started = open.start();
     let mut tried = Tried::default();
     // Most jobs ring one phone; a set would only move its future about.
     if started.len() == 1
         && let Some(only) = started.pop()
     {
-        tried.note(send_one(lane, cleared, only, arrived).await);
+        tried.note(send_one(lane, cleared, only, halted, arrived.at).await);
         return tried;
     }
     let mut sends: FuturesUnordered<_> =
-        started.into_iter().map(|started| send_one(lane, cleared, started, arrived)).collect();
+        started.into_iter().map(|started| send_one(lane, cleared, started, halted, arrived.at)).collect();
     while let Some(ended) = sends.next().await {
         tried.note(ended);
     }
@@ -66,12 +69,13 @@ async fn send_one(
     lane: &DirectLane,
     cleared: &Cleared,
     started: Started<'_>,
+    halted: &AtomicBool,
     arrived: Instant,
 ) -> (TargetOutcome, Option<Belief>) {
     let (device, position) = (started.device(), started.position());
     let began = lane.clock.monotonic();
     let outcome = match Permit::new(cleared, started) {
-        Ok(permit) => offer(lane, cleared, permit).await,
+        Ok(permit) => offer(lane, cleared, permit.unless(halted), halted).await,
         Err(refused) => {
             // The rules had cleared the job, and the last question did not: a defect, caught in time.
             tracing::error!(job = %cleared.key(), device = %device.id, %refused, "no permit");
@@ -84,25 +88,24 @@ async fn send_one(
 }
 
 /// Offers the permit until the provider takes it.
-async fn offer(lane: &DirectLane, cleared: &Cleared, mut permit: Permit<'_>) -> Outcome {
+async fn offer(lane: &DirectLane, cleared: &Cleared, mut permit: Permit<'_>, halted: &AtomicBool) -> Outcome {
     for _ in 0..OFFERS {
-        let slot = wait_for_slot(lane, permit.device()).await;
+        let device = permit.device();
+        let slot = match lane.slots.slot(&device.app, device.platform.provider()).await {
+            Ok(slot) => slot,
+            Err(why) => return Outcome::NotSent(why),
+        };
         match lane.deliver.send(permit, slot, cleared.message()).await {
-            Sent::Done(outcome) => return outcome,
+            Sent::Done(outcome) => {
+                if outcome.was_asked() && halted.load(Ordering::Acquire) {
+                    lane.metrics.sent_after_halt(Lane::Direct);
+                }
+                return outcome;
+            }
             Sent::NotTaken(again) => permit = again,
         }
     }
     Outcome::NotSent(NotSent::NoConnection)
-}
-
-async fn wait_for_slot(lane: &DirectLane, device: &Device) -> Slot {
-    let ceiling = lane.ceilings.of(&device.app, device.platform.provider());
-    loop {
-        match ceiling.slot() {
-            Ok(slot) => return slot,
-            Err(wait) => sleep(wait).await,
-        }
-    }
 }
 
 fn measure(
@@ -116,6 +119,7 @@ fn measure(
     if matches!(outcome, Outcome::Accepted { .. }) {
         lane.metrics.accepted(Lane::Direct, now.duration_since(arrived));
     }
+    lane.throttles.note(&device.app, provider, outcome);
     let belief = lane.bursts.believes_gone(&device.app, provider, outcome, now);
     if belief == Some(Belief::Held) {
         lane.metrics.token_gone_held(&device.app, provider);

@@ -8,11 +8,27 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError, on_pool,
+    Ledger, LedgerError,
+    erasure::NOBODY,
+    on_pool,
     rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
-    tx::{stored_bucket, stored_device},
+    tx::{Tx, stored_bucket, stored_device},
 };
-use crate::model::{AppId, Attributes, Bucket, Device, DeviceId, Platform, Tags, UserId};
+use crate::model::{
+    AppId, Attributes, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, Tags,
+    UserId,
+};
+
+/// Who had a device's token before it was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Nobody.
+    New,
+    /// The same person.
+    Same,
+    /// Somebody else, who has it no longer.
+    Moved,
+}
 
 /// A device with what is known about it beyond the sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +60,44 @@ pub struct DeviceCount {
     pub platform: Platform,
     /// Live devices.
     pub devices: u64,
+}
+
+impl From<DeviceRecord> for NewDevice {
+    /// As if it were registered again as it is.
+    fn from(record: DeviceRecord) -> Self {
+        let DeviceRecord {
+            device,
+            country,
+            timezone,
+            app_version,
+            last_seen_at,
+            tags,
+            attributes,
+            gone_at: _,
+        } = record;
+        Self {
+            user: device.user,
+            app: device.app,
+            platform: device.platform,
+            environment: device.environment,
+            token: device.token,
+            country,
+            language: device.language,
+            timezone,
+            app_version,
+            last_seen_at,
+            tags,
+            attributes,
+        }
+    }
+}
+
+/// The columns of [`RecordRow`] on PostgreSQL, and on SQLite, which has no lists and keeps JSON.
+const ON_POSTGRES: &str = "to_json(tags)::text as tags_json, attributes::text as attributes_json";
+const ON_SQLITE: &str = "tags as tags_json, attributes as attributes_json";
+
+fn record_columns(of_engine: &str) -> String {
+    format!("{DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at, {of_engine}")
 }
 
 #[derive(FromRow)]
@@ -79,13 +133,11 @@ impl TryFrom<RecordRow> for DeviceRecord {
 }
 
 impl Ledger {
-    /// The columns of [`RecordRow`]. SQLite has no lists and keeps JSON.
     fn record_columns(&self) -> String {
-        let json = match self {
-            Self::Postgres(_) => "to_json(tags)::text as tags_json, attributes::text as attributes_json",
-            Self::Sqlite(_) => "tags as tags_json, attributes as attributes_json",
-        };
-        format!("{DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at, {json}")
+        record_columns(match self {
+            Self::Postgres(_) => ON_POSTGRES,
+            Self::Sqlite(_) => ON_SQLITE,
+        })
     }
 
     /// A person's live devices, of one app or of all.
@@ -110,13 +162,28 @@ impl Ledger {
         rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 
-    /// A device by its id, gone or not.
+    /// The app and the key of a device by its id, also of a forgotten one: by which frozen lists name it.
+    pub async fn frozen_device(&self, id: DeviceId) -> Result<Option<(AppId, FrozenDevice)>, LedgerError> {
+        const SQL: &str = "select bucket, id, app from device where bucket = $1 and public_id = $2";
+        let (bucket, public_id): (i16, Uuid) = stored_device(id);
+        let row: Option<(i16, i64, String)> = on_pool!(self, pool => {
+            sqlx::query_as(SQL).bind(bucket).bind(public_id).fetch_optional(pool).await?
+        });
+        let Some((bucket, record, app)) = row else { return Ok(None) };
+        let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
+        let bucket = column("device", record, "bucket", bucket.ok_or(()))?;
+        let app = column("device", record, "app", AppId::parse(&app))?;
+        Ok(Some((app, FrozenDevice { bucket, record: RecordId::new(record) })))
+    }
+
+    /// A device by its id, gone or not, unless it was forgotten.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
         let columns = self.record_columns();
-        let sql = format!("select {columns} from device where bucket = $1 and public_id = $2");
+        let sql =
+            format!("select {columns} from device where bucket = $1 and public_id = $2 and user_id <> $3");
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
-            sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?
+            sqlx::query_as(&sql).bind(bucket).bind(public_id).bind(NOBODY).fetch_optional(pool).await?
         });
         row.map(DeviceRecord::try_from).transpose()
     }
@@ -135,5 +202,66 @@ impl Ledger {
             })
         };
         rows.into_iter().map(count).collect()
+    }
+}
+
+impl Tx {
+    /// Gives these devices their tokens, whoever had them, and writes them as registered now: for each, who had its token.
+    /// No token may stand in `batch` twice; it is in the order of the keys.
+    pub(super) async fn place(
+        &mut self,
+        batch: &[(Digest, &NewDevice)],
+        now: Timestamp,
+    ) -> Result<Vec<Placed>, LedgerError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owners = self.claim_tokens(batch).await?;
+        let (mut placed, mut former) = (Vec::with_capacity(batch.len()), Vec::new());
+        for ((_, device), owner) in batch.iter().zip(owners) {
+            placed.push(match owner {
+                None => Placed::New,
+                Some(owner) if owner == device.id() => Placed::Same,
+                Some(owner) => {
+                    former.push(owner);
+                    Placed::Moved
+                }
+            });
+        }
+        self.retire(&former, now).await?;
+        self.register(batch, now).await?;
+        Ok(placed)
+    }
+
+    /// Devices by their ids, gone or not.
+    pub(super) async fn records(&mut self, ids: &[DeviceId]) -> Result<Vec<DeviceRecord>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = ids.iter().copied().map(stored_device);
+        let rows: Vec<RecordRow> = match self {
+            Self::Postgres(tx) => {
+                let columns = record_columns(ON_POSTGRES);
+                // See the batch's read for `offset 0`.
+                let sql = format!(
+                    "select d.* from unnest($1::smallint[], $2::uuid[]) u (bucket, public_id) cross join lateral ( \
+                         select {columns} from device d \
+                         where d.bucket = u.bucket and d.public_id = u.public_id offset 0) d"
+                );
+                let (buckets, ids): (Vec<i16>, Vec<Uuid>) = keys.unzip();
+                sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
+            }
+            Self::Sqlite(tx) => {
+                let columns = record_columns(ON_SQLITE);
+                let sql = format!(
+                    "select {columns} from device where (bucket, public_id) in \
+                         (select value ->> 0, unhex(value ->> 1) from json_each($1))"
+                );
+                let keys: Vec<_> = keys.map(|(bucket, id)| (bucket, id.simple().to_string())).collect();
+                let keys = serde_json::to_string(&keys).expect("texts have a JSON form");
+                sqlx::query_as(&sql).bind(keys).fetch_all(&mut **tx).await?
+            }
+        };
+        rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 }

@@ -101,6 +101,9 @@ pub enum NotStarted {
     /// Another process opened the same key meanwhile: answered from the record.
     #[error("already on record")]
     AlreadyKnown,
+    /// Another process put another job, or a campaign, on record under the same key meanwhile: refuse it.
+    #[error("the id is another job's")]
+    KeyTaken,
 }
 
 /// A job whose intent is on record: the unit of intent and outcome on the direct lane.

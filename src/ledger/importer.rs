@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     ImportCounts, Ledger, LedgerError,
-    register::{Belief, Registration},
+    register::{Belief, KeyedDevice},
 };
 use crate::model::NewDevice;
 
@@ -41,8 +41,8 @@ pub struct Importer {
 
 #[derive(Debug)]
 struct Way {
-    filling: Vec<Registration>,
-    batches: mpsc::Sender<Vec<Registration>>,
+    filling: Vec<KeyedDevice>,
+    batches: mpsc::Sender<Vec<KeyedDevice>>,
     writing: JoinHandle<Result<(), LedgerError>>,
 }
 
@@ -91,7 +91,7 @@ impl Ledger {
 
 async fn write(
     ledger: Ledger,
-    mut coming: mpsc::Receiver<Vec<Registration>>,
+    mut coming: mpsc::Receiver<Vec<KeyedDevice>>,
     progress: ImportProgress,
 ) -> Result<(), LedgerError> {
     let mut belief = Belief::AllAreNew;
@@ -109,7 +109,7 @@ impl Importer {
 
     /// Takes a registration, and waits while too many are. Blocks: for a thread of its own, outside of the runtime.
     pub fn push(&mut self, device: NewDevice) -> Result<(), ImportStopped> {
-        let new = Registration::from(device);
+        let new = KeyedDevice::from(device);
         let [first, ..] = *new.key.as_bytes();
         let number = usize::from(first) % self.ways.len();
         let way = &mut self.ways[number];

@@ -65,7 +65,7 @@ pub enum Cancelling {
     Cancelled,
     /// The job is over, or being sent.
     TooLate,
-    /// No such job is on record. It may still lie in the broker's queue.
+    /// No such direct job is on record. It may still lie in the broker's queue, or be a campaign.
     NotFound,
 }
 
@@ -80,7 +80,8 @@ impl Ledger {
         let row: Option<JobRow> = on_pool!(self, pool => {
             sqlx::query_as(JOB).bind(producer).bind(id).fetch_optional(pool).await?
         });
-        let Some(stored) = row.map(Stored::try_from).transpose()? else { return Ok(None) };
+        let stored = row.map(Stored::try_from).transpose()?.filter(|stored| !stored.campaign);
+        let Some(stored) = stored else { return Ok(None) };
         let since = rows::micros(stored.received_at);
         let words: Vec<WordRow> = on_pool!(self, pool => {
             sqlx::query_as(WORDS).bind(producer).bind(id).bind(since).fetch_all(pool).await?
@@ -91,9 +92,8 @@ impl Ledger {
     /// Withdraws a job on its producer's behalf: devices still to do become Cancelled.
     pub async fn cancel_job(&self, key: &JobKey) -> Result<Cancelling, LedgerError> {
         let mut tx = self.begin().await?;
-        let Some(mut stored) = tx.lock_jobs(&[key]).await?.remove(key) else {
-            return Ok(Cancelling::NotFound);
-        };
+        let stored = tx.lock_jobs(&[key]).await?.remove(key).filter(|stored| !stored.campaign);
+        let Some(mut stored) = stored else { return Ok(Cancelling::NotFound) };
         let JobState::Waiting { .. } = stored.state else { return Ok(Cancelling::TooLate) };
         let now = tx.now().await?;
         stored.end(OutcomeCode::Cancelled, now);

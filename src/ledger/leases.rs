@@ -1,15 +1,19 @@
-//! Leases: a worker's share of a fleet-wide rate.
+//! Leases: a process's share of a fleet-wide rate.
+//!
+//! - **I11 paced**: whoever leases moves the rate's row on, behind its lock; what is given is decided by [`crate::pace`].
 
 use std::{num::NonZeroU32, time::Duration};
 
 use super::{
-    Ledger, LedgerError,
-    rows::micros,
+    Ledger, LedgerError, postgres, sqlite,
     tx::{Tx, on_either},
 };
 use crate::{
     model::{AppId, Provider, RolloutId},
-    pace::lease::{self, Leased},
+    pace::{
+        lease::{self, Leased},
+        shared::Shared,
+    },
 };
 
 /// Whose rate.
@@ -43,30 +47,129 @@ impl LeaseKey {
     }
 }
 
+/// A rate's row. A rollout's has one schedule, in `next_at`.
+#[derive(sqlx::FromRow)]
+struct LeaseRow {
+    next_at: i64,
+    campaign_next_at: i64,
+    campaigns_until: i64,
+    lowered: i32,
+    lowered_at: i64,
+    now: i64,
+}
+
+impl LeaseRow {
+    fn shared(&self) -> Shared {
+        Shared {
+            reserve_next: self.next_at,
+            rest_next: self.campaign_next_at,
+            campaigns_until: self.campaigns_until,
+            lowered: self.lowered.into(),
+            lowered_at: self.lowered_at,
+        }
+    }
+
+    fn set_shared(&mut self, shared: &Shared) {
+        self.next_at = shared.reserve_next;
+        self.campaign_next_at = shared.rest_next;
+        self.campaigns_until = shared.campaigns_until;
+        self.lowered = i32::try_from(shared.lowered).unwrap_or(i32::MAX);
+        self.lowered_at = shared.lowered_at;
+    }
+}
+
 impl Ledger {
-    /// Leases slots of one rate. In any window the fleet is given at most rate × window + one horizon (I11): the row says
-    /// when the next slot is free, and whoever leases moves it on.
+    /// Leases slots for campaigns. In any window the fleet is given at most rate × window + one horizon (I11): the row says
+    /// when the next slot is free, and whoever leases moves it on. Of a provider's rate this is what the direct lane's
+    /// reserve leaves.
     pub async fn lease_slots(&self, ask: &LeaseAsk) -> Result<Leased, LedgerError> {
+        let LeaseAsk { rate, want, horizon, .. } = *ask;
+        self.on_row(&ask.key, |row| match ask.key {
+            LeaseKey::Rollout(_) => {
+                let (leased, next) = lease::grant(row.next_at, row.now, rate, want, horizon);
+                row.next_at = next;
+                leased
+            }
+            LeaseKey::Provider(..) => {
+                let mut shared = row.shared();
+                let leased = shared.campaign(row.now, rate, want, horizon);
+                row.set_shared(&shared);
+                leased
+            }
+        })
+        .await
+    }
+
+    /// Leases up to `want` slots of a provider's rate for the direct lane: of its reserve, and what campaigns leave.
+    pub async fn lease_direct(
+        &self,
+        provider: Provider,
+        app: &AppId,
+        rate: NonZeroU32,
+        want: u32,
+    ) -> Result<[Leased; 2], LedgerError> {
+        self.on_row(&LeaseKey::Provider(provider, app.clone()), |row| {
+            let mut shared = row.shared();
+            let leased = shared.direct(row.now, rate, want);
+            row.set_shared(&shared);
+            leased
+        })
+        .await
+    }
+
+    /// A provider asked everyone of an app to be slower: so every process is, from its next lease on.
+    pub async fn lower_rate(&self, provider: Provider, app: &AppId) -> Result<(), LedgerError> {
+        self.on_row(&LeaseKey::Provider(provider, app.clone()), |row| {
+            let mut shared = row.shared();
+            shared.lower(row.now);
+            row.set_shared(&shared);
+        })
+        .await
+    }
+
+    /// Changes a rate's row behind its lock.
+    async fn on_row<T>(
+        &self,
+        key: &LeaseKey,
+        change: impl FnOnce(&mut LeaseRow) -> T,
+    ) -> Result<T, LedgerError> {
         const ROW: &str = "insert into lease (key, next_at) values ($1, 0) on conflict (key) do nothing";
-        const MOVE: &str = "update lease set next_at = $1 where key = $2";
-        let key = ask.key.stored();
+        const MOVE: &str = "update lease set next_at = $1, campaign_next_at = $2, campaigns_until = $3, lowered = $4, \
+             lowered_at = $5 where key = $6";
+        const COLUMNS: &str = "next_at, campaign_next_at, campaigns_until, lowered, lowered_at";
+        let key = key.stored();
         let mut tx = self.begin().await?;
-        let lock = if matches!(tx, Tx::Postgres(_)) { "for update" } else { "" };
-        let sql = format!("select next_at from lease where key = $1 {lock}");
-        let mut next: Option<i64> =
-            on_either!(&mut tx, c => sqlx::query_scalar(&sql).bind(&key).fetch_optional(c).await?);
-        if next.is_none() {
+        // The clock is read when the row comes out of its lock.
+        let sql = match tx {
+            Tx::Postgres(_) => format!(
+                "with l as materialized (select {COLUMNS} from lease where key = $1 for update) \
+                 select l.*, ({}) as now from l",
+                postgres::NOW
+            ),
+            Tx::Sqlite(_) => format!("select {COLUMNS}, ({}) as now from lease where key = $1", sqlite::NOW),
+        };
+        let mut row: Option<LeaseRow> =
+            on_either!(&mut tx, c => sqlx::query_as(&sql).bind(&key).fetch_optional(c).await?);
+        if row.is_none() {
             on_either!(&mut tx, c => {
                 sqlx::query(ROW).bind(&key).execute(c).await?;
             });
-            next = on_either!(&mut tx, c => sqlx::query_scalar(&sql).bind(&key).fetch_optional(c).await?);
+            row = on_either!(&mut tx, c => sqlx::query_as(&sql).bind(&key).fetch_optional(c).await?);
         }
-        let now = micros(tx.now().await?);
-        let (leased, next) = lease::grant(next.unwrap_or_default(), now, ask.rate, ask.want, ask.horizon);
+        let mut row = row.ok_or_else(|| LedgerError::nonsense("lease", &key, "it is not there"))?;
+        let changed = change(&mut row);
         on_either!(&mut tx, c => {
-            sqlx::query(MOVE).bind(next).bind(&key).execute(c).await?;
+            sqlx::query(MOVE)
+                .bind(row.next_at)
+                .bind(row.campaign_next_at)
+                .bind(row.campaigns_until)
+                .bind(row.lowered)
+                .bind(row.lowered_at)
+                .bind(&key)
+                .execute(c)
+                .await?;
         });
         tx.commit().await?;
-        Ok(leased)
+        Ok(changed)
     }
 }

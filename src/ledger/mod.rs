@@ -20,6 +20,7 @@ mod deferred;
 mod deliveries;
 mod devices;
 mod direct;
+mod erasure;
 mod error;
 mod halts;
 mod import;
@@ -31,6 +32,7 @@ mod outbox;
 mod postgres;
 mod read;
 mod register;
+mod registrations;
 mod retention;
 mod rows;
 mod select;
@@ -42,15 +44,15 @@ mod tx;
 #[cfg(test)]
 mod conformance;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 
 pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
 pub use campaigns::{
-    CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Halfway, NewCampaign,
-    NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, StageCount,
-    StageProgress, Submitted, Tally,
+    CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Halfway, LateTail,
+    NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruling, SegmentAsk, SegmentEnd,
+    StageCount, StageProgress, Submitted, Tally,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};
@@ -58,6 +60,7 @@ pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
     Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
 };
+pub use erasure::Erasure;
 pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 
@@ -68,6 +71,7 @@ pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use register::ImportCounts;
+pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;
 pub use selection::{AudienceCount, Basis, Change, Estimate, Explanation, LeftOut, ReadBy, Shares};
 pub use sqlite::SqliteLedger;
@@ -82,7 +86,7 @@ pub enum Ledger {
     Sqlite(SqliteLedger),
 }
 
-/// How the ledger connects.
+/// How the ledger connects, and what it keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerOptions {
     /// Most connections of this process. A batch needs one for its read and one for its commit, and a few
@@ -91,11 +95,20 @@ pub struct LedgerOptions {
     /// How long to wait for a free connection or for the server before the request fails as transient: the
     /// caller then stops consuming, rather than queueing here.
     pub acquire_timeout: Duration,
+    /// Most live devices of one person and app. Whatever brings one more makes the one gone that was not seen for longest.
+    pub max_devices_per_user: NonZeroU32,
 }
+
+/// More than a person owns, with reinstallations; few enough that one job to a person stays one job.
+pub const MAX_DEVICES_PER_USER: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { max_connections: 8, acquire_timeout: Duration::from_secs(5) }
+        Self {
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+            max_devices_per_user: MAX_DEVICES_PER_USER,
+        }
     }
 }
 
@@ -197,6 +210,14 @@ impl Ledger {
             Self::Postgres(store) => tx::Tx::Postgres(store.pool.begin_with(postgres::BEGIN_READING).await?),
             Self::Sqlite(store) => tx::Tx::Sqlite(store.readers.begin().await?),
         })
+    }
+
+    /// How many live devices of one app a person may have.
+    const fn max_devices_per_user(&self) -> NonZeroU32 {
+        match self {
+            Self::Postgres(store) => store.max_devices_per_user,
+            Self::Sqlite(store) => store.max_devices_per_user,
+        }
     }
 
     /// Begins a transaction that writes.

@@ -39,17 +39,18 @@ impl Ledger {
             opened.push(judged.map(|()| open(request)));
         }
         if !intents.is_empty() {
-            for (place, is_ours) in places.into_iter().zip(self.record_intents(&intents).await?) {
-                if !is_ours {
-                    opened[place] = Err(NotStarted::AlreadyKnown);
+            for (place, intended) in places.into_iter().zip(self.record_intents(&intents).await?) {
+                if let Err(why) = intended {
+                    opened[place] = Err(why);
                 }
             }
         }
         Ok(opened)
     }
 
-    async fn record_intents(&self, intents: &[Stored]) -> Result<Vec<bool>, LedgerError> {
-        // The same key twice in a batch: the first is sent, the second is a copy.
+    /// For each intent, in order: on record as this process's, or why not.
+    async fn record_intents(&self, intents: &[Stored]) -> Result<Vec<Result<(), NotStarted>>, LedgerError> {
+        // The same key twice in a batch: the first is sent.
         let mut seen = std::collections::HashSet::new();
         let is_first: Vec<bool> = intents.iter().map(|intent| seen.insert(&intent.key)).collect();
         let firsts = intents.iter().zip(&is_first).filter(|(_, first)| **first).map(|(intent, _)| intent);
@@ -57,8 +58,18 @@ impl Ledger {
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         let mut inserted = tx.insert_jobs(&firsts, now).await?.into_iter();
+        let is_ours: Vec<bool> =
+            is_first.into_iter().map(|first| first && inserted.next().unwrap_or(false)).collect();
+        let taken: Vec<_> =
+            intents.iter().zip(&is_ours).filter(|(_, ours)| !**ours).map(|(intent, _)| &intent.key).collect();
+        let on_record = tx.lock_jobs(&taken).await?;
         tx.commit().await?;
-        Ok(is_first.into_iter().map(|first| first && inserted.next().unwrap_or(false)).collect())
+        let intended = |(intent, is_ours): (&Stored, bool)| match on_record.get(&intent.key) {
+            _ if is_ours => Ok(()),
+            Some(known) if known.digest != intent.digest => Err(NotStarted::KeyTaken),
+            _ => Err(NotStarted::AlreadyKnown),
+        };
+        Ok(intents.iter().zip(is_ours).map(intended).collect())
     }
 }
 

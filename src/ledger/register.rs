@@ -3,6 +3,8 @@
 //! Whoever registers or removes takes the tokens' owners first, in the order of their keys, and only then touches devices.
 //! A device belongs to one token, so that two who write never wait for each other in a circle.
 
+use std::{collections::BTreeSet, num::NonZeroU32};
+
 use super::{Ledger, LedgerError, tx::Tx};
 use crate::model::{DeviceId, Digest, NewDevice};
 
@@ -17,6 +19,8 @@ pub struct ImportCounts {
     pub moved: u64,
     /// Registrations that a later one of the same token in the same batch replaced.
     pub repeated: u64,
+    /// Devices that had to make room for others of the same person.
+    pub displaced: u64,
 }
 
 impl ImportCounts {
@@ -32,18 +36,19 @@ impl std::ops::AddAssign for ImportCounts {
         self.updated += other.updated;
         self.moved += other.moved;
         self.repeated += other.repeated;
+        self.displaced += other.displaced;
     }
 }
 
 /// A registration, with what is derived from it once.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(super) struct KeyedDevice {
     pub(super) key: Digest,
     pub(super) id: DeviceId,
     pub(super) device: NewDevice,
 }
 
-impl From<NewDevice> for Registration {
+impl From<NewDevice> for KeyedDevice {
     fn from(device: NewDevice) -> Self {
         let key = device.owner_key();
         Self { key, id: device.id_under(&key), device }
@@ -78,14 +83,14 @@ impl Ledger {
     /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
     /// nothing but its instant. For a file of millions, see [`Ledger::importer`].
     pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
-        let batch = batch.into_iter().map(Registration::from).collect();
+        let batch = batch.into_iter().map(KeyedDevice::from).collect();
         self.import_believing(batch, &mut Belief::Nothing).await
     }
 
     /// The same, as fast as what is believed allows. The outcome does not depend on it.
     pub(super) async fn import_believing(
         &self,
-        batch: Vec<Registration>,
+        batch: Vec<KeyedDevice>,
         belief: &mut Belief,
     ) -> Result<ImportCounts, LedgerError> {
         let given = batch.len();
@@ -93,8 +98,9 @@ impl Ledger {
         if batch.is_empty() {
             return Ok(ImportCounts::default());
         }
+        let most = self.max_devices_per_user();
         let mut counts = loop {
-            match (self.begin().await?.import(&batch, *belief).await, belief.shaken()) {
+            match (self.begin().await?.import(&batch, *belief, most).await, belief.shaken()) {
                 (Err(error), Some(less)) if error.is_key_taken() => *belief = less,
                 (answer, _) => break answer?,
             }
@@ -105,7 +111,7 @@ impl Ledger {
 }
 
 /// The last registration of each token, in the order of keys: one order for all who register.
-fn last_of_each(mut batch: Vec<Registration>) -> Vec<Registration> {
+fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
     batch.reverse();
     // Stable: of one key, the last comes first now.
     batch.sort_by_key(|registration| registration.key);
@@ -115,7 +121,12 @@ fn last_of_each(mut batch: Vec<Registration>) -> Vec<Registration> {
 
 impl Tx {
     /// One batch, to the end of the transaction.
-    async fn import(mut self, batch: &[Registration], belief: Belief) -> Result<ImportCounts, LedgerError> {
+    async fn import(
+        mut self,
+        batch: &[KeyedDevice],
+        belief: Belief,
+        most: NonZeroU32,
+    ) -> Result<ImportCounts, LedgerError> {
         let mut counts = ImportCounts::default();
         let now = self.now().await?;
         let all: Vec<_> = batch.iter().map(|new| (new.key, &new.device)).collect();
@@ -124,16 +135,19 @@ impl Tx {
             Belief::FreeTokensAreNew | Belief::Nothing => self.claim_tokens(&all).await?,
         };
         let (mut free, mut known, mut former) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gained = BTreeSet::new();
         for (new, owner) in batch.iter().zip(owners) {
             match owner {
                 None => {
                     counts.new += 1;
+                    gained.insert((&new.device.app, &new.device.user));
                     free.push(new);
                     continue;
                 }
                 Some(owner) if owner == new.id => counts.updated += 1,
                 Some(owner) => {
                     counts.moved += 1;
+                    gained.insert((&new.device.app, &new.device.user));
                     former.push(owner);
                 }
             }
@@ -147,6 +161,7 @@ impl Tx {
                 self.register(&known, now).await?;
             }
         }
+        counts.displaced = self.make_room(&gained, most, now).await?;
         self.commit().await?;
         Ok(counts)
     }

@@ -71,6 +71,9 @@ pub(super) struct DeviceRow {
     pub(super) token: String,
     pub(super) language: Option<String>,
     pub(super) registered_at: i64,
+    /// Read only where somebody asks by whose clock the owner lives.
+    #[sqlx(default)]
+    pub(super) timezone: Option<Box<str>>,
 }
 
 impl TryFrom<DeviceRow> for Device {
@@ -119,6 +122,8 @@ pub(super) struct JobRow {
     pub(super) unreachable: i32,
     pub(super) traceparent: Option<String>,
     pub(super) finished_at: Option<i64>,
+    /// Only read: what is inserted by the direct lane is no campaign's.
+    pub(super) campaign: bool,
 }
 
 /// One line of a batch's read on PostgreSQL, or of one of its three queries on SQLite.

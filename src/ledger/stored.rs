@@ -74,6 +74,8 @@ pub(super) struct Stored {
     pub(super) devices: Vec<Packed>,
     pub(super) unreachable: u32,
     pub(super) traceparent: Option<String>,
+    /// No direct job: a campaign has taken the key.
+    pub(super) campaign: bool,
 }
 
 impl Stored {
@@ -99,8 +101,21 @@ impl Stored {
             devices: Vec::new(),
             unreachable: 0,
             traceparent: None,
+            campaign: false,
             key,
         }
+    }
+
+    /// What keeps a campaign's key in the direct lane: over when the campaign is at the latest, so that the key is
+    /// free again when it is for a direct job.
+    pub(super) fn of_campaign(
+        key: &JobKey,
+        job: &Job,
+        received_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
+        let state = JobState::Finished { at: expires_at };
+        Self { json: None, ..Self::new(key.clone(), job, received_at, expires_at, state) }
     }
 
     /// The row of a job whose try is over.
@@ -255,6 +270,7 @@ impl TryFrom<JobRow> for Stored {
             devices: unpack(id, &row.devices, &row.outcomes)?,
             unreachable: rows::count(TABLE, id, "unreachable", row.unreachable)?,
             traceparent: row.traceparent,
+            campaign: row.campaign,
         })
     }
 }
@@ -287,6 +303,7 @@ impl From<&Stored> for JobRow {
             unreachable: rows::stored_count(stored.unreachable),
             traceparent: stored.traceparent.clone(),
             finished_at: finished_at.map(rows::micros),
+            campaign: stored.campaign,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     audit::{AuditEntry, AuditHead},
     halts::{Halt, HaltRow},
     postgres,
-    register::Registration,
+    register::KeyedDevice,
     rows::{DeviceRow, JobRow, instant, micros},
     sqlite,
     stored::Stored,
@@ -214,7 +214,7 @@ impl Tx {
     /// [`LedgerError::is_key_taken`], and nothing is left of the transaction.
     pub(super) async fn claim_free_tokens(
         &mut self,
-        batch: &[Registration],
+        batch: &[KeyedDevice],
     ) -> Result<Vec<Option<DeviceId>>, LedgerError> {
         match self {
             Self::Postgres(tx) => {
@@ -229,7 +229,7 @@ impl Tx {
     /// is left of the transaction.
     pub(super) async fn register_new(
         &mut self,
-        batch: Vec<&Registration>,
+        batch: Vec<&KeyedDevice>,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         match self {
@@ -307,7 +307,7 @@ impl Tx {
     }
 }
 
-fn pairs<'a>(batch: impl IntoIterator<Item = &'a Registration>) -> Vec<(Digest, &'a NewDevice)> {
+fn pairs<'a>(batch: impl IntoIterator<Item = &'a KeyedDevice>) -> Vec<(Digest, &'a NewDevice)> {
     batch.into_iter().map(|new| (new.key, &new.device)).collect()
 }
 

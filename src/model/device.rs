@@ -265,13 +265,17 @@ impl NewDevice {
     /// What is unique across the registry: one (app, platform, environment, token) has one owner.
     #[must_use]
     pub fn owner_key(&self) -> Digest {
-        Digest::of_parts(&[
-            self.app.as_str().as_bytes(),
-            self.platform.as_str().as_bytes(),
-            self.environment.as_str().as_bytes(),
-            self.token.reveal().as_bytes(),
-        ])
+        owner_key(&self.app, self.platform, self.environment, &self.token)
     }
+}
+
+pub(super) fn owner_key(app: &AppId, platform: Platform, environment: Environment, token: &Token) -> Digest {
+    Digest::of_parts(&[
+        app.as_str().as_bytes(),
+        platform.as_str().as_bytes(),
+        environment.as_str().as_bytes(),
+        token.reveal().as_bytes(),
+    ])
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ mod campaign;
 mod device;
 mod digest;
 mod events;
+pub(crate) mod fields;
 mod ids;
 mod job;
 mod malformed;
 mod notification;
 mod object;
 mod outcome;
+mod registration;
 mod render;
 mod version;
 
@@ -33,5 +35,8 @@ pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
+pub use registration::{
+    Change, MAX_REGISTRATION_BYTES, Particulars, Phone, Registration, registration_schema,
+};
 pub use render::{Message, Payload, RenderError};
 pub use version::AppVersion;

@@ -124,6 +124,11 @@ pub enum Outcome {
     },
     /// Not written; stays to do.
     NotSent(NotSent),
+    /// Not written: by its owner's clock it is night. Stays to do.
+    QuietHours {
+        /// When the night is over there.
+        until: Timestamp,
+    },
     /// The app's credentials are refused: stop its sender, keep the work, page someone.
     CredentialStop {
         /// The provider's word.
@@ -161,11 +166,13 @@ pub enum OutcomeCode {
     Cancelled = 10,
     /// In the frozen list, and not sent: gone, forgotten, or its token moved to somebody else since.
     LeftOut = 11,
+    /// See [`Outcome::QuietHours`].
+    QuietHours = 12,
 }
 
 impl OutcomeCode {
     /// Every code, in order, so that `ALL[n]` has the value `n`.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ToDo,
         Self::Accepted,
         Self::TokenGone,
@@ -178,6 +185,7 @@ impl OutcomeCode {
         Self::Expired,
         Self::Cancelled,
         Self::LeftOut,
+        Self::QuietHours,
     ];
 
     /// A code as it was stored; `None` if no version wrote it.
@@ -204,7 +212,12 @@ impl OutcomeCode {
             | Self::Cancelled
             | Self::LeftOut => true,
             Self::Unknown => at_most_once,
-            Self::ToDo | Self::Throttled | Self::Unavailable | Self::NotSent | Self::CredentialStop => false,
+            Self::ToDo
+            | Self::Throttled
+            | Self::Unavailable
+            | Self::NotSent
+            | Self::CredentialStop
+            | Self::QuietHours => false,
         }
     }
 
@@ -224,11 +237,18 @@ impl OutcomeCode {
             Self::Expired => "expired",
             Self::Cancelled => "cancelled",
             Self::LeftOut => "left_out",
+            Self::QuietHours => "quiet_hours",
         }
     }
 }
 
 impl Outcome {
+    /// True if a request was made, whatever came of it.
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        !matches!(self, Self::NotSent(_) | Self::Expired | Self::QuietHours { .. })
+    }
+
     /// The byte that the ledger keeps.
     #[must_use]
     pub const fn code(&self) -> OutcomeCode {
@@ -240,6 +260,7 @@ impl Outcome {
             Self::Unavailable { .. } => OutcomeCode::Unavailable,
             Self::Unknown { .. } => OutcomeCode::Unknown,
             Self::NotSent(_) => OutcomeCode::NotSent,
+            Self::QuietHours { .. } => OutcomeCode::QuietHours,
             Self::CredentialStop { .. } => OutcomeCode::CredentialStop,
             Self::Expired => OutcomeCode::Expired,
         }
@@ -249,7 +270,7 @@ impl Outcome {
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Accepted { .. } | Self::Expired => None,
+            Self::Accepted { .. } | Self::Expired | Self::QuietHours { .. } => None,
             Self::TokenGone { reason, .. }
             | Self::Rejected { reason }
             | Self::Throttled { reason, .. }
@@ -282,7 +303,7 @@ mod tests {
             assert_eq!(usize::from(code.byte()), n);
             assert_eq!(OutcomeCode::from_byte(code.byte()), Some(*code));
         }
-        assert_eq!(OutcomeCode::from_byte(12), None);
+        assert_eq!(OutcomeCode::from_byte(13), None);
     }
 
     #[test]

@@ -31,21 +31,27 @@ pub struct Leased {
 /// when the slot behind it is free.
 #[must_use]
 pub fn grant(next_at: i64, now: i64, rate: NonZeroU32, want: u32, horizon: Duration) -> (Leased, i64) {
+    let rate = i64::from(rate.get());
+    grant_every(next_at, now, (1_000_000_000 + rate - 1) / rate, want, horizon)
+}
+
+/// The same, of slots that are so many nanoseconds apart.
+pub(super) fn grant_every(next_at: i64, now: i64, apart: i64, want: u32, horizon: Duration) -> (Leased, i64) {
     let start = next_at.max(now);
     let ahead = start - now;
     let room = i64::try_from(horizon.as_micros()).unwrap_or(i64::MAX) - ahead;
-    let rate = i64::from(rate.get());
     // At a slow rate one slot is longer than the horizon: it is given once its time has come into it.
-    let fits = if room < 0 { 0 } else { (room.saturating_mul(rate) / 1_000_000).max(1) };
+    let fits = if room < 0 { 0 } else { (room.saturating_mul(1_000) / apart).max(1) };
     let slots = fits.min(i64::from(want));
     // Rounded up: rounding must never make a rate faster.
-    let span = (slots * 1_000_000 + rate - 1) / rate;
+    let span = (i128::from(slots) * i128::from(apart) + 999) / 1_000;
     let leased = Leased {
         start: Duration::from_micros(u64::try_from(ahead).unwrap_or_default()),
-        apart: Duration::from_nanos(u64::try_from((1_000_000_000 + rate - 1) / rate).unwrap_or_default()),
+        apart: Duration::from_nanos(u64::try_from(apart).unwrap_or_default()),
         slots: u32::try_from(slots).unwrap_or_default(),
     };
-    (leased, if slots == 0 { next_at } else { start + span })
+    let next = start.saturating_add(i64::try_from(span).unwrap_or(i64::MAX));
+    (leased, if slots == 0 { next_at } else { next })
 }
 
 /// A slot of a lease, taken by one request.

@@ -1,68 +1,24 @@
 //! Pace: how fast, and when again. Pure arithmetic; who waits is the shell's affair.
 
 pub mod lease;
+pub mod shared;
 pub mod slow_start;
+pub mod stock;
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
-use governor::{Quota, RateLimiter, clock::Clock as _};
+use crate::model::Outcome;
 
-use crate::model::{AppId, Outcome, Provider};
-
-/// Permission to send *now*: one request, by value. Only a [`Ceiling`] and a [`lease::Reserved`] make it.
+/// Permission to send *now*: one request, by value. Only a [`lease::Reserved`] and a [`stock::Stock`] make it.
 #[derive(Debug)]
 #[must_use = "a slot that is not used still counts against the rate"]
 pub struct Slot(());
 
-/// A process-wide ceiling in requests a second, with at most a tenth of a second's worth at once.
-///
-/// It guards what is local: one process can never send faster than this, whatever the ledger leases it.
-#[derive(Debug)]
-pub struct Ceiling {
-    limiter: governor::DefaultDirectRateLimiter,
-}
-
-impl Ceiling {
-    /// A ceiling of `per_second` requests.
-    #[must_use]
-    pub fn per_second(per_second: NonZeroU32) -> Self {
-        let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-        Self { limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)) }
-    }
-
-    /// A slot now, or how long to wait before asking again.
-    pub fn slot(&self) -> Result<Slot, Duration> {
-        match self.limiter.check() {
-            Ok(()) => Ok(Slot(())),
-            Err(not_until) => Err(not_until.wait_time_from(self.limiter.clock().now())),
-        }
-    }
-}
-
-/// The ceilings of every app and provider.
-#[derive(Debug)]
-pub struct Ceilings {
-    named: HashMap<(AppId, Provider), Ceiling>,
-    others: Ceiling,
-}
-
-/// FCM's own default quota for a project, 600,000 a minute; a ceiling for whoever names none.
-/// <https://firebase.google.com/docs/cloud-messaging/throttling-and-quotas>
-const DEFAULT_PER_SECOND: NonZeroU32 = NonZeroU32::new(10_000).expect("not zero");
-
-impl Ceilings {
-    /// The ceilings that the policy names; every other app and provider shares one of 10,000 a second.
-    #[must_use]
-    pub fn new(named: impl IntoIterator<Item = ((AppId, Provider), NonZeroU32)>) -> Self {
-        let named = named.into_iter().map(|(key, rate)| (key, Ceiling::per_second(rate))).collect();
-        Self { named, others: Ceiling::per_second(DEFAULT_PER_SECOND) }
-    }
-
-    /// The ceiling of one app and provider.
-    #[must_use]
-    pub fn of(&self, app: &AppId, provider: Provider) -> &Ceiling {
-        // The key is cloned for the look-up; an app id is a shared string.
-        self.named.get(&(app.clone(), provider)).unwrap_or(&self.others)
+#[cfg(test)]
+impl Slot {
+    /// A slot out of nowhere, for tests of what needs one. Not in a release build.
+    pub(crate) const fn for_test() -> Self {
+        Self(())
     }
 }
 
@@ -142,15 +98,6 @@ pub fn retry_rung(outcome: &Outcome, tries: u32) -> Rung {
 mod tests {
     use super::*;
     use crate::model::Reason;
-
-    #[test]
-    fn a_ceiling_lets_a_tenth_of_a_second_through_and_then_asks_for_patience() {
-        let ceiling = Ceiling::per_second(NonZeroU32::new(50).expect("not zero"));
-        let granted = std::iter::from_fn(|| ceiling.slot().ok()).take(20).count();
-        assert!((5..=6).contains(&granted), "{granted} slots at once");
-        let wait = ceiling.slot().expect_err("the burst is spent");
-        assert!(wait <= Duration::from_millis(20), "{wait:?}");
-    }
 
     #[test]
     fn what_the_provider_asks_for_is_kept() {

@@ -6,7 +6,7 @@
 //! widens nothing, and its end still makes room for the next, so a stage of dead tokens goes on, ten at a time.
 
 /// How many may be under way before anything is known.
-const FIRST: i64 = 10;
+pub const FIRST: i64 = 10;
 
 /// So many accepted, and the start is over: from then on only the rate limits.
 pub const OVER: i64 = 5_000;

@@ -12,7 +12,7 @@ mod quiet;
 
 pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, Why, next};
 pub use plan::{FrozenPlan, FrozenStage, FrozenTake};
-pub use quiet::quiet_until;
+pub use quiet::{Nights, quiet_until};
 
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 //! out; a step that the ledger refuses (a halt came first) is decided again from new facts.
 //!
 //! - A stage is opened once, in order, when every first-time chunk of the one before is done, and not before `not_before`
-//!   nor after the expiry. What was deferred goes on beside the later stages, as a tail.
+//!   nor after the expiry. What was deferred, by a provider or until the end of somebody's quiet hours, goes on beside the
+//!   later stages, as a tail: it is over at the expiry.
 //! - **I9 nothing-late**: past the expiry the only step is the end.
 //! - A gate that a person must open is passed here without one: only campaigns to testers and to our own people come
 //!   so far. The watched wait before it is kept.
@@ -103,7 +104,7 @@ pub enum Why {
     Sending,
     /// The stage has been sent, and is watched.
     Bake,
-    /// The last stage has been sent; retries are left.
+    /// The last stage has been sent; retries are left, and those who sleep.
     Tail,
     /// The policy here is not the one that cleared it.
     OtherPolicy,
@@ -125,7 +126,7 @@ impl fmt::Display for Why {
             }
             Self::Sending => "a stage is being sent",
             Self::Bake => "a stage is watched before the next",
-            Self::Tail => "what providers deferred is left",
+            Self::Tail => "the late tail is left: what providers deferred, and who sleeps",
             Self::OtherPolicy => "the policy here is not the one that cleared it",
             Self::Approval => "people must approve it",
             Self::Paused => "it is paused",

@@ -79,6 +79,18 @@ impl Line {
         self.injector.go_away(last, &debug);
     }
 
+    async fn await_body(&self, body: &mut RecvStream) -> Option<Bytes> {
+        let bodies = &self.world.bodies;
+        if !bodies.are_withheld() {
+            return read(body).await;
+        }
+        bodies.awaited.fetch_add(1, Ordering::AcqRel);
+        self.world.arrived.notify_waiters();
+        let read = read(body).await;
+        bodies.awaited.fetch_sub(1, Ordering::AcqRel);
+        read
+    }
+
     fn is_leaving(&self) -> bool {
         self.last.load(Ordering::Relaxed) != u32::MAX
     }
@@ -91,7 +103,9 @@ where
 {
     let limit = (provider == Provider::Apns).then_some(APNS_LIMIT);
     let (wire, injector) = Wire::new(socket, limit);
+    let withheld = world.bodies.are_withheld();
     let handshake = h2::server::Builder::new()
+        .initial_window_size(window(withheld))
         .max_concurrent_streams(STREAMS)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .handshake(wire);
@@ -106,10 +120,15 @@ where
         decided: AtomicU32::new(0),
         last: AtomicU32::new(u32::MAX),
     };
-    drive(connection, Arc::new(line)).await;
+    drive(connection, Arc::new(line), withheld).await;
 }
 
-async fn drive<T>(mut connection: Connection<Wire<T>, Bytes>, line: Arc<Line>)
+/// A stream's window.
+const fn window(withheld: bool) -> u32 {
+    if withheld { 0 } else { STREAM_WINDOW }
+}
+
+async fn drive<T>(mut connection: Connection<Wire<T>, Bytes>, line: Arc<Line>, mut withheld: bool)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -119,6 +138,8 @@ where
     let mut in_flight = FuturesUnordered::new();
     let mut held = Vec::new();
     let mut linger = pin!(None);
+    let bodies = &line.world.bodies;
+    let mut turned = pin!(bodies.turned.notified());
     poll_fn(|cx| {
         loop {
             let mut idle = true;
@@ -146,11 +167,15 @@ where
                     After::Close => return Poll::Ready(()),
                 }
             }
-            if !raised && line.trusted.load(Ordering::Relaxed) {
-                // Refused while the client has not acknowledged the first SETTINGS; its
-                // acknowledgement wakes this task.
-                raised = connection.set_initial_window_size(STREAM_WINDOW).is_ok();
-                idle &= !raised;
+            while turned.as_mut().poll(cx).is_ready() {
+                turned.set(bodies.turned.notified());
+            }
+            let (trusted, shut) = (line.trusted.load(Ordering::Relaxed), bodies.are_withheld());
+            // Refused while the client has not acknowledged the SETTINGS before; its acknowledgement wakes this task.
+            if (raised != trusted || withheld != shut)
+                && connection.set_initial_window_size(window(shut)).is_ok()
+            {
+                (raised, withheld, idle) = (trusted, shut, false);
             }
             if line.is_leaving() && !leaving {
                 // Once more around, so that the GOAWAY is flushed.
@@ -178,7 +203,7 @@ where
 async fn exchange(line: Arc<Line>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> After {
     let stream = u32::from(respond.stream_id());
     let (parts, mut body) = request.into_parts();
-    let Some(body) = read(&mut body).await else { return After::Nothing };
+    let Some(body) = line.await_body(&mut body).await else { return After::Nothing };
     if stream > line.last.load(Ordering::Relaxed) {
         return After::Hold { _stream: respond };
     }

@@ -38,7 +38,10 @@ mod tests;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,7 +66,7 @@ use self::{
     oauth::AccessTokens,
     provider_token::ProviderTokens,
     record::Record,
-    world::World,
+    world::{Bodies, World},
 };
 
 /// A running simulator; a clone is another handle to the same one. It stops when told to, or with its
@@ -258,7 +261,7 @@ impl Simulator {
 
     /// Counts.
     pub fn summary(&self) -> Summary {
-        let connections = self.world.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let connections = self.world.connections.load(Ordering::Relaxed);
         self.world.record().summary(connections)
     }
 
@@ -274,19 +277,42 @@ impl Simulator {
 
     /// Waits until so many requests came in all.
     pub async fn wait_for_requests(&self, wanted: u64, within: Duration) -> Result<(), TooFewRequests> {
+        self.wait_for(wanted, within, || self.requests()).await
+    }
+
+    async fn wait_for(
+        &self,
+        wanted: u64,
+        within: Duration,
+        count: impl Fn() -> u64,
+    ) -> Result<(), TooFewRequests> {
         let came = async {
             loop {
                 let mut next = std::pin::pin!(self.world.arrived.notified());
                 // Before the count is read, so that a request between the two is not missed.
                 next.as_mut().enable();
-                if self.requests() >= wanted {
+                if count() >= wanted {
                     return;
                 }
                 next.await;
             }
         };
-        let seen = |_| TooFewRequests { seen: self.requests(), wanted };
-        tokio::time::timeout(within, came).await.map_err(seen)
+        tokio::time::timeout(within, came).await.map_err(|_| TooFewRequests { seen: count(), wanted })
+    }
+
+    /// Shuts the windows of every connection: of each request from now on only the beginning can be sent.
+    pub fn withhold_bodies(&self) {
+        self.world.bodies.withhold(true);
+    }
+
+    /// Opens the windows again.
+    pub fn take_bodies(&self) {
+        self.world.bodies.withhold(false);
+    }
+
+    /// Waits until the bodies of so many requests are awaited behind shut windows.
+    pub async fn wait_for_awaited_bodies(&self, wanted: u64, within: Duration) -> Result<(), TooFewRequests> {
+        self.wait_for(wanted, within, || self.world.bodies.awaited.load(Ordering::Acquire)).await
     }
 
     /// Forgets requests, counts, screens and faults; phones and credentials stay.
@@ -331,5 +357,6 @@ fn world(config: SimulatorConfig, keys: &Keys, token_uri: String) -> Result<Worl
         record: Mutex::new(Record::default()),
         arrived: Notify::new(),
         connections: AtomicU64::new(0),
+        bodies: Bodies::default(),
     })
 }

@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -71,6 +71,26 @@ struct Outcome {
     taken: bool,
 }
 
+/// Whether bodies are taken: a provider whose windows are shut has the beginning of a request and nothing more.
+#[derive(Debug, Default)]
+pub(super) struct Bodies {
+    withheld: AtomicBool,
+    pub(super) turned: Notify,
+    /// Requests whose beginning came while the windows were shut, and whose body has not come yet.
+    pub(super) awaited: AtomicU64,
+}
+
+impl Bodies {
+    pub(super) fn are_withheld(&self) -> bool {
+        self.withheld.load(Ordering::Acquire)
+    }
+
+    pub(super) fn withhold(&self, withheld: bool) {
+        self.withheld.store(withheld, Ordering::Release);
+        self.turned.notify_waiters();
+    }
+}
+
 /// Everything that connections share.
 pub(super) struct World {
     pub(super) clock: Clock,
@@ -87,6 +107,7 @@ pub(super) struct World {
     pub(super) record: Mutex<Record>,
     pub(super) arrived: Notify,
     pub(super) connections: AtomicU64,
+    pub(super) bodies: Bodies,
 }
 
 impl World {

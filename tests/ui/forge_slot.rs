@@ -1,4 +1,4 @@
-//! A slot comes from a ceiling alone.
+//! A slot comes from a lease alone.
 use bellwether::pace::Slot;
 
 fn main() {

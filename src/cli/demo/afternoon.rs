@@ -3,9 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Context;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::bank::{APP, Bank};
+use super::{
+    bank::Bank,
+    campaign::{self, TEST_TEXT},
+    policy::APP,
+};
 use crate::{
     model::{JobKey, Lane, OutcomeCode},
     simulator::Provider,
@@ -28,6 +33,8 @@ pub(super) struct Seen {
     pub(super) customers_reached_by_tests: u64,
     /// Direct jobs that were sent to customers.
     pub(super) codes: Codes,
+    /// Campaigns that went out.
+    pub(super) campaigns: Vec<campaign::Seen>,
     /// Every phone that was rung is on record as accepted, and no other request reached a provider.
     pub(super) record_agrees: bool,
     /// Jobs that were enqueued and came to no end.
@@ -65,9 +72,12 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
     let to_testers = provider_requests(bank) - before_testers;
     let (codes, sent) = codes(bank).await?;
     jobs.extend(sent);
+    let campaigns = campaign::play(bank).await?;
     let unsettled = bank.producer.record().borrow().unsettled();
     let (testers_shown, customers_reached_by_tests) = look_for_test_texts(bank);
-    let accepted = accepted_on_record(bank, &jobs).await?;
+    let by_campaigns: u64 = campaigns.iter().map(|campaign| campaign.requests).sum();
+    let accepted = accepted_on_record(bank, &jobs).await?
+        + campaigns.iter().map(|campaign| campaign.accepted).sum::<u64>();
     let delivered = bank.simulator.summary().accepted;
     Ok(Seen {
         ways,
@@ -76,8 +86,10 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
         record_agrees: accepted == delivered
             && provider_requests(bank) == delivered
             && before_testers == 0
-            && codes.requests + to_testers == delivered,
+            && codes.requests + to_testers + by_campaigns == delivered
+            && campaigns.iter().all(campaign::Seen::is_on_record),
         codes,
+        campaigns,
         unsettled,
     })
 }
@@ -94,7 +106,7 @@ async fn wrong_way(
     for (n, text) in TEST_TEXTS.iter().enumerate() {
         let mut job = job(&format!("{}-{n}", name.replace(' ', "-")), text);
         job["to"] = json!({"audience": "customers-pl", "at_most": 4_300_000});
-        job["expires_at"] = json!(bank.in_an_hour());
+        job["expires_at"] = json!(bank.expiry(SignedDuration::from_hours(1)));
         if let Some(intent) = intent {
             job["intent"] = json!(intent);
         }
@@ -165,7 +177,7 @@ async fn codes(bank: &Bank) -> anyhow::Result<(Codes, Vec<JobKey>)> {
 }
 
 /// Everything that was asked of APNs and FCM so far, whatever the answer; FCM's token exchange rings nobody.
-fn provider_requests(bank: &Bank) -> u64 {
+pub(super) fn provider_requests(bank: &Bank) -> u64 {
     let answers = bank.simulator.summary().answers;
     answers.iter().filter(|answer| answer.provider != Provider::OAuth).map(|answer| answer.count).sum()
 }
@@ -180,7 +192,7 @@ fn look_for_test_texts(bank: &Bank) -> (usize, u64) {
         if testers.contains(token) {
             testers_shown += usize::from(tests == TEST_TEXTS.len());
         } else {
-            customers += u64::from(tests > 0);
+            customers += u64::from(tests > 0 || shown.contains(TEST_TEXT));
         }
     });
     (testers_shown, customers)
@@ -197,7 +209,8 @@ async fn accepted_on_record(bank: &Bank, jobs: &[JobKey]) -> anyhow::Result<u64>
     Ok(accepted)
 }
 
-fn job(id: &str, body: &str) -> Value {
+/// A job, as far as all of them are alike.
+pub(super) fn job(id: &str, body: &str) -> Value {
     json!({
         "v": 1, "id": id, "app": APP,
         "notification": {"title": "Bank", "body": body},

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Fleet, Roles},
-    audience::{Policy, PolicyFile},
+    audience::Policy,
     clock::Clock,
     config::Config,
     dispatch::control::Control,
@@ -29,26 +29,13 @@ use crate::{
     simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
 };
 
-use super::output;
-
-/// The app of the shipped policy.
-pub(super) const APP: &str = "pl.example.bank";
+use super::{
+    output,
+    policy::{self, APP, PEOPLE},
+};
 
 /// Devices of one import statement.
 const IMPORT: usize = 5_000;
-
-/// The shipped policy, so that the demo runs from any folder.
-const POLICY: [(&str, &str); 9] = [
-    ("apps.toml", include_str!("../../../audiences/apps.toml")),
-    ("producers.toml", include_str!("../../../audiences/producers.toml")),
-    ("cohorts/customers-pl.toml", include_str!("../../../audiences/cohorts/customers-pl.toml")),
-    ("cohorts/qa-phones.toml", include_str!("../../../audiences/cohorts/qa-phones.toml")),
-    ("cohorts/qa-phones.txt", include_str!("../../../audiences/cohorts/qa-phones.txt")),
-    ("cohorts/staff.toml", include_str!("../../../audiences/cohorts/staff.toml")),
-    ("cohorts/staff.txt", include_str!("../../../audiences/cohorts/staff.txt")),
-    ("plans/cautious.toml", include_str!("../../../audiences/plans/cautious.toml")),
-    ("plans/staff-only.toml", include_str!("../../../audiences/plans/staff-only.toml")),
-];
 
 /// Everything that runs during the demo.
 pub(super) struct Bank {
@@ -57,6 +44,8 @@ pub(super) struct Bank {
     pub(super) producer: EmbeddedProducer,
     /// Testers with the tokens of their phones.
     pub(super) testers: Vec<(UserId, Token)>,
+    /// The phones of our own people, one each.
+    pub(super) people: Vec<Token>,
     stop: CancellationToken,
     service: JoinHandle<anyhow::Result<()>>,
     folder: Folder,
@@ -88,11 +77,12 @@ impl Bank {
             SimulatorConfig { detail: RecordDetail::Compact, ..SimulatorConfig::quiet(clock.clone()) };
         let simulator = Simulator::start(quiet).await.context("the simulators do not start")?;
         let config = configuration(&simulator, folder.path())?;
-        let policy = Arc::new(shipped_policy()?);
+        let policy = Arc::new(policy::of_the_demo()?);
         let ledger = open_ledger(&config).await?;
-        let customers = (0..phones).map(|number| customer(&simulator, number));
-        simulator.register_synthetic(phones);
+        let customers = (0..phones).map(|number| device(&simulator, number));
+        simulator.register_synthetic(phones + PEOPLE);
         import(&ledger, customers, phones).await?;
+        let people = register_people(&simulator, &ledger, phones).await?;
         let testers = register_testers(&simulator, &ledger, &policy).await?;
         let stop = CancellationToken::new();
         let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone(), stop.clone());
@@ -100,7 +90,7 @@ impl Bank {
         let fleet =
             Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics, clock.clone(), stop.clone())?;
         let service = tokio::spawn(fleet.run(Roles::all(), intake));
-        Ok(Self { simulator, ledger, producer, testers, stop, service, folder, clock })
+        Ok(Self { simulator, ledger, producer, testers, people, stop, service, folder, clock })
     }
 
     /// Enqueues a job as `producer` would.
@@ -116,9 +106,14 @@ impl Bank {
         Ok(key)
     }
 
-    /// When the campaigns of the afternoon are worthless.
-    pub(super) fn in_an_hour(&self) -> Timestamp {
-        self.clock.now().checked_add(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MAX)
+    /// When a campaign that is enqueued now, and is worth something for so long, is worthless.
+    pub(super) fn expiry(&self, worth: SignedDuration) -> Timestamp {
+        self.clock.now().checked_add(worth).unwrap_or(Timestamp::MAX)
+    }
+
+    /// True as long as the service has not ended, early and for whatever reason.
+    pub(super) fn is_serving(&self) -> bool {
+        !self.service.is_finished()
     }
 
     /// Waits until every job that was enqueued has come to its end.
@@ -184,18 +179,14 @@ ca_file = "{ca}"
     Ok(Config::parse(&file, &text, |_| None)?)
 }
 
-fn shipped_policy() -> anyhow::Result<Policy> {
-    let files = POLICY.map(|(path, text)| PolicyFile { path: path.to_owned(), text: text.to_owned() });
-    Ok(Policy::parse(&files)?)
-}
-
 async fn open_ledger(config: &Config) -> anyhow::Result<Arc<Ledger>> {
     let ledger = super::super::ledger::open_any(config).await?;
     ledger.migrate().await.context("cannot prepare the embedded ledger")?;
     Ok(Arc::new(ledger))
 }
 
-fn customer(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
+/// The registration of a synthetic phone.
+fn device(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
     let line = simulator.synthetic(number).device(APP);
     let platform = match number % 2 {
         0 => Platform::Ios,
@@ -235,6 +226,17 @@ async fn import(
     ledger.import(batch).await.context("cannot register phones")?;
     progress.finish_and_clear();
     Ok(())
+}
+
+/// One phone for each of our own people, the synthetic ones after those of the customers.
+async fn register_people(simulator: &Simulator, ledger: &Ledger, after: u64) -> anyhow::Result<Vec<Token>> {
+    let mut devices = Vec::new();
+    for (number, user) in (after..).zip(policy::people()) {
+        devices.push(NewDevice { user: UserId::parse(&user)?, ..device(simulator, number)? });
+    }
+    let tokens = devices.iter().map(|device| device.token.clone()).collect();
+    ledger.import(devices).await.context("cannot register our own people's phones")?;
+    Ok(tokens)
 }
 
 /// One phone for each registered tester of the policy, known to both the provider and the registry.

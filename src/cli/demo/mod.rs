@@ -1,12 +1,14 @@
 //! `bellwether demo`: a bank's afternoon against local providers, on an embedded ledger, without a network.
 //!
 //! On 5 August 2020 three test pushes went to every customer of a bank. The demo sends the same three texts
-//! the same way, and shows that no customer's phone rings; then it sends what should be sent, and shows that
-//! it arrives. Every count comes from the simulators' own record of each phone, never from what the service
+//! the same way, and shows that no customer's phone rings; then it sends what should be sent, to single people and, stage
+//! by stage, to our own people, and shows that it arrives. Every count comes from the simulators' own record of each phone, never from what the service
 //! believes of itself.
 
 mod afternoon;
 mod bank;
+mod campaign;
+mod policy;
 mod report;
 
 use std::path::PathBuf;

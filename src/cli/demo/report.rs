@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{afternoon::Seen, output};
+use super::{afternoon::Seen, campaign, output};
 
 /// The result for programs.
 #[derive(Debug, Serialize)]
@@ -12,7 +12,7 @@ pub(super) struct Report {
     phones: u64,
     test_payloads: TestPayloads,
     direct: Direct,
-    /// Staged rollouts; none before campaigns exist.
+    /// Campaigns that went out.
     rollouts: Vec<Rollout>,
     invariants: BTreeMap<&'static str, bool>,
     seconds: f64,
@@ -33,9 +33,29 @@ struct Direct {
     requests: u64,
 }
 
-/// A rollout's line: a type without values until rollouts exist.
 #[derive(Debug, Serialize)]
-enum Rollout {}
+struct Rollout {
+    name: &'static str,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    frozen: u64,
+    accepted: u64,
+    phones_reached: u64,
+}
+
+impl From<&campaign::Seen> for Rollout {
+    fn from(seen: &campaign::Seen) -> Self {
+        Self {
+            name: seen.name,
+            state: format!("{:?}", seen.state),
+            cause: seen.cause.clone(),
+            frozen: seen.frozen,
+            accepted: seen.accepted,
+            phones_reached: seen.phones_reached,
+        }
+    }
+}
 
 impl Report {
     /// Counts, and whether each invariant held.
@@ -50,9 +70,18 @@ impl Report {
             // Every delivery belongs to a recorded intent.
             ("I2", seen.record_agrees),
             // Nobody was rung twice.
-            ("I6", seen.codes.requests == seen.codes.phones_reached),
+            (
+                "I6",
+                seen.codes.requests == seen.codes.phones_reached
+                    && seen.campaigns.iter().all(campaign::Seen::is_once),
+            ),
             // Every job came to its end.
-            ("I7", seen.unsettled == 0 && seen.codes.phones_reached == seen.codes.jobs),
+            (
+                "I7",
+                seen.unsettled == 0
+                    && seen.codes.phones_reached == seen.codes.jobs
+                    && seen.campaigns.iter().all(campaign::Seen::is_whole),
+            ),
         ]);
         Self {
             phones,
@@ -67,7 +96,7 @@ impl Report {
                 phones_reached: seen.codes.phones_reached,
                 requests: seen.codes.requests,
             },
-            rollouts: Vec::new(),
+            rollouts: seen.campaigns.iter().map(Rollout::from).collect(),
             invariants,
             seconds: (seconds * 10.0).round() / 10.0,
         }
@@ -100,6 +129,13 @@ impl Report {
             format!("{} requests", self.direct.requests),
             format!("{} phones show one", self.direct.phones_reached),
         ]);
+        rows.extend(seen.campaigns.iter().map(|campaign| {
+            vec![
+                campaign.what.to_owned(),
+                format!("{}, {} frozen, {} accepted", campaign.state, campaign.frozen, campaign.accepted),
+                format!("{} phones show it", campaign.phones_reached),
+            ]
+        }));
         let invariants: Vec<_> = self
             .invariants
             .iter()

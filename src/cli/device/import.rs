@@ -145,16 +145,17 @@ fn format_of(file: &Path) -> anyhow::Result<DeviceFormat> {
 }
 
 fn print(output: Output, counts: ImportCounts, refused: u64, took: Duration) -> anyhow::Result<()> {
-    let ImportCounts { new, updated, moved, repeated } = counts;
+    let ImportCounts { new, updated, moved, repeated, displaced } = counts;
     let devices = counts.all();
     let rate = super::progress::rate(devices, took);
     match output {
         Output::Json => output::print_json(&json!({
-            "new": new, "updated": updated, "moved": moved, "repeated": repeated, "refused": refused,
+            "new": new, "updated": updated, "moved": moved, "repeated": repeated, "displaced": displaced,
+            "refused": refused,
             "devices": devices, "seconds": took.as_secs_f64(), "devices_per_second": rate,
         })),
         Output::Table => output::line(&format!(
-            "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {refused} lines refused\n\
+            "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {displaced} displaced, {refused} lines refused\n\
              {devices} devices in {:.1} s, {rate} a second",
             took.as_secs_f64(),
         )),

@@ -16,8 +16,11 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, Seen};
-use crate::model::Reason;
+use super::{
+    frames::{Frames, Seen},
+    stall::Stall,
+};
+use crate::{clock::Clock, model::Reason};
 
 /// How much is collected before the socket is asked: three TLS records (RFC 8446: 16 KiB each), below
 /// rustls' own buffer limit of 64 KiB.
@@ -101,6 +104,7 @@ fn farewell_reason(debug: &[u8]) -> Option<Reason> {
 pub(super) struct Coalesced<T> {
     pipe: Arc<Mutex<Pipe<T>>>,
     marks: Arc<Marks>,
+    stall: Arc<Stall>,
 }
 
 #[derive(Debug)]
@@ -112,8 +116,9 @@ struct Pipe<T> {
     /// The driver is polling: flushes are owed, not done.
     collecting: bool,
     owed: bool,
-    /// The peer has closed: nothing may leave any more, so that what is not written stays so.
+    /// The peer has closed, or we were away for too long: nothing may leave any more, so that what is not written stays so.
     sealed: bool,
+    stall: Arc<Stall>,
     outgoing: Frames,
     incoming: Frames,
     /// The highest stream in `out`.
@@ -122,7 +127,8 @@ struct Pipe<T> {
 
 impl<T> Coalesced<T> {
     /// Wraps `io`; the second handle is the driver's.
-    pub(super) fn new(io: T) -> (Self, Self) {
+    pub(super) fn new(io: T, clock: Clock) -> (Self, Self) {
+        let stall = Arc::new(Stall::new(clock));
         let pipe = Pipe {
             io,
             out: Vec::new(),
@@ -130,16 +136,27 @@ impl<T> Coalesced<T> {
             collecting: false,
             owed: false,
             sealed: false,
+            stall: Arc::clone(&stall),
             outgoing: Frames::sent(),
             incoming: Frames::received(),
             collected: 0,
         };
         let (pipe, marks) = (Arc::new(Mutex::new(pipe)), Arc::new(Marks::new()));
-        (Self { pipe: Arc::clone(&pipe), marks: Arc::clone(&marks) }, Self { pipe, marks })
+        let driver = Self { pipe: Arc::clone(&pipe), marks: Arc::clone(&marks), stall: Arc::clone(&stall) };
+        (Self { pipe, marks, stall }, driver)
     }
 
     pub(super) const fn marks(&self) -> &Arc<Marks> {
         &self.marks
+    }
+
+    pub(super) const fn stall(&self) -> &Arc<Stall> {
+        &self.stall
+    }
+
+    /// Notes that the driver runs. False if it was away for too long: then nothing leaves any more.
+    pub(super) fn goes_on(&self) -> bool {
+        self.pipe().goes_on()
     }
 
     fn pipe(&self) -> MutexGuard<'_, Pipe<T>> {
@@ -166,18 +183,24 @@ impl<T: AsyncWrite + Unpin> Coalesced<T> {
     }
 }
 
+impl<T> Pipe<T> {
+    fn goes_on(&mut self) -> bool {
+        self.sealed |= !self.stall.goes_on();
+        !self.sealed
+    }
+}
+
 impl<T: AsyncWrite + Unpin> Pipe<T> {
     fn hand_on(&mut self, cx: &mut Context<'_>, marks: &Marks) -> Poll<io::Result<()>> {
-        if self.sealed {
-            self.out.clear();
-            self.handed = 0;
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        if self.handed < self.out.len() {
+        while self.sealed || self.handed < self.out.len() {
+            // Right before the write, and in between: the one place that bytes leave from.
+            if self.sealed || !self.goes_on() {
+                self.out.clear();
+                self.handed = 0;
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
             // Before the attempt: a byte that may have left has left.
             marks.written.fetch_max(self.collected, Ordering::AcqRel);
-        }
-        while self.handed < self.out.len() {
             let taken = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.handed..]))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -190,7 +213,12 @@ impl<T: AsyncWrite + Unpin> Pipe<T> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>, marks: &Marks) -> Poll<io::Result<()>> {
+        let hands_on = self.handed < self.out.len();
         ready!(self.hand_on(cx, marks))?;
+        // TLS may hold back what the socket did not take before.
+        if !hands_on && !self.goes_on() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -268,6 +296,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesced<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use futures_util::task::noop_waker_ref;
     use tokio::io::{AsyncReadExt as _, duplex};
@@ -278,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn flushes_are_owed_while_collecting_and_done_once() {
         let (ours, mut theirs) = duplex(1_024);
-        let (mut io, driver) = Coalesced::new(ours);
+        let (mut io, driver) = Coalesced::new(ours, Clock::system());
         let mut cx = Context::from_waker(noop_waker_ref());
         driver.collect();
         for bytes in [PREFACE, HEADERS_3] {
@@ -296,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn after_the_peer_closed_nothing_counts_as_written_and_nothing_leaves() {
         let (ours, theirs) = duplex(1_024);
-        let (mut io, driver) = Coalesced::new(ours);
+        let (mut io, driver) = Coalesced::new(ours, Clock::system());
         let mut cx = Context::from_waker(noop_waker_ref());
         driver.collect();
         let both = [PREFACE, HEADERS_3].concat();
@@ -306,5 +336,34 @@ mod tests {
         assert_eq!(io.read(&mut [0; 8]).await.expect("an end"), 0);
         assert!(matches!(driver.release(&mut cx), Poll::Ready(Err(_))));
         assert_eq!(driver.marks().written(), 0);
+    }
+
+    #[tokio::test]
+    async fn i5_what_waits_for_a_full_socket_does_not_leave_after_the_process_was_away() {
+        const ROOM: usize = 40;
+        for (away, rest) in [
+            (Duration::from_millis(10), PREFACE.len() + HEADERS_3.len() * 9 - ROOM),
+            (Duration::from_secs(60), 0),
+        ] {
+            let (clock, (ours, mut theirs)) = (Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1), duplex(ROOM));
+            let (mut io, driver) = Coalesced::new(ours, clock.clone());
+            let mut cx = Context::from_waker(noop_waker_ref());
+            driver.stall().enter(clock.monotonic() + Duration::from_secs(30));
+            let bytes = [PREFACE.to_vec(), HEADERS_3.repeat(9)].concat();
+            assert!(matches!(Pin::new(&mut io).poll_write(&mut cx, &bytes), Poll::Ready(Ok(_))));
+            assert!(matches!(Pin::new(&mut io).poll_flush(&mut cx), Poll::Pending), "it is full");
+            theirs.read_exact(&mut [0; ROOM]).await.expect("what the socket had");
+            clock.advance(away);
+            let flushed = Pin::new(&mut io).poll_flush(&mut cx);
+            assert!(matches!(
+                (&flushed, rest),
+                (Poll::Ready(Err(_)), 0) | (Poll::Pending | Poll::Ready(Ok(())), 1..)
+            ));
+            // Neither does it when the connection is dropped.
+            drop((io, driver));
+            let mut late = Vec::new();
+            theirs.read_to_end(&mut late).await.expect("an end");
+            assert_eq!(late.len(), rest.min(ROOM), "after {away:?}");
+        }
     }
 }

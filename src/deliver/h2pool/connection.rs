@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,8 +16,11 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::coalesce::{Coalesced, Marks};
-use crate::{deliver::config::Endpoint, model::Reason};
+use super::{
+    coalesce::{Coalesced, Marks},
+    stall::{Counted, Stall},
+};
+use crate::{clock::Clock, deliver::config::Endpoint, model::Reason};
 
 /// What a connection is made of, below `h2`.
 pub(super) type Io = Coalesced<TlsStream<TcpStream>>;
@@ -65,6 +68,7 @@ pub(crate) struct Connection {
     /// None once no new stream may be opened; `h2` ends when the last one is done.
     requests: Mutex<Option<SendRequest<Bytes>>>,
     marks: Arc<Marks>,
+    stall: Arc<Stall>,
     in_flight: AtomicUsize,
     /// Streams that may be open at once: one until [`Connection::prove`], then what the peer allows.
     limit: AtomicUsize,
@@ -82,6 +86,7 @@ pub(crate) struct Connection {
 pub(super) async fn dial(
     endpoint: &Endpoint,
     tls: &TlsConnector,
+    clock: Clock,
 ) -> Result<(SendRequest<Bytes>, h2::client::Connection<Io, Bytes>, Io), ConnectError> {
     let host = endpoint.host();
     let lookup = |problem: String| ConnectError::Lookup { host: host.to_owned(), problem };
@@ -107,7 +112,7 @@ pub(super) async fn dial(
     if socket.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(problem_with_h2("ALPN did not choose h2".into()));
     }
-    let (io, pipe) = Coalesced::new(socket);
+    let (io, pipe) = Coalesced::new(socket, clock);
     let (requests, connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -122,10 +127,11 @@ pub(super) async fn dial(
 }
 
 impl Connection {
-    pub(super) fn new(requests: SendRequest<Bytes>, marks: Arc<Marks>, proven: bool) -> Self {
+    pub(super) fn new(requests: SendRequest<Bytes>, io: &Io, proven: bool) -> Self {
         Self {
             requests: Mutex::new(Some(requests)),
-            marks,
+            marks: Arc::clone(io.marks()),
+            stall: Arc::clone(io.stall()),
             in_flight: AtomicUsize::new(0),
             limit: AtomicUsize::new(1),
             allowed: AtomicUsize::new(1),
@@ -143,8 +149,11 @@ impl Connection {
         self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok()
     }
 
-    /// Gives a stream back.
-    pub(super) fn finish(&self) {
+    /// Gives a stream back, and with it what [`Connection::open`] counted.
+    pub(super) fn finish(&self, counted: Option<Counted>) {
+        if let Some(counted) = counted {
+            self.stall.leave(counted);
+        }
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -208,12 +217,33 @@ impl Connection {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a request with its whole body; the driver writes it with whatever else is queued. The caller holds
-    /// a stream.
-    pub(super) fn open(&self, request: Request<()>, body: Bytes) -> Result<ResponseFuture, NoReply> {
-        let opened = match self.requests().as_mut() {
-            Some(requests) => requests.send_request(request, false),
-            None => return Err(NoReply::NotTaken(self.marks.farewell())),
+    /// The driver has noted that it runs.
+    pub(super) fn tick(&self) {
+        let _unshared = self.requests();
+        self.stall.turn();
+    }
+
+    /// Queues a request with its whole body; the driver writes it with whatever else is queued, unless it comes to
+    /// that only after a pause that `until` went by in. The caller holds a stream, and gives back what is counted.
+    pub(super) fn open(
+        &self,
+        request: Request<()>,
+        body: Bytes,
+        until: Instant,
+        counted: &mut Option<Counted>,
+    ) -> Result<ResponseFuture, NoReply> {
+        let opened = {
+            let mut requests = self.requests();
+            let Some(requests) = requests.as_mut() else {
+                return Err(NoReply::NotTaken(self.marks.farewell()));
+            };
+            if let Some(before) = counted.replace(self.stall.enter(until)) {
+                self.stall.leave(before);
+            }
+            if self.stall.is_past(until) {
+                return Err(NoReply::NotTaken(None));
+            }
+            requests.send_request(request, false)
         };
         // `h2` refuses here only what it has not queued: the connection is going or gone.
         let Ok((response, mut stream)) = opened else { return Err(NoReply::NotTaken(self.marks.farewell())) };

@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::{
     Shared,
     connection::{Connection, Io},
+    stall::TICK,
 };
 
 /// Polls the connection, flushes once, and asks now and then whether the peer still lives.
@@ -26,6 +27,9 @@ pub(super) struct Driver {
     opened: Instant,
     ping: Option<PingPong>,
     alarm: Pin<Box<Sleep>>,
+    /// Set while requests are in flight.
+    tick: Pin<Box<Sleep>>,
+    ticking: bool,
     /// How many bytes had come in when the alarm was set.
     received: u64,
     awaiting_pong: bool,
@@ -52,6 +56,8 @@ impl Driver {
             pool: Arc::downgrade(pool),
             opened: pool.clock.monotonic(),
             alarm: Box::pin(sleep(transport.ping_after)),
+            tick: Box::pin(sleep(TICK)),
+            ticking: false,
             received: 0,
             awaiting_pong: false,
             ping_after: transport.ping_after,
@@ -88,6 +94,22 @@ impl Driver {
         if let Some(pool) = self.pool.upgrade() {
             pool.lost(&self.connection, self.opened);
         }
+    }
+
+    /// Notes, while requests are in flight, that this task runs. False if it was away for too long.
+    fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+        while !self.ticking || self.tick.as_mut().poll(cx).is_ready() {
+            if self.ticking && !self.io.goes_on() {
+                return false;
+            }
+            self.ticking = self.connection.in_flight() > 0;
+            if !self.ticking {
+                return true;
+            }
+            self.connection.tick();
+            self.tick = Box::pin(sleep(TICK));
+        }
+        true
     }
 
     /// False once the peer counts as dead.
@@ -134,7 +156,7 @@ impl Future for Driver {
         let ended = Pin::new(&mut me.h2).poll(cx).is_ready();
         let flushed = me.io.release(cx);
         me.follow();
-        if ended || matches!(flushed, Poll::Ready(Err(_))) || !me.keep_alive(cx) {
+        if ended || matches!(flushed, Poll::Ready(Err(_))) || !me.goes_on(cx) || !me.keep_alive(cx) {
             return Poll::Ready(());
         }
         Poll::Pending

@@ -1,5 +1,7 @@
 //! The pool against servers that misbehave.
 
+mod stalled;
+
 use std::sync::OnceLock;
 
 use h2::server::SendResponse;
@@ -111,9 +113,9 @@ async fn no_answer_in_time_is_unknown_and_the_stream_is_taken_back() {
     })
     .await;
     let pool = pool(endpoint, Transport::default());
-    let lease = lease(&pool).await;
-    let within = Duration::from_millis(50);
-    let opened = lease.connection.open(request(), Bytes::from_static(b"{}")).expect("it is open");
+    let mut lease = lease(&pool).await;
+    let (within, until) = (Duration::from_millis(50), pool.shared.clock.monotonic() + SOON);
+    let opened = lease.ask(request(), Bytes::from_static(b"{}"), until).expect("it is open");
     let reply = lease.connection.answer(opened, within).await;
     assert_eq!(reply.expect_err("nobody answers"), NoReply::Unknown("request_timeout".into_reason()));
     let reason = tokio::time::timeout(SOON, reset.recv()).await.expect("in time").expect("a reset");
@@ -145,7 +147,7 @@ async fn a_dead_peer_is_found_by_a_ping_and_what_it_may_have_taken_is_unknown() 
     .await;
     let quick = Duration::from_millis(30);
     let pool = pool(endpoint, Transport { ping_after: quick, ping_timeout: quick, ..Transport::default() });
-    let lease = lease(&pool).await;
+    let mut lease = lease(&pool).await;
     let reply = lease.exchange(request(), Bytes::from_static(b"{}"));
     let reply = tokio::time::timeout(SOON, reply).await.expect("long before the request timeout");
     assert_eq!(reply.expect_err("it is dead"), NoReply::Unknown("connection_lost".into_reason()));
@@ -171,12 +173,12 @@ async fn a_living_peer_survives_its_pings() {
 async fn what_was_queued_on_a_connection_that_goes_is_not_taken() {
     let endpoint = server(|socket| answer_with(socket, 200, Vec::new())).await;
     let pool = pool(endpoint, Transport::default());
-    let (first, second) = (lease(&pool).await, lease(&pool).await);
+    let (first, mut second) = (lease(&pool).await, lease(&pool).await);
     assert!(Arc::ptr_eq(&first.connection, &second.connection));
     first.retire();
     let reply = second.exchange(request(), Bytes::from_static(b"{}")).await;
     assert_eq!(reply.expect_err("its connection takes no more"), NoReply::NotTaken(None));
-    let third = lease(&pool).await;
+    let mut third = lease(&pool).await;
     assert!(!Arc::ptr_eq(&first.connection, &third.connection), "a new one takes over");
     assert!(third.exchange(request(), Bytes::from_static(b"{}")).await.is_ok());
 }
@@ -211,7 +213,7 @@ async fn one_stream_only_until_the_credentials_are_proven_whatever_the_peer_allo
     let endpoint = server(|socket| answer_with(socket, 200, Vec::new())).await;
     let tls = Arc::clone(&identity().client);
     let pool = Pool::new(endpoint, tls, Streams::OneUntilProven, Transport::default(), Clock::system());
-    let first = lease(&pool).await;
+    let mut first = lease(&pool).await;
     // The peer's SETTINGS, which allow many, have been applied once it has answered.
     assert!(first.exchange(request(), Bytes::from_static(b"{}")).await.is_ok());
     let soon = pool.shared.clock.monotonic() + Duration::from_millis(20);

@@ -36,6 +36,8 @@ pub(super) struct Reign<'c> {
     campaigns: HashMap<RolloutId, CampaignRecord>,
     /// What each rollout waits for, so that a wait is logged once.
     waits: HashMap<RolloutId, Why>,
+    /// How long each freezing has taken so far, in this reign.
+    freezing: HashMap<RolloutId, Duration>,
 }
 
 /// What came of looking at a rollout.
@@ -52,7 +54,8 @@ enum Looked {
 impl<'c> Reign<'c> {
     pub(super) fn new(coordinator: &'c Coordinator, ruling: watch::Receiver<Ruling>) -> Self {
         let told = coordinator.control.subscribe();
-        Self { coordinator, ruling, told, campaigns: HashMap::new(), waits: HashMap::new() }
+        let (campaigns, waits, freezing) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { coordinator, ruling, told, campaigns, waits, freezing }
     }
 
     /// Until another term rules, or this one's lease is over.
@@ -84,6 +87,7 @@ impl<'c> Reign<'c> {
         self.count(&live);
         self.campaigns.retain(|id, _| live.iter().any(|rollout| rollout.rollout == *id));
         self.waits.retain(|id, _| live.iter().any(|rollout| rollout.rollout == *id));
+        self.freezing.retain(|id, _| live.iter().any(|rollout| rollout.rollout == *id));
         let mut pause = Some(LOOK_IDLE);
         for rollout in &live {
             let looked = match self.look_at(rollout, now).await {
@@ -211,7 +215,8 @@ impl<'c> Reign<'c> {
             }
             Step::Wait(until, why) => {
                 self.note(seen, why);
-                Ok(if matches!(why, Why::Sending | Why::Tail) { Looked::Busy } else { Looked::Until(until) })
+                // A tail may last for a night.
+                Ok(if why == Why::Sending { Looked::Busy } else { Looked::Until(until) })
             }
             Step::Nothing(why) => {
                 self.note(seen, why);
@@ -221,7 +226,7 @@ impl<'c> Reign<'c> {
     }
 
     async fn freeze(
-        &self,
+        &mut self,
         ruling: &Ruling,
         seen: &RolloutRecord,
         campaign: &CampaignRecord,
@@ -234,10 +239,15 @@ impl<'c> Reign<'c> {
             return Ok(if ended { Looked::Went } else { Looked::Until(None) });
         };
         let then = RolloutState::Approved;
+        let began = self.coordinator.clock.monotonic();
         let progress = ledger.freeze_step(ruling, seen.rollout, source, FREEZE, then).await?;
         let (id, rollout, frozen) = (campaign.id, seen.rollout, progress.frozen);
+        let took = self.freezing.entry(rollout).or_default();
+        *took += self.coordinator.clock.monotonic().saturating_duration_since(began);
         if progress.done {
-            tracing::info!(campaign = %id, %rollout, frozen, "the audience is frozen");
+            let seconds = took.as_secs_f64();
+            self.freezing.remove(&rollout);
+            tracing::info!(campaign = %id, %rollout, frozen, seconds, "the audience is frozen");
         } else {
             tracing::debug!(campaign = %id, %rollout, frozen, "freezing the audience");
         }

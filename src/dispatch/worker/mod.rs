@@ -10,9 +10,12 @@
 //! - **I6 once**: a worker that dies leaves intents without outcomes; whoever claims the chunk after it sends those again,
 //!   with the same ids, and nothing else of it.
 
+mod flow;
 mod held;
+mod limits;
 mod rollout;
 mod segment;
+mod sleepers;
 
 use std::{
     collections::HashMap,
@@ -31,7 +34,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{burst::Bursts, control::ControlMessage, pacer::Pacer};
+use self::flow::Flow;
+use super::{burst::Bursts, control::ControlMessage, pacer::Pacer, throttles::Throttles};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -86,8 +90,9 @@ struct Shared {
     streams: NonZeroUsize,
     lease: Duration,
     pacer: Pacer,
+    throttles: Throttles,
     bursts: Bursts,
-    /// How many rollouts are being worked at: they share the streams.
+    /// How many rollouts have a chunk here: they share the streams.
     working: std::sync::atomic::AtomicUsize,
     /// There may be something to claim.
     work: Notify,
@@ -98,6 +103,7 @@ struct Shared {
 struct Working {
     seen: RolloutRecord,
     stopped: Arc<AtomicBool>,
+    flow: Arc<Flow>,
 }
 
 /// Sends campaigns.
@@ -111,6 +117,7 @@ impl Worker {
             parts;
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), clock.clone()),
+            throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             bursts: Bursts::default(),
             working: std::sync::atomic::AtomicUsize::new(0),
             work: Notify::new(),
@@ -128,7 +135,10 @@ impl Worker {
         let mut tasks = JoinSet::new();
         while !shared.stop.is_cancelled() {
             match shared.ledger.live_rollouts().await {
-                Ok(live) => follow(&shared, &live, &mut working, &mut tasks),
+                Ok(live) => {
+                    follow(&shared, &live, &mut working, &mut tasks);
+                    count_unheard(&shared, &working).await;
+                }
                 Err(error) => tracing::debug!(%error, "what runs is not known; nothing new is begun"),
             }
             let pause = if working.is_empty() { LOOK_SELDOM } else { LOOK_EVERY };
@@ -173,10 +183,27 @@ fn follow(
             Some(_) => {}
             None => {
                 let stopped = Arc::new(AtomicBool::new(false));
-                let task = rollout::work(Arc::clone(shared), seen.clone(), Arc::clone(&stopped));
-                working.insert(seen.rollout, Working { seen: seen.clone(), stopped });
+                let flow = Arc::new(Flow::default());
+                let task =
+                    rollout::work(Arc::clone(shared), seen.clone(), Arc::clone(&stopped), Arc::clone(&flow));
+                working.insert(seen.rollout, Working { seen: seen.clone(), stopped, flow });
                 tasks.spawn(task);
             }
+        }
+    }
+}
+
+/// A halt that was not heard is seen here by what it stopped.
+async fn count_unheard(shared: &Shared, working: &HashMap<RolloutId, Working>) {
+    let unheard = |work: &&Working| work.stopped.load(Ordering::Acquire) && !work.flow.is_halted();
+    if !working.values().any(|work| unheard(&work)) {
+        return;
+    }
+    // What is stopped for another reason is over in a moment, and asked about until then.
+    let Ok(halts) = shared.ledger.halts().await else { return };
+    for work in working.values().filter(unheard) {
+        if halts.iter().any(|halt| work.seen.is_covered_by(&halt.scope)) {
+            work.flow.halt();
         }
     }
 }
@@ -189,6 +216,7 @@ fn hear(
     match message {
         Ok(ControlMessage::Halted(scope)) => {
             for work in working.values().filter(|work| work.seen.is_covered_by(&scope)) {
+                work.flow.halt();
                 work.stopped.store(true, Ordering::Release);
             }
         }

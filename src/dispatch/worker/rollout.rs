@@ -13,16 +13,17 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     Shared,
+    flow::Flow,
     held::{Held, Piece},
-    segment::{self, Place},
+    limits::{Limits, Through},
+    segment::{self, Ended, Place},
+    sleepers::{Share, asleep, nights},
 };
 use crate::{
-    dispatch::pacer::Rate,
     guard::{self, Cleared, Facts},
-    ledger::{
-        CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
-    },
-    model::{Provider, RolloutId, SEGMENT_DEVICES},
+    ledger::{CampaignRecord, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd},
+    model::{Device, Outcome, RolloutId, SEGMENT_DEVICES},
+    rollout::Nights,
 };
 
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
@@ -34,29 +35,22 @@ const CLAIM_AT_ONCE: usize = 4;
 /// How long to wait where there is nothing to claim.
 const IDLE: Duration = Duration::from_millis(200);
 
+/// So many dead tokens are marked at once, or as many as there are after so long.
+const GONE: usize = 500;
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the outcomes of a segment wait for others, to be recorded with them.
+const COMPANY: Duration = Duration::from_millis(20);
+
 /// How long a slow start waits for outcomes before it asks again.
 const WINDOW: Duration = Duration::from_millis(5);
 
-/// The rates that a rollout's requests respect.
-#[derive(Debug)]
-pub(super) struct Limits {
-    rollout: Option<Rate>,
-    apns: Option<Rate>,
-    fcm: Option<Rate>,
-}
+/// Beyond the streams, one in so many more is on its way: they must not stand idle during a round trip to the ledger.
+const AHEAD: usize = 2;
 
-impl Limits {
-    pub(super) const fn rollout(&self) -> Option<&Rate> {
-        self.rollout.as_ref()
-    }
-
-    pub(super) const fn provider(&self, provider: Provider) -> Option<&Rate> {
-        match provider {
-            Provider::Apns => self.apns.as_ref(),
-            Provider::Fcm => self.fcm.as_ref(),
-        }
-    }
-}
+/// An exchange is worth its round trip once there is room for so many, or for one in so many of all that may be on its way.
+const ENOUGH: usize = 250;
+const ENOUGH_SHARE: usize = 4;
 
 /// The state of the work.
 struct Work {
@@ -66,47 +60,33 @@ struct Work {
     stopped: Arc<AtomicBool>,
     epoch: u32,
     held: Vec<Held>,
-    segments: JoinSet<SegmentEnd>,
+    segments: JoinSet<Ended>,
     /// Over, and not recorded yet.
     ends: Vec<SegmentEnd>,
-    /// Devices of open segments.
-    in_flight: usize,
+    /// Whose token is to be marked gone, and since when the first of them waits.
+    gone: Vec<(Device, Outcome)>,
+    gone_since: Instant,
+    /// What is on its way.
+    flow: Arc<Flow>,
     renewed: Instant,
     through: Through,
-}
-
-/// How many devices had their outcome in the second before.
-#[derive(Debug)]
-struct Through {
-    since: Instant,
-    now: usize,
-    before: usize,
-}
-
-impl Through {
-    fn note(&mut self, devices: usize, now: Instant) {
-        self.turn(now);
-        self.now += devices;
-    }
-
-    fn turn(&mut self, now: Instant) {
-        let seconds = now.duration_since(self.since).as_secs();
-        if seconds > 0 {
-            self.before = if seconds == 1 { self.now } else { 0 };
-            (self.now, self.since) = (0, now);
-        }
-    }
-
-    fn last_second(&self) -> usize {
-        self.before.max(self.now)
-    }
+    /// The last look found chunks to claim, or there was none yet.
+    may_claim: bool,
+    /// Who is asleep; `None` if the plan has no quiet hours.
+    nights: Option<Nights>,
+    share: Share,
 }
 
 /// Works at one rollout until it is over, stopped, or the process is.
-pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<AtomicBool>) -> RolloutId {
+pub(super) async fn work(
+    shared: Arc<Shared>,
+    seen: RolloutRecord,
+    stopped: Arc<AtomicBool>,
+    flow: Arc<Flow>,
+) -> RolloutId {
     let rollout = seen.rollout;
-    shared.working.fetch_add(1, Ordering::AcqRel);
-    if let Some((campaign, cleared)) = clear(&shared, rollout).await {
+    let cleared = clear(&shared, rollout).await;
+    if let Some((campaign, cleared, nights)) = cleared {
         let work = Work {
             campaign,
             cleared: Arc::new(cleared),
@@ -114,9 +94,14 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             held: Vec::new(),
             segments: JoinSet::new(),
             ends: Vec::new(),
-            in_flight: 0,
+            gone: Vec::new(),
+            gone_since: shared.clock.monotonic(),
+            flow,
             renewed: shared.clock.monotonic(),
-            through: Through { since: shared.clock.monotonic(), now: 0, before: 0 },
+            through: Through::since(shared.clock.monotonic()),
+            may_claim: true,
+            nights,
+            share: Share::of(Arc::clone(&shared)),
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -128,12 +113,11 @@ pub(super) async fn work(shared: Arc<Shared>, seen: RolloutRecord, stopped: Arc<
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-    shared.working.fetch_sub(1, Ordering::AcqRel);
     rollout
 }
 
-/// The stored campaign, cleared again by the policy of this process.
-async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared)> {
+/// The stored campaign, cleared again by the policy of this process, and its nights.
+async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
     let now = shared.ledger.now().await.ok()?;
     let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
     let Some(job) = &campaign.job else {
@@ -142,7 +126,10 @@ async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, C
     };
     let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => Some((campaign, cleared)),
+        Ok(cleared) => {
+            let nights = nights(shared, &campaign)?;
+            Some((campaign, cleared, nights))
+        }
         Err(findings) => {
             let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
             tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
@@ -156,6 +143,7 @@ impl Work {
         while !self.is_stopping() {
             self.claim().await;
             let opened = self.exchange(true).await;
+            self.mark_gone(false).await;
             self.wait(opened).await;
         }
         self.wind_up().await;
@@ -176,33 +164,35 @@ impl Work {
     }
 
     fn limits(&self, stage: u16) -> Limits {
-        let pacer = &self.shared.pacer;
-        let app = self.shared.policy.app(&self.campaign.app);
-        let provider =
-            |provider, rate: Option<u32>| Some(pacer.provider(provider, &self.campaign.app, rate?));
-        Limits {
-            rollout: self
-                .stage_rate(stage)
-                .map(|rate| pacer.rate(&LeaseKey::Rollout(self.campaign.rollout), rate)),
-            apns: provider(
-                Provider::Apns,
-                app.and_then(|app| Some(app.apns.as_ref()?.max_rate.per_second())),
-            ),
-            fcm: provider(Provider::Fcm, app.and_then(|app| Some(app.fcm.as_ref()?.max_rate.per_second()))),
-        }
+        Limits::of(&self.shared, &self.campaign, self.stage_rate(stage))
     }
 
-    /// How many devices may be open at once: this rollout's share of the streams, and at a slow rate about as many as this
-    /// worker got through in the last second, so that an intent is never long before its request, however many workers
-    /// share the rate.
-    fn room(&self) -> usize {
-        let share = self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1);
-        let slowest = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
+    /// How many devices may be on their way: this rollout's share of the streams and a little ahead of them, and at a slow
+    /// rate about as many as this worker got through in the last second, so that an intent is never long before its
+    /// request, however many workers share the rate.
+    fn capacity(&mut self) -> usize {
+        let (share, slowest) = (self.share(), self.slowest());
         let at_once = slowest.map_or(usize::MAX, |rate| {
             let of_fleet = usize::try_from(rate.get()).unwrap_or(usize::MAX);
-            (self.through.last_second() + LEAST).min(of_fleet)
+            let through = self.through.last_second(self.flow.finished(), self.shared.clock.monotonic());
+            (through + LEAST).min(of_fleet)
         });
-        share.min(at_once).max(1).saturating_sub(self.in_flight)
+        (share + share / AHEAD).min(at_once).max(1)
+    }
+
+    /// How many more devices may be begun.
+    fn room(&mut self) -> usize {
+        self.capacity().saturating_sub(self.flow.on_the_way())
+    }
+
+    /// How many of the streams are this rollout's.
+    fn share(&self) -> usize {
+        self.shared.streams.get() / self.shared.working.load(Ordering::Acquire).max(1)
+    }
+
+    /// The slowest rate among the stages of what is held.
+    fn slowest(&self) -> Option<NonZeroU32> {
+        self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min()
     }
 
     async fn claim(&mut self) {
@@ -216,9 +206,16 @@ impl Work {
             .claim_chunks(self.campaign.rollout, &shared.name, CLAIM_AT_ONCE, shared.lease, asked)
             .await;
         match claimed {
-            Ok(claims) => self.held.extend(claims.into_iter().map(Held::new)),
-            Err(error) => tracing::debug!(%error, "no chunk is claimed"),
+            Ok(claims) => {
+                self.may_claim = !claims.is_empty();
+                self.held.extend(claims.into_iter().map(Held::new));
+            }
+            Err(error) => {
+                self.may_claim = false;
+                tracing::debug!(%error, "no chunk is claimed");
+            }
         }
+        self.share.set(!self.held.is_empty());
     }
 
     /// Records what is over and opens what is next. True if anything was opened.
@@ -250,6 +247,7 @@ impl Work {
                 key: &self.campaign.key,
                 digest: self.campaign.digest,
                 stopped: &self.stopped,
+                zones: self.nights.is_some(),
             })
             .await;
         drop(asks);
@@ -285,8 +283,8 @@ impl Work {
     /// The next segments, as far as there is room.
     fn pieces(&mut self) -> Vec<(usize, Piece)> {
         let mut room = self.room();
-        let most = self.held.iter().filter_map(|held| self.stage_rate(held.claim.stage)).min();
         // At slow rates a segment is about a second's worth.
+        let most = self.slowest();
         let most =
             most.map_or(SEGMENT_DEVICES, |rate| usize::try_from(rate.get()).unwrap_or(SEGMENT_DEVICES));
         let mut pieces = Vec::new();
@@ -333,16 +331,20 @@ impl Work {
                     held.open += 1;
                     let of =
                         Place { chunk: held.claim.chunk, stage: held.claim.stage, claim: held.claim.number };
-                    self.in_flight += granted;
+                    self.flow.begin(granted);
                     let limits = Arc::new(self.limits(of.stage));
                     let (shared, cleared) = (Arc::clone(&self.shared), Arc::clone(&self.cleared));
-                    self.segments.spawn(segment::send(shared, cleared, limits, of, open));
+                    let (flow, asleep) = (Arc::clone(&self.flow), asleep(self.nights.as_mut(), &open));
+                    self.segments.spawn(segment::send(shared, cleared, limits, flow, of, open, asleep));
                     opened = true;
                 }
                 Err(NoIntent::Window | NoIntent::StageClosed) => back.push((place, piece)),
                 // Its outcomes came in, or somebody else answers for it.
                 Err(NoIntent::Recorded | NoIntent::ClaimLost) => {}
-                Err(NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired) => {
+                Err(why @ (NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired)) => {
+                    if why == NoIntent::Halted {
+                        self.flow.halt();
+                    }
                     self.stopped.store(true, Ordering::Release);
                     // Still to be sent, as far as its chunk is concerned: it must not look done.
                     back.push((place, piece));
@@ -364,38 +366,83 @@ impl Work {
         opened
     }
 
-    /// Waits for the next outcome, or for something to do.
+    /// Waits until an exchange is worth its round trip: there is room for a segment, outcomes have waited for company, or
+    /// somebody has news. `opened` says whether the last one opened anything.
     async fn wait(&mut self, opened: bool) {
         let shared = Arc::clone(&self.shared);
-        let pause = match (self.segments.is_empty(), opened, self.held.iter().any(|held| !held.is_asked())) {
-            // Nothing was granted, and something is wanted: a slow start awaits others' outcomes.
-            (true, false, true) => WINDOW,
-            _ => IDLE,
-        };
-        tokio::select! {
-            Some(ended) = self.segments.join_next(), if !self.segments.is_empty() => self.note(ended),
-            () = sleep(pause) => {}
-            () = shared.work.notified() => {}
-            () = shared.stop.cancelled() => {}
-        }
-        while let Some(ended) = self.segments.try_join_next() {
-            self.note(ended);
+        let wants_more = self.may_claim || self.held.iter().any(|held| !held.is_asked());
+        let capacity = self.capacity();
+        let enough = ENOUGH.min(capacity / ENOUGH_SHARE).max(1);
+        // Room that was there and was not given is a slow start's: outcomes are awaited, this worker's or another's.
+        let is_refused = wants_more && !opened && self.room() >= enough;
+        let awaits_room = wants_more && !is_refused;
+        let pause = if is_refused && self.segments.is_empty() { WINDOW } else { IDLE };
+        let now = || tokio::time::Instant::from_std(shared.clock.monotonic());
+        let mut until = now() + if self.ends.is_empty() { pause } else { COMPANY };
+        let flow = Arc::clone(&self.flow);
+        loop {
+            tokio::select! {
+                Some(ended) = self.segments.join_next(), if !self.segments.is_empty() => {
+                    self.note(ended);
+                    while let Some(ended) = self.segments.try_join_next() {
+                        self.note(ended);
+                    }
+                    if is_refused || self.segments.is_empty() {
+                        return;
+                    }
+                    until = until.min(now() + COMPANY);
+                }
+                () = flow.falls_to(capacity - enough), if awaits_room => return,
+                () = tokio::time::sleep_until(until) => return,
+                () = shared.work.notified() => return,
+                () = shared.stop.cancelled() => return,
+            }
         }
     }
 
-    fn note(&mut self, ended: Result<SegmentEnd, tokio::task::JoinError>) {
+    /// Marks gone what has waited long enough, or is many enough: a statement over the registry's partitions costs as much for
+    /// one as for some.
+    async fn mark_gone(&mut self, at_once: bool) {
+        let waited = self.shared.clock.monotonic().duration_since(self.gone_since);
+        if self.gone.is_empty() || !at_once && self.gone.len() < GONE && waited < GONE_WITHIN {
+            return;
+        }
+        match self.shared.ledger.mark_gone(&self.gone).await {
+            Ok(()) => self.gone.clear(),
+            Err(error) => {
+                self.gone_since = self.shared.clock.monotonic();
+                tracing::debug!(%error, "dead tokens are not marked yet");
+            }
+        }
+    }
+
+    fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
-            Ok(end) => {
-                self.in_flight = self.in_flight.saturating_sub(end.outcomes.len());
-                self.through.note(end.outcomes.len(), self.shared.clock.monotonic());
-                self.ends.push(end);
+            Ok(Ended { end, gone }) => {
+                if self.gone.is_empty() {
+                    self.gone_since = self.shared.clock.monotonic();
+                }
+                self.gone.extend(gone);
                 // Counted as open until it is recorded; see `done`.
+                self.ends.push(end);
             }
             Err(error) => {
                 // Its chunk would be held for ever: everything is given back, and begun anew at the next look.
                 tracing::error!(%error, "a segment's task died");
                 self.stopped.store(true, Ordering::Release);
             }
+        }
+    }
+
+    /// I5: what a halt came too late for is counted and shown.
+    async fn tell_after_halt(&self) {
+        let (requests, campaign) = (self.flow.after_halt(), self.campaign.id);
+        if requests == 0 {
+            return;
+        }
+        tracing::warn!(%campaign, requests, "were on the wire when the halt was heard");
+        if let Err(error) = self.shared.ledger.note_after_halt(self.campaign.rollout, requests).await {
+            tracing::warn!(%campaign, %error, "that is not on record");
         }
     }
 
@@ -410,6 +457,8 @@ impl Work {
             self.exchange(false).await;
             tries += 1;
         }
+        self.mark_gone(true).await;
+        self.tell_after_halt().await;
         for held in &self.held {
             if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
                 tracing::debug!(%error, "a claim is not given back; it lapses");

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
 
-use super::{Shared, rollout::Limits};
+use super::{Shared, flow::Flow, limits::Limits};
 use crate::{
     deliver::{Permit, Sent},
     dispatch::burst::Belief,
     guard::Cleared,
     ledger::{OpenSegment, SegmentEnd, Started},
-    model::{ChunkNumber, Device, NotSent, Outcome, Reason, StageNumber, ThrottleScope},
+    model::{ChunkNumber, Device, Lane, NotSent, Outcome, Reason, StageNumber},
 };
 
 /// How often a refused stream is offered again before the device is deferred: a provider that closes a
@@ -25,40 +26,62 @@ pub(super) struct Place {
     pub(super) claim: u32,
 }
 
-/// Rings every device of the segment and returns when each has its outcome. The permits borrow from the segment: they
-/// cannot outlive it.
+/// A segment that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) end: SegmentEnd,
+    /// Whose token is to be marked gone.
+    pub(super) gone: Vec<(Device, Outcome)>,
+}
+
+/// Rings every device of the segment whose owner is not asleep, and returns when each has its outcome. The permits borrow
+/// from the segment: they cannot outlive it.
+///
+/// `asleep` says until when, by position; what it does not reach is awake.
 pub(super) async fn send(
     shared: Arc<Shared>,
     cleared: Arc<Cleared>,
     limits: Arc<Limits>,
+    flow: Arc<Flow>,
     place: Place,
     mut open: OpenSegment,
-) -> SegmentEnd {
+    asleep: Vec<Option<Timestamp>>,
+) -> Ended {
     let (first, n) = (open.first(), open.len());
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
-    let waiting = u32::try_from(n).unwrap_or(u32::MAX);
-    let mut sends: FuturesUnordered<_> = open
-        .start()
-        .into_iter()
-        .map(|started| send_one(&shared, &cleared, &limits, started, waiting))
-        .collect();
+    let waiting = u32::try_from(n - asleep.iter().flatten().count()).unwrap_or(u32::MAX);
+    let mut sends = FuturesUnordered::new();
+    for started in open.start() {
+        let position = started.position();
+        match asleep.get(position).copied().flatten() {
+            None => sends.push(send_one(&shared, &cleared, &limits, &flow, started, waiting)),
+            Some(until) => {
+                outcomes[position] = Some((started.device().clone(), Outcome::QuietHours { until }));
+            }
+        }
+    }
+    // Whoever sleeps, or left since the freeze, is over at once.
+    flow.finish(n - sends.len());
     while let Some((position, device, outcome, belief)) = sends.next().await {
+        flow.finish(1);
         if belief == Some(Belief::Gone) {
-            gone.push(position);
+            gone.push((device.clone(), outcome.clone()));
         }
         if let Some(place) = outcomes.get_mut(position) {
             *place = Some((device, outcome));
         }
     }
     drop(sends);
-    SegmentEnd { chunk: place.chunk, stage: place.stage, claim: place.claim, first, outcomes, gone }
+    let Place { chunk, stage, claim } = place;
+    Ended { end: SegmentEnd { chunk, stage, claim, first, outcomes }, gone }
 }
 
 async fn send_one(
     shared: &Shared,
     cleared: &Cleared,
     limits: &Limits,
+    flow: &Flow,
     started: Started<'_>,
     waiting: u32,
 ) -> (usize, Device, Outcome, Option<Belief>) {
@@ -72,11 +95,10 @@ async fn send_one(
         }
     };
     let provider = device.platform.provider();
-    if let Outcome::Throttled { scope: ThrottleScope::Topic | ThrottleScope::Project, .. } = outcome
-        && let Some(rate) = limits.provider(provider)
-    {
-        shared.pacer.lower(rate);
+    if outcome.was_asked() && flow.ends_after_halt() {
+        shared.metrics.sent_after_halt(Lane::Campaign);
     }
+    shared.throttles.note(&device.app, provider, &outcome);
     let belief = shared.bursts.believes_gone(&device.app, provider, &outcome, shared.clock.monotonic());
     if belief == Some(Belief::Held) {
         shared.metrics.token_gone_held(&device.app, provider);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::FromRow;
 
-use super::{coordinator::MARGIN, exchange::read_devices, tally::Counts};
+use super::{coordinator::MARGIN, found::read_devices, tally::Counts};
 use crate::{
     ledger::{
         Ledger, LedgerError,
@@ -211,9 +211,9 @@ async fn give_up_intents(
                 .await?;
         });
         let mut counts = Counts::default();
-        for device in read_devices(tx, &given_up).await? {
+        for found in read_devices(tx, &given_up).await? {
             // Of whoever left since, the provider is not known any more.
-            let provider = device.map_or(Provider::Apns, |device| device.platform.provider());
+            let provider = found.map_or(Provider::Apns, |(device, _)| device.platform.provider());
             counts.add(claim.stage, provider, OutcomeCode::Unknown);
         }
         counts.write(tx, rollout, worker).await?;

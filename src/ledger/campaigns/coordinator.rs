@@ -214,8 +214,8 @@ impl Ledger {
         );
         let rows: Vec<TallyRow> =
             on_pool!(self, pool => sqlx::query_as(&sql).bind(rollout.get()).fetch_all(pool).await?);
-        let tally = |TallyRow(stage, provider, a, b, c, d, e, f, g, h, i, j): TallyRow| {
-            let counts = TALLIED.into_iter().zip([a, b, c, d, e, f, g, h, i, j]);
+        let tally = |TallyRow(stage, provider, a, b, c, d, e, f, g, h, i, j, k): TallyRow| {
+            let counts = TALLIED.into_iter().zip([a, b, c, d, e, f, g, h, i, j, k]);
             let counts = counts.map(|(code, count)| (code, u64::try_from(count).unwrap_or_default()));
             Ok(Tally {
                 stage: column("tally", rollout, "stage", StageNumber::try_from(stage))?,
@@ -248,13 +248,13 @@ impl Ledger {
 }
 
 #[derive(FromRow)]
-struct TallyRow(i16, String, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+struct TallyRow(i16, String, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 /// Stage, devices, chunks, opened, sent.
 type StageRow = (i16, i64, i32, Option<i64>, Option<i64>);
 
 /// The outcomes that a tally has a column for, in their order.
-pub(super) const TALLIED: [OutcomeCode; 10] = [
+pub(super) const TALLIED: [OutcomeCode; 11] = [
     OutcomeCode::Accepted,
     OutcomeCode::TokenGone,
     OutcomeCode::Rejected,
@@ -265,6 +265,7 @@ pub(super) const TALLIED: [OutcomeCode; 10] = [
     OutcomeCode::CredentialStop,
     OutcomeCode::Expired,
     OutcomeCode::LeftOut,
+    OutcomeCode::QuietHours,
 ];
 
 /// Who rules: the term, until when, and by which name. On SQLite the transaction itself is the lock.

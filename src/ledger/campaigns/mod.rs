@@ -9,14 +9,15 @@
 //!   end_rollout                   everyone has a final outcome, or time is over
 //! claim_chunks ─▶ Claim           a worker holds a chunk until a deadline
 //!   exchange ─▶ OpenSegment       outcomes in, next intents out: one statement
+//!   mark_gone                     what providers call dead is asked for no more
 //!     OpenSegment::start          one Started for each device, once
 //! ```
 
 mod claims;
 mod coordinator;
 mod exchange;
+mod found;
 mod freeze;
-mod outcomes;
 mod retries;
 mod segments;
 mod stages;
@@ -29,5 +30,6 @@ pub use claims::{Claim, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+pub use retries::LateTail;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};
 pub use submit::{CampaignRecord, NewCampaign, RolloutRecord, Submitted};

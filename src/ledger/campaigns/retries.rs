@@ -1,5 +1,8 @@
 //! Retry chunks: what was deferred, gathered by the first-time chunk that it is from (I6: a retry repeats only what the
 //! provider did not take).
+//!
+//! Who sleeps shares the chunk with whom a provider put off. It is due when those are: a minute's throttle does not become
+//! a night, and whoever is met asleep is deferred again. Once all who are left sleep, it is due with the first morning.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,11 +15,11 @@ use sqlx::FromRow;
 use super::{Deposed, RolloutRecord, Ruling};
 use crate::{
     ledger::{
-        Ledger, LedgerError,
-        rows::{column, count, micros},
+        Ledger, LedgerError, on_pool,
+        rows::{column, count, instant, micros},
         tx::{Tx, json_list, on_either, stored_bucket},
     },
-    model::{FrozenDevice, OutcomeCode},
+    model::{FrozenDevice, OutcomeCode, RolloutId},
     rollout::packed,
 };
 
@@ -28,6 +31,7 @@ struct DoneRow {
     chunk: i32,
     stage: i16,
     retry_at: Option<i64>,
+    quiet_until: Option<i64>,
     source: Option<i32>,
     tries: i16,
     ids: Vec<u8>,
@@ -35,7 +39,8 @@ struct DoneRow {
 
 impl Ledger {
     /// Makes the retry chunks of a rollout's done chunks: what was deferred, due after `backoff(try)` or what the
-    /// provider asked for, whichever is later. What would be due after the expiry gets none: it is told as Expired when the
+    /// provider asked for, whichever is later; where everyone who is left sleeps, when the first of them may be rung. Who
+    /// is met asleep again is deferred again. What is due after the expiry waits for that: it is told as Expired when the
     /// rollout ends. Answers how many were made.
     pub async fn follow_retries(
         &self,
@@ -43,11 +48,11 @@ impl Ledger {
         seen: &RolloutRecord,
         backoff: impl Fn(u32) -> Duration + Send,
     ) -> Result<u32, Deposed> {
-        const DONE: &str = "select c.chunk, c.stage, c.retry_at, k.source, k.try as tries, k.ids \
+        const DONE: &str = "select c.chunk, c.stage, c.retry_at, c.quiet_until, k.source, k.try as tries, k.ids \
              from claim c join chunk k on k.rollout = c.rollout and k.chunk = c.chunk \
              where c.rollout = $1 and c.deferred > 0 and not c.followed order by c.chunk limit $2";
         const NUMBERS: &str = "update rollout set chunks = chunks + $1 where id = $2 and epoch = $3 \
-             and finished_at is null returning chunks, at_most_once, expires_at";
+             and finished_at is null returning chunks, at_most_once";
         let (mut tx, now) = self.begin_ruling(ruling).await?;
         let rollout = seen.rollout.get();
         let done: Vec<DoneRow> = on_either!(&mut tx, c => {
@@ -57,7 +62,7 @@ impl Ledger {
             return Ok(0);
         }
         let wanted = i64::try_from(done.len()).unwrap_or(i64::MAX);
-        let numbers: Option<(i32, bool, i64)> = on_either!(&mut tx, c => {
+        let numbers: Option<(i32, bool)> = on_either!(&mut tx, c => {
             sqlx::query_as(NUMBERS)
                 .bind(wanted)
                 .bind(rollout)
@@ -66,7 +71,7 @@ impl Ledger {
                 .await
                 .map_err(LedgerError::from)?
         });
-        let Some((chunks, at_most_once, expires_at)) = numbers else { return Ok(0) };
+        let Some((chunks, at_most_once)) = numbers else { return Ok(0) };
         let first = count("rollout", rollout, "chunks", chunks)?
             .saturating_sub(u32::try_from(wanted).unwrap_or(u32::MAX));
         let sources: Vec<i32> = done.iter().map(|row| row.chunk).collect();
@@ -74,20 +79,21 @@ impl Ledger {
         let mut made = 0;
         for (row, number) in done.iter().zip(first..) {
             let tries = u32::try_from(row.tries).unwrap_or_default() + 1;
-            let due = due(now, backoff(tries), row.retry_at);
-            if due >= expires_at {
-                continue;
-            }
             let list = packed::unpack(&row.ids)
                 .ok_or_else(|| LedgerError::nonsense("chunk", row.chunk, "its list cannot be read"))?;
             let known = outcomes.get(&row.chunk);
-            let is_open = |(position, _): &(usize, &FrozenDevice)| {
-                let code = known.and_then(|known| known.get(position)).copied().unwrap_or(OutcomeCode::ToDo);
-                !code.is_final(at_most_once)
-            };
-            let again: Vec<FrozenDevice> =
-                list.iter().enumerate().filter(is_open).map(|(_, device)| *device).collect();
+            let code = |position: usize| known.and_then(|known| known.get(&position)).copied();
+            let left = list.iter().enumerate().filter_map(|(position, device)| {
+                let code = code(position).unwrap_or(OutcomeCode::ToDo);
+                (!code.is_final(at_most_once)).then_some((*device, code))
+            });
+            let (again, codes): (Vec<FrozenDevice>, Vec<OutcomeCode>) = left.unzip();
             if !again.is_empty() {
+                let all_sleep = codes.iter().all(|code| *code == OutcomeCode::QuietHours);
+                let due = match row.quiet_until.filter(|_| all_sleep) {
+                    Some(until) => until.max(micros(now)),
+                    None => due(now, backoff(tries), row.retry_at),
+                };
                 insert(&mut tx, rollout, number, row, &again, due).await?;
                 made += 1;
             }
@@ -99,6 +105,29 @@ impl Ledger {
         });
         tx.commit().await?;
         Ok(made)
+    }
+}
+
+/// What was deferred and is to be tried again: by providers, or until the end of somebody's quiet hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LateTail {
+    /// How many devices.
+    pub devices: u64,
+    /// When the first of them are due.
+    pub due_at: Timestamp,
+}
+
+impl Ledger {
+    /// The late tail of a rollout; `None` if nobody waits.
+    pub async fn late_tail(&self, rollout: RolloutId) -> Result<Option<LateTail>, LedgerError> {
+        const SQL: &str = "select cast(sum(k.n) as bigint), min(c.until) \
+             from claim c join chunk k on k.rollout = c.rollout and k.chunk = c.chunk \
+             where c.rollout = $1 and k.try > 0 and c.done_at is null";
+        let (devices, due): (Option<i64>, Option<i64>) =
+            on_pool!(self, pool => sqlx::query_as(SQL).bind(rollout.get()).fetch_one(pool).await?);
+        let Some((devices, due)) = devices.zip(due) else { return Ok(None) };
+        let devices = column("chunk", rollout, "n", u64::try_from(devices))?;
+        Ok(Some(LateTail { devices, due_at: instant("claim", rollout, due)? }))
     }
 }
 

@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
+use super::found::Found;
 use crate::{
     ledger::{Started, Validity},
     model::{ChunkNumber, Device, Digest, FrozenDevice, JobKey, Outcome, RolloutId, StageNumber},
@@ -45,8 +48,6 @@ pub struct SegmentEnd {
     pub first: u16,
     /// The device and what became of it, in order; `None` where it was left out.
     pub outcomes: Vec<Option<(Device, Outcome)>>,
-    /// Places in `outcomes` of devices whose token is to be marked gone.
-    pub gone: Vec<usize>,
 }
 
 /// One round trip of a worker for one rollout.
@@ -76,6 +77,8 @@ pub struct Exchange<'a> {
     pub digest: Digest,
     /// Set when a halt or a new epoch covers the rollout: every open segment looks at it before each request.
     pub stopped: &'a Arc<AtomicBool>,
+    /// Read each device's time zone as well: the plan has quiet hours.
+    pub zones: bool,
 }
 
 /// What the ledger answered.
@@ -121,6 +124,9 @@ pub struct OpenSegment {
     pub(in crate::ledger) first: u16,
     /// By position within the segment; `None` is left out.
     pub(in crate::ledger) devices: Vec<Option<Device>>,
+    /// As far as they were asked for.
+    pub(in crate::ledger) zones: Vec<Option<Box<str>>>,
+    pub(in crate::ledger) at: Timestamp,
     pub(in crate::ledger) key: JobKey,
     pub(in crate::ledger) digest: Digest,
     pub(in crate::ledger) validity: Validity,
@@ -128,6 +134,26 @@ pub struct OpenSegment {
 }
 
 impl OpenSegment {
+    /// Called by the exchange only, with what it granted.
+    pub(super) fn new(
+        of: &Exchange<'_>,
+        first: u16,
+        found: Vec<Found>,
+        at: Timestamp,
+        validity: Validity,
+    ) -> Self {
+        let (mut devices, mut zones) = (Vec::with_capacity(found.len()), Vec::new());
+        for found in found {
+            let (device, zone) = found.unzip();
+            devices.push(device);
+            if of.zones {
+                zones.push(zone.flatten());
+            }
+        }
+        let (key, digest) = (of.key.clone(), of.digest);
+        Self { first, devices, zones, at, key, digest, validity, started: false }
+    }
+
     /// The position of its first device in the chunk.
     pub const fn first(&self) -> u16 {
         self.first
@@ -141,6 +167,17 @@ impl OpenSegment {
     /// True if it has no device; never so for a segment of the ledger's.
     pub fn is_empty(&self) -> bool {
         self.devices.is_empty()
+    }
+
+    /// When its intent was recorded, on the database's clock.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The time zones that its devices are registered with, by position; `None` where none is, and where
+    /// [`Exchange::zones`] did not ask.
+    pub fn zones(&self) -> impl Iterator<Item = Option<&str>> {
+        self.zones.iter().map(Option::as_deref)
     }
 
     /// One proof for each device that is there, once. [`Started::position`] is the place within the segment.

@@ -11,7 +11,8 @@ use crate::{
     ledger::{
         HaltScope, Ledger, LedgerError, on_pool,
         rows::{column, count, digest, instant, micros},
-        tx::on_either,
+        stored::Stored,
+        tx::{Tx, on_either},
     },
     model::{
         AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, ProducerId, RolloutId,
@@ -56,7 +57,7 @@ pub enum Submitted {
     Stored(CampaignId),
     /// It was on record already, with the same content.
     Known(CampaignId),
-    /// The same key is another campaign's: refuse it.
+    /// The same key is another campaign's, or a direct job's: refuse it.
     Conflict,
 }
 
@@ -130,6 +131,8 @@ pub struct RolloutRecord {
     pub changed_at: Timestamp,
     /// When it came to its end.
     pub finished_at: Option<Timestamp>,
+    /// Requests that ended after a worker had heard of its halt: they were on the wire.
+    pub after_halt: u64,
 }
 
 #[derive(Debug, FromRow)]
@@ -199,8 +202,8 @@ impl TryFrom<CampaignRow> for CampaignRecord {
 
 /// What every query for [`RolloutRow`] begins with.
 pub(super) const ROLLOUTS: &str = "select r.id, k.public_id, r.app, r.audience, r.state, r.cause, r.stage, \
-     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at \
-     from rollout r join campaign k on k.id = r.id ";
+     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at, \
+     r.after_halt from rollout r join campaign k on k.id = r.id ";
 
 #[derive(Debug, FromRow)]
 pub(super) struct RolloutRow {
@@ -218,6 +221,7 @@ pub(super) struct RolloutRow {
     changed_at: i64,
     finished_at: Option<i64>,
     expires_at: i64,
+    after_halt: i64,
 }
 
 impl TryFrom<RolloutRow> for RolloutRecord {
@@ -244,6 +248,7 @@ impl TryFrom<RolloutRow> for RolloutRecord {
                 .transpose()?,
             changed_at: instant(TABLE, id, row.changed_at)?,
             finished_at: row.finished_at.map(|at| instant(TABLE, id, at)).transpose()?,
+            after_halt: column(TABLE, id, "after_halt", u64::try_from(row.after_halt))?,
             expires_at: instant(TABLE, id, row.expires_at)?,
         })
     }
@@ -260,6 +265,21 @@ impl RolloutRecord {
             HaltScope::Campaign(campaign) => *campaign == self.id,
         }
     }
+}
+
+/// Takes the campaign's key where direct jobs have theirs, so that whoever comes second finds it taken, in whichever lane
+/// and in whichever process. False if a direct job has it.
+async fn take_key(tx: &mut Tx, new: &NewCampaign<'_>, now: Timestamp) -> Result<bool, LedgerError> {
+    const SQL: &str = "update direct_job set campaign = (1 = 1) where producer = $1 and job_id = $2";
+    let taken = Stored::of_campaign(new.key, new.job, new.received_at, new.expires_at);
+    if !tx.insert_jobs(&[taken], now).await?.contains(&true) {
+        return Ok(false);
+    }
+    let (producer, id) = (new.key.producer.as_str(), new.key.id.as_str());
+    on_either!(tx, c => {
+        sqlx::query(SQL).bind(producer).bind(id).execute(c).await?;
+    });
+    Ok(true)
 }
 
 impl Ledger {
@@ -302,6 +322,9 @@ impl Ledger {
             drop(tx);
             return self.submitted_before(new).await;
         };
+        if !take_key(&mut tx, new, now).await? {
+            return Ok(Submitted::Conflict);
+        }
         on_either!(&mut tx, c => {
             sqlx::query(ROLLOUT)
                 .bind(row)

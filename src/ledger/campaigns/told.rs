@@ -11,7 +11,7 @@ use crate::{
         rows::micros,
         tx::{Tx, on_either},
     },
-    model::{AppId, AudienceName, CampaignId, Event, EventBody, RolloutState, StageNumber},
+    model::{AppId, AudienceName, CampaignId, Event, EventBody, RolloutId, RolloutState, StageNumber},
 };
 
 /// The part of an event that does not change.
@@ -91,6 +91,17 @@ impl Tx {
 }
 
 impl Ledger {
+    /// So many requests of a halted rollout were on the wire when this worker heard of the halt. Told once by each worker.
+    pub async fn note_after_halt(&self, rollout: RolloutId, requests: usize) -> Result<(), LedgerError> {
+        const SQL: &str = "update rollout set after_halt = after_halt + $1 where id = $2";
+        let mut tx = self.begin().await?;
+        let requests = i64::try_from(requests).unwrap_or(i64::MAX);
+        on_either!(&mut tx, c => {
+            sqlx::query(SQL).bind(requests).bind(rollout.get()).execute(c).await?;
+        });
+        tx.commit().await
+    }
+
     /// Ends every live rollout that `scope` covers, in the order of their rows; how many.
     pub(in crate::ledger) async fn halt_rollouts(
         &self,

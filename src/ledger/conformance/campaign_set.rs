@@ -205,6 +205,7 @@ impl<'s> Set<'s> {
             key: &self.key,
             digest: self.job.digest(),
             stopped: &self.stopped,
+            zones: true,
         };
         self.ledger.exchange(&exchange).await.expect("the ledger answers")
     }
@@ -240,14 +241,7 @@ pub(super) fn end(
 ) -> SegmentEnd {
     let outcomes = devices.into_iter().map(|device| Some((device?, outcome.clone()))).collect();
     let first = u16::try_from(first).expect("small");
-    SegmentEnd {
-        chunk: claim.chunk,
-        stage: claim.stage,
-        claim: claim.number,
-        first,
-        outcomes,
-        gone: Vec::new(),
-    }
+    SegmentEnd { chunk: claim.chunk, stage: claim.stage, claim: claim.number, first, outcomes }
 }
 
 /// What an export says, by device.

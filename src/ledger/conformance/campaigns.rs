@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     audience::Class,
-    ledger::{Deposed, Exchange, HaltScope, LeaseAsk, LeaseKey, NoIntent, OverBecause, Submitted},
+    ledger::{Deposed, Exchange, HaltScope, NoIntent, OverBecause, Submitted},
     model::{Bucket, Job, OutcomeCode, RolloutState},
 };
 
@@ -236,21 +236,6 @@ pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store
     }
 }
 
-pub(super) async fn i11_leases_of_one_rate_never_overlap(store: &Store) {
-    let horizon = Duration::from_millis(250);
-    let ask = LeaseAsk {
-        key: LeaseKey::Provider(crate::model::Provider::Apns, app()),
-        rate: std::num::NonZeroU32::new(1_000).expect("not zero"),
-        want: 20,
-        horizon,
-    };
-    let asks = (0..30).map(|_| store.ledger.lease_slots(&ask));
-    let leased = futures_util::future::join_all(asks).await;
-    let slots: u32 = leased.into_iter().map(|leased| leased.expect("an answer").slots).sum();
-    // A horizon's worth, and what went by while they were asking.
-    assert!((250..400).contains(&slots), "{slots} slots at once");
-}
-
 pub(super) async fn i7_a_chunk_of_which_something_is_left_is_not_done(store: &Store) {
     let set = Set::with(store, 9, ALL, "").await;
     let (campaign, _, seen) = set.open().await;
@@ -271,6 +256,7 @@ pub(super) async fn i7_a_chunk_of_which_something_is_left_is_not_done(store: &St
         key: &set.key,
         digest: set.job.digest(),
         stopped: &set.stopped,
+        zones: false,
     };
     set.ledger.exchange(&early).await.expect_err("eight of its devices were never sent");
     let progress = set.ledger.stage_progress(campaign.rollout).await.expect("an answer");

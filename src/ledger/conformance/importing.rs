@@ -111,11 +111,11 @@ pub(super) async fn an_import_tells_new_updated_moved_and_repeated_apart(store: 
     again.extend((25..30).map(|n| phone("c", &format!("t-{n}"))));
     again.push(phone("c", "t-29"));
     let counts = import(&store.ledger, 1, 36, again).await;
-    assert_eq!(counts, ImportCounts { new: 5, updated: 20, moved: 5, repeated: 5 + 1 });
+    assert_eq!(counts, ImportCounts { new: 5, updated: 20, moved: 5, repeated: 5 + 1, displaced: 0 });
     // Across batches the second is another registration of a known token.
     let twice = vec![phone("d", "t-31"), phone("d", "t-32"), phone("e", "t-31"), phone("d", "t-32")];
     let counts = import(&store.ledger, 1, 2, twice).await;
-    assert_eq!(counts, ImportCounts { new: 2, updated: 1, moved: 1, repeated: 0 });
+    assert_eq!(counts, ImportCounts { new: 2, updated: 1, moved: 1, repeated: 0, displaced: 0 });
     assert_eq!(store.ledger.devices_of(None, &user("e")).await.expect("an answer").len(), 1);
     assert_eq!(strays(store).await, 0);
 }

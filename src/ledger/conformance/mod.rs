@@ -7,12 +7,17 @@ mod campaigns;
 mod deferred;
 mod direct;
 mod doubt;
+mod erasure;
 mod fixtures;
 mod importing;
+mod keys;
+mod leases;
 mod outbox;
 mod postgres_only;
+mod registrations;
 mod registry;
 mod selection;
+mod sleepers;
 
 #[path = "../../../tests/it/harness/database.rs"]
 mod database;
@@ -93,6 +98,16 @@ on_both_engines! {
         tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
+    registrations:
+        a_late_or_repeated_registration_changes_nothing,
+        an_old_registration_raises_no_phone_from_the_dead,
+        a_removal_that_names_a_person_takes_nobody_elses_phone,
+        an_update_changes_what_it_names_and_the_rest_stays,
+        one_phone_too_many_displaces_the_one_that_was_not_seen_for_longest;
+    erasure:
+        a_forgotten_person_is_left_out_of_a_campaign_and_still_counted,
+        i12_of_a_forgotten_person_nothing_is_left_that_leads_there,
+        whoever_comes_back_is_registered_anew_and_no_straggler_brings_them_back;
     importing:
         hostile_text_is_kept_as_it_came,
         an_import_tells_new_updated_moved_and_repeated_apart,
@@ -111,6 +126,13 @@ on_both_engines! {
         i5_a_halt_is_seen_by_the_next_read,
         refusals_are_told_and_audited,
         text_is_forgotten_after_its_time;
+    keys:
+        a_direct_job_with_a_campaigns_id_is_seen,
+        a_campaign_with_a_direct_jobs_id_is_refused,
+        a_campaigns_key_is_free_thirty_days_after_its_expiry,
+        a_campaign_of_before_has_its_key_after_the_migration,
+        of_two_lanes_at_once_one_has_the_key,
+        another_at_most_once_job_with_the_same_id_is_told_apart_from_a_copy;
     deferred:
         i6_one_try_is_claimed_by_one_process,
         i6_a_commit_that_is_repeated_takes_no_claim_away,
@@ -133,8 +155,11 @@ on_both_engines! {
         i6_under_at_most_once_what_is_in_doubt_is_left_alone,
         i8_who_left_since_is_left_out_and_nobody_is_added,
         i5_a_halt_ends_what_it_covers_and_nothing_else,
-        i7_a_chunk_of_which_something_is_left_is_not_done,
-        i11_leases_of_one_rate_never_overlap;
+        i7_a_chunk_of_which_something_is_left_is_not_done;
+    leases:
+        i11_leases_of_one_rate_never_overlap,
+        i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
+        a_throttle_lowers_the_row_for_whoever_leases_next;
     selection:
         what_is_selected_is_what_a_plain_predicate_selects,
         a_count_is_what_a_freeze_takes_and_what_changed_since_is_told,
@@ -146,6 +171,10 @@ on_both_engines! {
         the_migration_reads_versions_as_registrations_do;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
+    sleepers:
+        i6_a_minutes_throttle_is_no_night_and_a_night_is_not_asked_about_every_minute,
+        i9_a_night_that_outlasts_the_campaign_holds_it_until_its_expiry,
+        devices_come_with_their_zones_where_these_are_asked_for;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

@@ -7,7 +7,7 @@ use super::{
     campaign_set::{ALL, LEASE, Set},
     fixtures::*,
 };
-use crate::ledger::{HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
+use crate::ledger::{Erasure, HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
 
 /// A connection that has only what a member of the serving role has.
 async fn serving(store: &Store) -> PgConnection {
@@ -68,6 +68,10 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.import(vec![phone("a", "1"), phone("b", "2")]).await?;
     ledger.import(vec![phone("b", "1")]).await?;
     let device = ledger.devices_of(None, &user("b")).await?.remove(0).device;
+    ledger.apply_registrations(&[super::registrations::register(1, "queued", "a")]).await?;
+    ledger.apply_registrations(&[super::registrations::remove(2, "queued")]).await?;
+    let forgotten = Erasure::User(user("a"), None);
+    assert_eq!(ledger.forget_devices(&forgotten, "ada").await?, 2);
     let (done, deferred) = (job("done", &["b"]), job("deferred", &["b"]));
     let now = ledger.now().await?;
     let mut finished = over(&done, 1, &[(0, &device, gone(None))], now, None);
@@ -80,6 +84,9 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.outbox_done(&events.iter().map(|event| event.seq).collect::<Vec<_>>()).await?;
     ledger.set_halt(&HaltScope::All, "ada", "drill").await?;
     ledger.clear_halt(&HaltScope::All, "ada").await?;
+    let audience = super::selection::audience("country = [\"PL\"]");
+    ledger.estimate_audience(&audience).await?;
+    ledger.explain_audience(&audience).await?;
     ledger.forget_old(hours(now, 91 * 24)).await?;
     ledger.close().await;
     assert!(store.ledger.audit_verify(None).await?.is_ok());

@@ -345,8 +345,8 @@ pub(super) async fn an_indexed_condition_is_read_by_its_index_and_no_other(store
     for (lines, index) in [
         ("country = [\"DE\"]", Some("device_country")),
         ("country = [\"DE\", \"FR\"]", Some("device_country")),
-        ("app_version = \"<4.5\"", Some("device_version")),
-        ("app_version = \"=4\"\ntags = [\"beta\"]", Some("device_version")),
+        ("app_version = \"<4.5\"", Some("device_app_version")),
+        ("app_version = \"=4\"\ntags = [\"beta\"]", Some("device_app_version")),
         ("tags = [\"beta\"]\nscan = \"few devices\"", None),
     ] {
         let audience = audience(lines);

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{RefusedLine, json::Value, refuse};
 use crate::model::{
-    AppId, Attributes, Environment, Locale, NewDevice, OutOfBounds, Platform, Scalar, Tags, Token, UserId,
+    AppId, Attributes, Environment, Locale, NewDevice, OutOfBounds, Scalar, Tags, Token, UserId,
+    fields::{country_code, one_case, rule, short_text},
 };
 
 /// Every field; the first four are required.
@@ -27,9 +28,6 @@ pub(super) const FIELDS: [&str; 12] = [
 
 /// What stood on a line, by the order of [`FIELDS`].
 pub(super) type Fields<'a> = [Value<'a>; FIELDS.len()];
-
-/// Longest free text that is kept (a time zone, an app's version), in bytes.
-const MAX_TEXT: usize = 64;
 
 /// A field's text in a file without types. Tags stand there one after the other, attributes as JSON.
 pub(super) fn from_text<'a>(line: u64, field: &str, text: &'a str) -> Result<Value<'a>, RefusedLine> {
@@ -74,14 +72,6 @@ pub(super) fn check(line: u64, fields: Fields<'_>) -> Result<NewDevice, RefusedL
         tags: listed(line, tags)?,
         attributes: named(line, attributes)?,
     })
-}
-
-/// APNs tokens are hexadecimal, and the same phone in either case: two spellings must not be two owners.
-fn one_case(platform: Platform, token: &str) -> Cow<'_, str> {
-    match platform {
-        Platform::Ios if token.bytes().all(|c| c.is_ascii_hexdigit()) => token.to_ascii_lowercase().into(),
-        Platform::Ios | Platform::Android => token.into(),
-    }
 }
 
 fn required<T>(
@@ -145,27 +135,4 @@ fn named(line: u64, value: Value<'_>) -> Result<Attributes, RefusedLine> {
 
 fn out_of_bounds(line: u64, field: &str, why: OutOfBounds) -> RefusedLine {
     refuse(line, field, &why.to_string())
-}
-
-fn rule(field: &str) -> &'static str {
-    match field {
-        "user_id" => "is not 1 to 128 characters without control characters",
-        "app" => "is not 1 to 155 letters, digits, '.', '-' or '_'",
-        "platform" => "is not ios or android",
-        "token" => "is not 1 to 4000 letters, digits, '-', '_', ':', '.' or '~'",
-        "environment" => "is not production or sandbox",
-        "country" => "is not two upper-case letters (ISO 3166-1)",
-        "language" => "is not a language tag such as de or de-AT (BCP 47)",
-        "last_seen_at" => "is not an instant such as 2026-11-21T20:00:00Z (RFC 3339)",
-        _ => "is not 1 to 64 bytes without control characters",
-    }
-}
-
-fn country_code(text: &str) -> Option<String> {
-    (text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase())).then(|| text.to_owned())
-}
-
-fn short_text(text: &str) -> Option<String> {
-    let fits = !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
-    fits.then(|| text.to_owned())
 }

@@ -10,7 +10,7 @@ use super::devices::array_literal;
 use crate::{
     ledger::{
         LedgerError,
-        register::Registration,
+        register::KeyedDevice,
         rows::{json_text, micros},
         tx::stored_device,
     },
@@ -23,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 /// Claims tokens of which nobody has one. In the order given, which has to be that of the keys.
 pub(in crate::ledger) async fn claim_free_tokens(
     connection: &mut PgConnection,
-    batch: &[Registration],
+    batch: &[KeyedDevice],
 ) -> Result<(), LedgerError> {
     let mut rows =
         Rows::begin(connection, "copy token_owner (owner_key, bucket, public_id) from stdin").await?;
@@ -40,7 +40,7 @@ pub(in crate::ledger) async fn claim_free_tokens(
 /// Writes devices that never were. In the order of buckets: neighbours go to the same pages of every index.
 pub(in crate::ledger) async fn register_new(
     connection: &mut PgConnection,
-    mut batch: Vec<&Registration>,
+    mut batch: Vec<&KeyedDevice>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const COPY: &str = "copy device (bucket, public_id, user_id, app, platform, environment, token, country, language, \

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         LedgerError,
-        rows::{DEVICE_COLUMNS, DeviceRow, json_text, micros},
+        rows::{DeviceRow, json_text, micros},
         tx::{Gone, Wanted, stored_bucket, stored_device},
     },
     model::{Bucket, DeviceId, Digest, FrozenDevice, Locale, NewDevice, Tags},
@@ -94,45 +94,32 @@ pub(in crate::ledger) fn partition(bucket: i16) -> i32 {
     ((i32::from(bucket) + 1) * 64 - 1) / i32::from(Bucket::COUNT)
 }
 
-/// Runs of one bucket each, in a list of row numbers.
-#[derive(Debug, Default)]
-struct Runs {
-    buckets: Vec<i16>,
-    /// The place of the first and the last, counting from 1.
-    firsts: Vec<i32>,
-    lasts: Vec<i32>,
-}
-
 /// The live devices of these keys, in any order.
 ///
 /// Neighbours lie together in a frozen list, so nearly always one partition has them all, and it is asked by its name: the
-/// whole table would have every partition's indexes opened and locked for each exchange. One look for each run of a bucket,
-/// rather than for each device, halves what is left.
+/// whole table would have every partition's indexes opened and locked for each exchange. Each device is found by the whole
+/// key, so that no planner that lacks statistics can take another index for it.
 pub(in crate::ledger) async fn find_frozen(
     connection: &mut PgConnection,
     keys: &[FrozenDevice],
+    columns: &str,
 ) -> Result<Vec<DeviceRow>, LedgerError> {
-    let ids: Vec<i64> = keys.iter().map(|key| key.record.get()).collect();
-    let (mut partitions, mut before): (BTreeMap<i32, Runs>, i32) = (BTreeMap::new(), 0);
-    for run in keys.chunk_by(|a, b| a.bucket == b.bucket) {
-        let Some(bucket) = run.first().map(|key| stored_bucket(key.bucket)) else { continue };
-        let runs = partitions.entry(partition(bucket)).or_default();
-        runs.buckets.push(bucket);
-        runs.firsts.push(before + 1);
-        before += i32::try_from(run.len()).unwrap_or(i32::MAX);
-        runs.lasts.push(before);
+    let mut partitions: BTreeMap<i32, (Vec<i16>, Vec<i64>)> = BTreeMap::new();
+    for key in keys {
+        let bucket = stored_bucket(key.bucket);
+        let (buckets, ids) = partitions.entry(partition(bucket)).or_default();
+        buckets.push(bucket);
+        ids.push(key.record.get());
     }
     let mut rows = Vec::with_capacity(keys.len());
-    for (partition, runs) in partitions {
+    for (partition, (buckets, ids)) in partitions {
         // See the batch's read for `offset 0`.
         let sql = format!(
-            "select d.* from unnest($1::smallint[], $2::int[], $3::int[]) u (bucket, first, last) \
-             cross join lateral ( \
-                 select {DEVICE_COLUMNS} from device_p{partition:02} d where d.bucket = u.bucket \
-                     and d.id = any(($4::bigint[])[u.first:u.last]) and d.gone_at is null offset 0) d"
+            "select d.* from unnest($1::smallint[], $2::bigint[]) u (bucket, id) cross join lateral ( \
+                 select {columns} from device_p{partition:02} d \
+                 where d.bucket = u.bucket and d.id = u.id and d.gone_at is null offset 0) d"
         );
-        let query = sqlx::query_as(&sql).bind(runs.buckets).bind(runs.firsts).bind(runs.lasts).bind(&ids);
-        rows.extend(query.fetch_all(&mut *connection).await?);
+        rows.extend(sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut *connection).await?);
     }
     Ok(rows)
 }
@@ -273,7 +260,8 @@ pub(in crate::ledger) async fn register(
              u (bucket, public_id, user_id, app, platform, environment, token, country, language, timezone, \
              app_version, last_seen_at, tags, attributes, version_key) \
          order by u.bucket \
-         on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
+         on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
+             country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
              last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
              registered_at = excluded.registered_at, gone_at = null";

@@ -15,7 +15,7 @@ use crate::{
 };
 
 const COLUMNS: &str = "producer, job_id, digest, app, intent, at_most_once, job, policy, received_at, expires_at, \
-     state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at";
+     state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at, campaign";
 
 const INSERT: &str = "insert into direct_job as old (producer, job_id, digest, app, intent, at_most_once, job, \
          policy, received_at, expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, \
@@ -24,14 +24,14 @@ const INSERT: &str = "insert into direct_job as old (producer, job_id, digest, a
          $8::bytea[], $9::bigint[], $10::bigint[], $11::text[], $12::int[], $13::bigint[], $14::bigint[], \
          $15::bytea[], $16::bytea[], $17::int[], $18::text[], $19::bigint[])";
 
-/// A key whose job ended before `$20` is free again: its row is replaced.
+/// A key whose job ended before `$20` is free again: its row is replaced. (No row that is inserted here is a campaign's.)
 const UNLESS_TAKEN: &str = " on conflict (producer, job_id) do update set (digest, app, intent, at_most_once, job, \
          policy, received_at, expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, \
-         traceparent, finished_at) = \
+         traceparent, finished_at, campaign) = \
          (excluded.digest, excluded.app, excluded.intent, excluded.at_most_once, excluded.job, excluded.policy, \
          excluded.received_at, excluded.expires_at, excluded.state, excluded.tries, excluded.due_at, \
          excluded.claim_until, excluded.devices, excluded.outcomes, excluded.unreachable, excluded.traceparent, \
-         excluded.finished_at) \
+         excluded.finished_at, excluded.campaign) \
      where old.finished_at < $20 \
      returning producer, job_id";
 

@@ -5,8 +5,9 @@ pub(super) mod devices;
 pub(super) mod jobs;
 pub(super) mod outbox;
 pub(super) mod read;
+pub(super) mod registrations;
 
-use std::{str::FromStr, time::Duration};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions, Executor, PgConnection, PgPool,
@@ -33,8 +34,8 @@ const AUDIT_LOCK: i64 = 0x6265_6c6c_7765_7468;
 ///   every time, so each is planned once a connection.
 /// - `jit`: the planner's estimate over 64 partitions is high enough to trigger compilation, which takes
 ///   hundreds of milliseconds to speed up microseconds.
-/// - `idle_in_transaction_session_timeout`: a process that hangs in the middle of an exchange holds a share lock on its
-///   rollout's row, for which a halt waits; and no transaction here pauses longer than a round trip.
+/// - `idle_in_transaction_session_timeout`: a process that hangs in the middle of a transaction holds locks that others wait
+///   for; and no transaction here pauses longer than a round trip.
 /// - `statement_timeout`: no statement here takes a second; one that takes a minute is stuck, and failing it
 ///   tells the caller that the ledger is away.
 const SESSION: &str = "set plan_cache_mode = force_generic_plan; \
@@ -46,6 +47,7 @@ const SESSION: &str = "set plan_cache_mode = force_generic_plan; \
 #[derive(Debug, Clone)]
 pub struct PostgresLedger {
     pub(super) pool: PgPool,
+    pub(super) max_devices_per_user: NonZeroU32,
 }
 
 impl PostgresLedger {
@@ -55,8 +57,8 @@ impl PostgresLedger {
             .map_err(unusable)?
             // For whoever looks into pg_stat_activity at night.
             .application_name("bellwether")
-            // Ours are a few dozen; the default would evict none, this says so.
-            .statement_cache_capacity(100)
+            // A few dozen, and two for each of the registry's 64 partitions: none is prepared twice.
+            .statement_cache_capacity(256)
             // Statements carry no values, but a line for each would drown what matters.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
@@ -73,7 +75,7 @@ impl PostgresLedger {
             })
             .connect_with(connect)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, max_devices_per_user: options.max_devices_per_user })
     }
 }
 

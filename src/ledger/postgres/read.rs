@@ -80,6 +80,7 @@ impl Line {
             token: self.token?,
             language: self.language,
             registered_at: self.at?,
+            timezone: None,
         })
     }
 

@@ -136,7 +136,8 @@ pub(in crate::ledger) async fn register(
          select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
              value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, \
              value -> 12, value -> 13, value ->> 14, $2 from json_each($1) where true \
-         on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
+         on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
+             country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
              last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
              registered_at = excluded.registered_at, gone_at = null";

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const SELECT: &str = "select producer, job_id, digest, app, intent, at_most_once, job, policy, received_at, \
-     expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at \
+     expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, traceparent, finished_at, campaign \
      from direct_job where producer = $1 and job_id = $2";
 
 const INSERT: &str = "insert into direct_job (producer, job_id, digest, app, intent, at_most_once, job, policy, \
@@ -21,14 +21,14 @@ const INSERT: &str = "insert into direct_job (producer, job_id, digest, app, int
          finished_at) \
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
-/// A key whose job ended before `$20` is free again: its row is replaced.
+/// A key whose job ended before `$20` is free again: its row is replaced. (No row that is inserted here is a campaign's.)
 const UNLESS_TAKEN: &str = " on conflict (producer, job_id) do update set (digest, app, intent, at_most_once, job, \
          policy, received_at, expires_at, state, tries, due_at, claim_until, devices, outcomes, unreachable, \
-         traceparent, finished_at) = \
+         traceparent, finished_at, campaign) = \
          (excluded.digest, excluded.app, excluded.intent, excluded.at_most_once, excluded.job, excluded.policy, \
          excluded.received_at, excluded.expires_at, excluded.state, excluded.tries, excluded.due_at, \
          excluded.claim_until, excluded.devices, excluded.outcomes, excluded.unreachable, excluded.traceparent, \
-         excluded.finished_at) \
+         excluded.finished_at, excluded.campaign) \
      where direct_job.finished_at < $20";
 
 fn bound<'q>(sql: &'q str, row: &'q JobRow) -> Query<'q, Sqlite, SqliteArguments<'q>> {

@@ -3,6 +3,7 @@
 //! Each test is small by default, so that all of them fit into every run; `deploy/chaos.sh` runs them at full size,
 //! by [`SIZE`].
 
+mod asleep;
 mod changed;
 mod chaos;
 mod fenced;

@@ -1,6 +1,8 @@
 //! The commands, as somebody at a terminal runs them against real services.
 
+mod audiences;
 mod checks;
+mod demo;
 mod devices;
 mod halts;
 mod jobs;

@@ -37,7 +37,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(timeless(&stage, &import(&stage, "devices.ndjson", ndjson).await), @r#"
     exit 1
     -- out
-    2 new, 0 updated, 0 moved to another user, 1 repeated, 4 lines refused
+    2 new, 0 updated, 0 moved to another user, 1 repeated, 0 displaced, 4 lines refused
     3 devices in TIME
     -- err
     DIR/devices.ndjson: line 3: platform: is not ios or android
@@ -54,7 +54,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(timeless(&stage, &import(&stage, "devices.csv", csv).await), @r#"
     exit 1
     -- out
-    1 new, 0 updated, 1 moved to another user, 0 repeated, 2 lines refused
+    1 new, 0 updated, 1 moved to another user, 0 repeated, 0 displaced, 2 lines refused
     2 devices in TIME
     -- err
     DIR/devices.csv: line 3: country: is not two upper-case letters (ISO 3166-1)
@@ -191,4 +191,53 @@ async fn i12_devices_are_shown_without_their_tokens() {
     -- err
     error: no such device is registered
     "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_forgotten_by_somebody_who_says_who_they_are_and_only_once() {
+    let stage = Stage::set().await;
+    let line = |app: &str, token: &str| {
+        format!(r#"{{"user_id":"u-1","app":"{app}","platform":"ios","token":"{token}"}}"#)
+    };
+    let lines = [line("pl.example.bank", "a1"), line("pl.example.bank", "b2"), line("pl.example.shop", "c3")];
+    let imported = import(&stage, "devices.ndjson", &lines.join("\n")).await;
+    assert!(imported.status.success(), "{}", told(&stage, &imported));
+    let mut nameless = stage.command(&["device", "forget", "--user", "u-1"]);
+    let nameless = nameless.env_remove("USER").output().await.expect("the program runs");
+    assert_snapshot!(told(&stage, &nameless), @r#"
+    exit 1
+    -- err
+    error: say who you are with --by NAME; it stands in the audit log
+    "#);
+    let forget = async |more: &[&str]| {
+        stage.run(&[&["device", "forget", "--user", "u-1", "--by", "anna"], more].concat()).await
+    };
+    assert_snapshot!(told(&stage, &forget(&["--dry-run"]).await), @r#"
+    exit 0
+    -- out
+    3 devices would be forgotten
+    "#);
+    assert_snapshot!(told(&stage, &forget(&["--app", "pl.example.shop"]).await), @r#"
+    exit 0
+    -- out
+    1 device forgotten
+    "#);
+    assert_snapshot!(told(&stage, &forget(&[]).await), @r#"
+    exit 0
+    -- out
+    2 devices forgotten
+    "#);
+    assert_snapshot!(told(&stage, &forget(&[]).await), @r#"
+    exit 5
+    -- err
+    error: no such device is registered
+    "#);
+    assert_snapshot!(told(&stage, &stage.run(&["device", "show", "--user", "u-1"]).await), @r#"
+    exit 5
+    -- err
+    error: no such device is registered
+    "#);
+    let schema = stage.run(&["device", "schema"]).await;
+    let schema: Value = serde_json::from_slice(&schema.stdout).expect("JSON");
+    assert_eq!(schema["title"], "Registration");
 }

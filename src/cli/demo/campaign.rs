@@ -1,0 +1,170 @@
+//! The campaigns of the afternoon that may go out, through the real machinery: frozen by the coordinator, claimed by the
+//! worker, recorded in the ledger; and what the phones show of them.
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::{
+    afternoon::{job, provider_requests},
+    bank::Bank,
+    policy,
+};
+use crate::{
+    ledger::{RolloutRecord, Tally},
+    model::{CampaignId, Lane, OutcomeCode, RolloutState, Token},
+};
+
+/// The text of the test campaign.
+pub(super) const TEST_TEXT: &str = "test kampanii";
+
+/// What our own people are told.
+const NEWS: &str = "W poniedziałek zaczynamy o dziewiątej.";
+
+/// For how long the campaigns are worth something: they are over in seconds, and on a busy machine in a minute.
+const WORTH: SignedDuration = SignedDuration::from_mins(5);
+
+/// How often a campaign under way is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A campaign that goes out.
+struct Campaign<'b> {
+    name: &'static str,
+    what: &'static str,
+    producer: &'static str,
+    intent: &'static str,
+    audience: &'static str,
+    text: &'static str,
+    phones: HashSet<&'b str>,
+}
+
+/// A campaign that is over, and what was seen of it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The job's id.
+    pub(super) name: &'static str,
+    /// In words.
+    pub(super) what: &'static str,
+    /// How it ended.
+    pub(super) state: RolloutState,
+    /// Why, if that needs a word.
+    pub(super) cause: Option<String>,
+    /// Devices that were frozen, by the ledger.
+    pub(super) frozen: u64,
+    /// Devices of which a provider took it, by the ledger.
+    pub(super) accepted: u64,
+    /// What providers were asked while it ran, by the simulators.
+    pub(super) requests: u64,
+    /// Phones that show it, by the simulators' record of every screen.
+    pub(super) phones_reached: u64,
+    /// Among them: phones that were rung more than once.
+    pub(super) rung_again: u64,
+    /// Among them: phones of people who are not in its audience.
+    pub(super) strangers: u64,
+}
+
+impl Seen {
+    /// Each phone was rung at most once (I6).
+    pub(super) fn is_once(&self) -> bool {
+        self.rung_again == 0 && self.requests == self.phones_reached
+    }
+
+    /// Each request belongs to an intent on record, and nobody was added (I2).
+    pub(super) fn is_on_record(&self) -> bool {
+        self.requests == self.accepted && self.strangers == 0
+    }
+
+    /// It came to its end, and reached everyone (I7).
+    pub(super) fn is_whole(&self) -> bool {
+        self.state == RolloutState::Completed
+            && self.accepted == self.frozen
+            && self.phones_reached == self.frozen
+    }
+}
+
+/// A test campaign to the testers, then news to our own people.
+pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
+    let test = Campaign {
+        name: "test-campaign",
+        what: "a test campaign to the registered testers",
+        producer: "qa",
+        intent: "test",
+        audience: "qa-phones",
+        text: TEST_TEXT,
+        phones: bank.testers.iter().map(|(_, token)| token.reveal()).collect(),
+    };
+    let news = Campaign {
+        name: "news-for-our-people",
+        what: "a campaign to our own people, in 3 stages",
+        producer: policy::PRODUCER,
+        intent: "production",
+        audience: policy::AUDIENCE,
+        text: NEWS,
+        phones: bank.people.iter().map(Token::reveal).collect(),
+    };
+    Ok(vec![test.send(bank).await?, news.send(bank).await?])
+}
+
+impl Campaign<'_> {
+    async fn send(&self, bank: &Bank) -> anyhow::Result<Seen> {
+        let before = provider_requests(bank);
+        let mut job = job(self.name, self.text);
+        job["intent"] = json!(self.intent);
+        job["to"] = json!({"audience": self.audience, "at_most": policy::PEOPLE});
+        job["plan"] = json!(policy::PLAN);
+        job["expires_at"] = json!(bank.expiry(WORTH));
+        let key = bank.enqueue(self.producer, &job, Lane::Campaign).await?;
+        bank.settled().await?;
+        let id = bank.ledger.campaign_by_job(&key).await?;
+        let id = id.with_context(|| format!("the campaign {key} was not put on record"))?;
+        let (over, accepted) = self.follow(bank, id).await?;
+        let mut seen = Seen {
+            name: self.name,
+            what: self.what,
+            state: over.state,
+            cause: over.cause,
+            frozen: over.frozen,
+            accepted,
+            requests: provider_requests(bank) - before,
+            phones_reached: 0,
+            rung_again: 0,
+            strangers: 0,
+        };
+        bank.simulator.for_each_phone(|token, phone| {
+            let times: u32 =
+                phone.screen.iter().filter(|shown| *shown.body == *self.text).map(|shown| shown.times).sum();
+            seen.phones_reached += u64::from(times > 0);
+            seen.rung_again += u64::from(times > 1);
+            seen.strangers += u64::from(times > 0 && !self.phones.contains(token));
+        });
+        Ok(seen)
+    }
+
+    /// Shows how far it is until it is over; how it ended, and how many devices it was accepted for.
+    async fn follow(&self, bank: &Bank, id: CampaignId) -> anyhow::Result<(RolloutRecord, u64)> {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} sent")?;
+        let progress = ProgressBar::new(0).with_style(style);
+        loop {
+            let rollout = bank.ledger.rollout(id).await?.context("a campaign without a rollout")?;
+            let accepted = accepted(&bank.ledger.tallies(rollout.rollout).await?);
+            let stage =
+                rollout.stage.map_or_else(|| "freezing".to_owned(), |stage| format!("stage {}", stage + 1));
+            progress.set_message(format!("{}: {stage}", self.name));
+            progress.set_length(rollout.frozen);
+            progress.set_position(accepted);
+            if rollout.state.is_terminal() {
+                progress.finish_and_clear();
+                return Ok((rollout, accepted));
+            }
+            anyhow::ensure!(bank.is_serving(), "the service ended early");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn accepted(tallies: &[Tally]) -> u64 {
+    tallies.iter().filter_map(|tally| tally.counts.get(&OutcomeCode::Accepted)).sum()
+}
