@@ -28,4 +28,4 @@ update device set version_key = coalesce((
 ), '') where app_version is not null;
 
 drop index device_seen;
-create index device_version on device (app, version_key, bucket, id) where gone_at is null;
+create index device_app_version on device (app, version_key, bucket, id) where gone_at is null;

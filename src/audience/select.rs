@@ -151,7 +151,7 @@ impl Condition {
     pub const fn served(self) -> Served {
         match self {
             Self::Country => Served::By("device_country"),
-            Self::AppVersion => Served::By("device_version"),
+            Self::AppVersion => Served::By("device_app_version"),
             Self::Platform | Self::InUse => Served::Broadly,
             Self::Language
             | Self::Timezone

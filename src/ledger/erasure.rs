@@ -138,7 +138,7 @@ impl Tx {
         };
         let sql = format!(
             "update device set user_id = $3, token = '', country = null, language = null, timezone = null, \
-                 app_version = null, tags = {no_tags}, attributes = '{{}}', last_seen_at = null, \
+                 app_version = null, version_key = null, tags = {no_tags}, attributes = '{{}}', last_seen_at = null, \
                  gone_at = coalesce(gone_at, $4) \
              where bucket = $1 and id = $2"
         );

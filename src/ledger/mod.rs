@@ -204,20 +204,20 @@ impl Ledger {
         }
     }
 
-    /// How many live devices of one app a person may have.
-    const fn max_devices_per_user(&self) -> NonZeroU32 {
-        match self {
-            Self::Postgres(store) => store.max_devices_per_user,
-            Self::Sqlite(store) => store.max_devices_per_user,
-        }
-    }
-
     /// Begins a transaction that reads: everything in it is of one instant.
     async fn begin_reading(&self) -> Result<tx::Tx, LedgerError> {
         Ok(match self {
             Self::Postgres(store) => tx::Tx::Postgres(store.pool.begin_with(postgres::BEGIN_READING).await?),
             Self::Sqlite(store) => tx::Tx::Sqlite(store.readers.begin().await?),
         })
+    }
+
+    /// How many live devices of one app a person may have.
+    const fn max_devices_per_user(&self) -> NonZeroU32 {
+        match self {
+            Self::Postgres(store) => store.max_devices_per_user,
+            Self::Sqlite(store) => store.max_devices_per_user,
+        }
     }
 
     /// Begins a transaction that writes.

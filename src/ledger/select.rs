@@ -10,7 +10,7 @@ use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::{rows::micros, selection::Range};
 use crate::{
-    audience::{Country, Select, Side, Timezone},
+    audience::{Country, Select, Served, Side, Timezone},
     model::{AppId, AppVersion, Locale, Platform, Scalar},
 };
 
@@ -54,7 +54,10 @@ where
 {
     /// The app's devices as far as `select` goes.
     pub(super) fn push(&mut self, app: &AppId, looked: Looked, select: &Select) {
-        self.query.push("app = ").push_bind(app.as_str().to_owned());
+        // SQLite would take any index that begins with the app, and read it whole: the sign keeps it from that.
+        let is_served = select.conditions().any(|condition| matches!(condition.served(), Served::By(_)));
+        self.query.push(if self.engine == Engine::Sqlite && !is_served { "+app = " } else { "app = " });
+        self.query.push_bind(app.as_str().to_owned());
         self.query.push(match looked {
             Looked::Taken => " and gone_at is null and environment = 'production'",
             Looked::LeftOut => " and not (gone_at is null and environment = 'production')",

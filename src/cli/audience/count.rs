@@ -39,16 +39,12 @@ pub(super) async fn run(
     Ok(Exit::Ok)
 }
 
-/// The line of an exact count.
+/// The lines of an exact count.
 pub(super) fn counted(audience: &Audience, count: AudienceCount) -> String {
     let AudienceCount { devices, people } = count;
     let most = audience.max_devices;
-    let limit = if devices > most {
-        format!("more than the {most} allowed: a campaign would be refused")
-    } else {
-        format!("at most {most} devices allowed")
-    };
-    format!("counted    {devices} devices of {people} people; {limit}")
+    let is_refused = if devices > most { ": a campaign would be refused" } else { "" };
+    format!("counted    {devices} devices of {people} people\nallowed    {most} devices{is_refused}")
 }
 
 /// The fields of an exact count.

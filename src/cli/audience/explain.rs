@@ -45,9 +45,9 @@ pub(super) async fn run(ledger: &Ledger, audience: &Audience, output: Output) ->
 fn left_out(explained: &Explanation) -> String {
     let left_out = &explained.left_out;
     let mut told =
-        format!("left out   {} gone, {} development builds", left_out.gone, left_out.development_builds);
+        format!("left out   gone: {}, development builds: {}", left_out.gone, left_out.development_builds);
     if explained.read_by == ReadBy::Members {
-        told += &format!("; {} members have no device", left_out.members_without_device);
+        told += &format!(", members without a device: {}", left_out.members_without_device);
     }
     told
 }
@@ -65,11 +65,12 @@ fn changed(change: Option<&Change>) -> Vec<String> {
     let Change { campaign, then, now, gained, lost, set_aside } = change;
     let since = to_the_second(campaign.received_at);
     let mut lines = vec![
-        format!("changed    since {since}, campaign {}", campaign.id),
-        format!("           {then} devices then, {now} now: {gained} gained, {lost} lost"),
+        format!("changed    since campaign {}", campaign.id),
+        format!("           of {since}: {then} devices then, {now} now"),
+        format!("           gained: {gained}, lost: {lost}"),
     ];
     if *set_aside > 0 {
-        lines.push(format!("           {set_aside} that another audience took first are not compared"));
+        lines.push(format!("           not compared, since another audience took them first: {set_aside}"));
     }
     lines
 }

@@ -84,6 +84,9 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.outbox_done(&events.iter().map(|event| event.seq).collect::<Vec<_>>()).await?;
     ledger.set_halt(&HaltScope::All, "ada", "drill").await?;
     ledger.clear_halt(&HaltScope::All, "ada").await?;
+    let audience = super::selection::audience("country = [\"PL\"]");
+    ledger.estimate_audience(&audience).await?;
+    ledger.explain_audience(&audience).await?;
     ledger.forget_old(hours(now, 91 * 24)).await?;
     ledger.close().await;
     assert!(store.ledger.audit_verify(None).await?.is_ok());

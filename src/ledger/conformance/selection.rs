@@ -319,7 +319,7 @@ pub(super) async fn members_are_counted_as_they_are_frozen(store: &Store) {
 }
 
 /// 20,000 devices: one in fifty in DE, one in fifty of version 4, one in fifty with a tag.
-async fn many(store: &Store) {
+async fn many(store: &Store, bucket: &str) {
     let columns = "bucket, public_id, user_id, app, platform, environment, token, country, app_version, version_key, tags, registered_at";
     let version =
         "case when n % 50 = 2 then '4' else '5' end, case when n % 50 = 2 then 'a41' else 'a51' end";
@@ -327,25 +327,26 @@ async fn many(store: &Store) {
         "'u-' || n, '{APP}', 'ios', 'production', 't' || n, case when n % 50 = 1 then 'DE' else 'PL' end, {version}"
     );
     let postgres = format!(
-        "insert into device ({columns}) select n * 7919 % 10000, gen_random_uuid(), {row}, \
+        "insert into device ({columns}) select {bucket}, gen_random_uuid(), {row}, \
              case when n % 50 = 3 then array['beta'] else array[]::text[] end, 0 from generate_series(1, 20000) n; \
          analyze device"
     );
     let sqlite = format!(
         "with recursive number (n) as (select 1 union all select n + 1 from number where n < 20000) \
-         insert into device ({columns}) select n * 7919 % 10000, randomblob(16), {row}, \
+         insert into device ({columns}) select {bucket}, randomblob(16), {row}, \
              case when n % 50 = 3 then '[\"beta\"]' else '[]' end, 0 from number"
     );
     store.tamper(&postgres, &sqlite).await;
 }
 
 pub(super) async fn an_indexed_condition_is_read_by_its_index_and_no_other(store: &Store) {
-    many(store).await;
+    // In the part of the ring that stands for the others: of a few devices no index is worth opening.
+    many(store, "5000 + n % 156").await;
     for (lines, index) in [
         ("country = [\"DE\"]", Some("device_country")),
         ("country = [\"DE\", \"FR\"]", Some("device_country")),
-        ("app_version = \"<4.5\"", Some("device_version")),
-        ("app_version = \"=4\"\ntags = [\"beta\"]", Some("device_version")),
+        ("app_version = \"<4.5\"", Some("device_app_version")),
+        ("app_version = \"=4\"\ntags = [\"beta\"]", Some("device_app_version")),
         ("tags = [\"beta\"]\nscan = \"few devices\"", None),
     ] {
         let audience = audience(lines);
@@ -362,7 +363,7 @@ pub(super) async fn an_indexed_condition_is_read_by_its_index_and_no_other(store
 }
 
 pub(super) async fn an_estimate_is_near_and_says_what_it_stands_on(store: &Store) {
-    many(store).await;
+    many(store, "n * 7919 % 10000").await;
     let everyone = audience("platform = [\"ios\", \"android\"]");
     let count = store.ledger.count_audience(&everyone).await.expect("an answer");
     assert_eq!((count.devices, count.people), (20_000, 20_000));
