@@ -62,6 +62,8 @@ struct Rates {
 struct Rate {
     ledger: Arc<Ledger>,
     clock: Clock,
+    /// What the stock's times count from.
+    origin: Instant,
     provider: Provider,
     app: AppId,
     per_second: NonZeroU32,
@@ -79,10 +81,11 @@ impl DirectSlots {
             Some(Arc::new(Rate {
                 ledger: Arc::clone(ledger),
                 clock: clock.clone(),
+                origin: clock.monotonic(),
                 provider,
                 app: app.clone(),
                 per_second: NonZeroU32::new(per_second?)?,
-                stock: Mutex::new(Stock::new(clock.monotonic())),
+                stock: Mutex::new(Stock::new(Duration::ZERO)),
                 queue: tokio::sync::Mutex::default(),
                 waiting: AtomicU32::new(0),
                 renewing: AtomicBool::new(false),
@@ -119,10 +122,14 @@ impl Rate {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn now(&self) -> Duration {
+        self.clock.monotonic().duration_since(self.origin)
+    }
+
     fn take(self: &Arc<Self>) -> Taken {
         let (taken, is_low) = {
             let mut stock = self.stock();
-            (stock.take(self.clock.monotonic()), stock.is_low())
+            (stock.take(self.now()), stock.is_low())
         };
         if is_low && matches!(taken, Taken::Slot(_)) && !self.renewing.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).renew());
@@ -143,13 +150,13 @@ impl Rate {
     }
 
     async fn wait(self: &Arc<Self>) -> Result<Slot, NotSent> {
-        let give_up = self.clock.monotonic() + PATIENCE;
+        let give_up = self.now() + PATIENCE;
         let _waiting = Waiting::new(&self.waiting);
         let _turn = self.queue.lock().await;
         loop {
             match self.take() {
                 Taken::Slot(slot) => return Ok(slot),
-                Taken::At(at) => sleep(at.saturating_duration_since(self.clock.monotonic())).await,
+                Taken::At(at) => sleep(at.saturating_sub(self.now())).await,
                 Taken::Nothing => match self.lease().await {
                     Ok(None) => {}
                     Ok(Some(room_in)) => sleep(room_in).await,
@@ -160,8 +167,8 @@ impl Rate {
     }
 
     /// The ledger is away: a moment's rest, or the end of patience.
-    async fn bear(&self, error: &LedgerError, give_up: Instant) -> Result<(), NotSent> {
-        if self.clock.monotonic() >= give_up {
+    async fn bear(&self, error: &LedgerError, give_up: Duration) -> Result<(), NotSent> {
+        if self.now() >= give_up {
             let (app, provider) = (&self.app, self.provider);
             tracing::warn!(%app, %provider, %error, "no slots are to be had; the job is deferred");
             return Err(NotSent::Throttled);
@@ -173,11 +180,11 @@ impl Rate {
     /// Asks the ledger once. If everything is leased already: when there is room again.
     async fn lease(&self) -> Result<Option<Duration>, LedgerError> {
         let waiting = self.waiting.load(Ordering::Acquire);
-        let want = self.stock().want(self.clock.monotonic(), waiting, self.per_second.get());
+        let want = self.stock().want(self.now(), waiting, self.per_second.get());
         let asked = self.ledger.lease_direct(self.provider, &self.app, self.per_second, want);
         let leased =
             timeout(ANSWER_WITHIN, asked).await.map_err(|_| LedgerError::no_answer(ANSWER_WITHIN))??;
-        self.stock().add(&leased, self.clock.monotonic());
+        self.stock().add(&leased, self.now());
         let [own, borrowed] = leased;
         if own.slots + borrowed.slots > 0 {
             return Ok(None);
