@@ -19,6 +19,7 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     audience::Policy,
@@ -70,13 +71,20 @@ struct Rate {
     stock: Mutex<Stock>,
     /// Held by whoever asks the ledger; the others wait in order for what it gets.
     queue: tokio::sync::Mutex<()>,
+    /// Set when the process is to stop: it has no patience then.
+    stop: CancellationToken,
     waiting: AtomicU32,
     renewing: AtomicBool,
 }
 
 impl DirectSlots {
     /// Of the rates that the policy names.
-    pub(super) fn new(policy: &Policy, ledger: &Arc<Ledger>, clock: &Clock) -> Self {
+    pub(super) fn new(
+        policy: &Policy,
+        ledger: &Arc<Ledger>,
+        clock: &Clock,
+        stop: &CancellationToken,
+    ) -> Self {
         let rate = |app: &AppId, provider, per_second: Option<u32>| {
             Some(Arc::new(Rate {
                 ledger: Arc::clone(ledger),
@@ -87,6 +95,7 @@ impl DirectSlots {
                 per_second: NonZeroU32::new(per_second?)?,
                 stock: Mutex::new(Stock::new(Duration::ZERO)),
                 queue: tokio::sync::Mutex::default(),
+                stop: stop.clone(),
                 waiting: AtomicU32::new(0),
                 renewing: AtomicBool::new(false),
             }))
@@ -168,7 +177,7 @@ impl Rate {
 
     /// The ledger is away: a moment's rest, or the end of patience.
     async fn bear(&self, error: &LedgerError, give_up: Duration) -> Result<(), NotSent> {
-        if self.now() >= give_up {
+        if self.now() >= give_up || self.stop.is_cancelled() {
             let (app, provider) = (&self.app, self.provider);
             tracing::warn!(%app, %provider, %error, "no slots are to be had; the job is deferred");
             return Err(NotSent::Throttled);
