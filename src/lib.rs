@@ -22,11 +22,13 @@
 //! - **I2 no-send-without-permit**: only the guard's proof and the ledger's proof together make a permit;
 //!   [`deliver`] takes one for each request. Forging, copying or keeping one does not compile.
 //! - **I3 unknown-is-no**: a missing label, an unknown name, an unreachable ledger: nothing is sent.
+//! - **I5 halt-is-now**: what a halt covers and was not handed to a connection when it was heard is not sent.
 //! - **I6 once**: a device is sent a job once, except what was on the wire, unrecorded, when a process died:
 //!   that is resent with the same ids, or with `at_most_once` left alone.
 //! - **I7 nothing-lost**: a message is acknowledged only after what it asks for is durable.
 //! - **I9 nothing-late**: nothing is sent after its expiry.
 //! - **I10 explained**: every verdict and every halt stands in a hash-chained audit log.
+//! - **I11 paced**: in any window the fleet sends at most rate × window and the leases alive.
 //! - **I12 silent-logs**: no token, no text, no secret in a log, a metric, an event or an error.
 //!
 //! # The cast

@@ -76,10 +76,6 @@ impl Bank {
         Self { simulator, deliver, clock, files, _folder: folder }
     }
 
-    pub(super) fn slot(&self) -> Slot {
-        Slot::for_test()
-    }
-
     /// Sends to one phone and answers with the outcome; what was not taken is sent again.
     pub(super) async fn ring(&self, token: &str) -> Outcome {
         self.ring_all(&[device(token, 1)], 1).await.remove(0).1
@@ -125,7 +121,7 @@ async fn ring_all(
             sending.push(async move {
                 let (device, mut permit) = (permit.device().clone(), permit);
                 loop {
-                    match bank.deliver.send(permit, bank.slot(), message).await {
+                    match bank.deliver.send(permit, Slot::for_test(), message).await {
                         Sent::Done(outcome) => return (device, outcome),
                         Sent::NotTaken(again) => permit = again,
                     }

@@ -133,7 +133,7 @@ impl DirectLane {
         let lane = Arc::new(Self {
             patience: Patience { metrics: metrics.clone(), until: stop.clone() },
             bursts: Bursts::default(),
-            slots: DirectSlots::new(&policy, &ledger, &clock),
+            slots: DirectSlots::new(&policy, &ledger, &clock, &stop),
             throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             halts: Arc::clone(&heard),
             ledger,

@@ -19,6 +19,7 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     audience::Policy,
@@ -62,28 +63,39 @@ struct Rates {
 struct Rate {
     ledger: Arc<Ledger>,
     clock: Clock,
+    /// What the stock's times count from.
+    origin: Instant,
     provider: Provider,
     app: AppId,
     per_second: NonZeroU32,
     stock: Mutex<Stock>,
     /// Held by whoever asks the ledger; the others wait in order for what it gets.
     queue: tokio::sync::Mutex<()>,
+    /// Set when the process is to stop: it has no patience then.
+    stop: CancellationToken,
     waiting: AtomicU32,
     renewing: AtomicBool,
 }
 
 impl DirectSlots {
     /// Of the rates that the policy names.
-    pub(super) fn new(policy: &Policy, ledger: &Arc<Ledger>, clock: &Clock) -> Self {
+    pub(super) fn new(
+        policy: &Policy,
+        ledger: &Arc<Ledger>,
+        clock: &Clock,
+        stop: &CancellationToken,
+    ) -> Self {
         let rate = |app: &AppId, provider, per_second: Option<u32>| {
             Some(Arc::new(Rate {
                 ledger: Arc::clone(ledger),
                 clock: clock.clone(),
+                origin: clock.monotonic(),
                 provider,
                 app: app.clone(),
                 per_second: NonZeroU32::new(per_second?)?,
-                stock: Mutex::new(Stock::new(clock.monotonic())),
+                stock: Mutex::new(Stock::new(Duration::ZERO)),
                 queue: tokio::sync::Mutex::default(),
+                stop: stop.clone(),
                 waiting: AtomicU32::new(0),
                 renewing: AtomicBool::new(false),
             }))
@@ -119,10 +131,14 @@ impl Rate {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn now(&self) -> Duration {
+        self.clock.monotonic().duration_since(self.origin)
+    }
+
     fn take(self: &Arc<Self>) -> Taken {
         let (taken, is_low) = {
             let mut stock = self.stock();
-            (stock.take(self.clock.monotonic()), stock.is_low())
+            (stock.take(self.now()), stock.is_low())
         };
         if is_low && matches!(taken, Taken::Slot(_)) && !self.renewing.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).renew());
@@ -143,13 +159,13 @@ impl Rate {
     }
 
     async fn wait(self: &Arc<Self>) -> Result<Slot, NotSent> {
-        let give_up = self.clock.monotonic() + PATIENCE;
+        let give_up = self.now() + PATIENCE;
         let _waiting = Waiting::new(&self.waiting);
         let _turn = self.queue.lock().await;
         loop {
             match self.take() {
                 Taken::Slot(slot) => return Ok(slot),
-                Taken::At(at) => sleep(at.saturating_duration_since(self.clock.monotonic())).await,
+                Taken::At(at) => sleep(at.saturating_sub(self.now())).await,
                 Taken::Nothing => match self.lease().await {
                     Ok(None) => {}
                     Ok(Some(room_in)) => sleep(room_in).await,
@@ -160,8 +176,8 @@ impl Rate {
     }
 
     /// The ledger is away: a moment's rest, or the end of patience.
-    async fn bear(&self, error: &LedgerError, give_up: Instant) -> Result<(), NotSent> {
-        if self.clock.monotonic() >= give_up {
+    async fn bear(&self, error: &LedgerError, give_up: Duration) -> Result<(), NotSent> {
+        if self.now() >= give_up || self.stop.is_cancelled() {
             let (app, provider) = (&self.app, self.provider);
             tracing::warn!(%app, %provider, %error, "no slots are to be had; the job is deferred");
             return Err(NotSent::Throttled);
@@ -173,11 +189,11 @@ impl Rate {
     /// Asks the ledger once. If everything is leased already: when there is room again.
     async fn lease(&self) -> Result<Option<Duration>, LedgerError> {
         let waiting = self.waiting.load(Ordering::Acquire);
-        let want = self.stock().want(self.clock.monotonic(), waiting, self.per_second.get());
+        let want = self.stock().want(self.now(), waiting, self.per_second.get());
         let asked = self.ledger.lease_direct(self.provider, &self.app, self.per_second, want);
         let leased =
             timeout(ANSWER_WITHIN, asked).await.map_err(|_| LedgerError::no_answer(ANSWER_WITHIN))??;
-        self.stock().add(&leased, self.clock.monotonic());
+        self.stock().add(&leased, self.now());
         let [own, borrowed] = leased;
         if own.slots + borrowed.slots > 0 {
             return Ok(None);

@@ -146,7 +146,7 @@ impl OpenJob {
         if std::mem::replace(&mut self.started, true) {
             return Vec::new();
         }
-        let (key, digest) = (&self.key, self.digest);
+        let (key, digest) = (&self.key, &self.digest);
         let each = self.targets.iter();
         each.map(|Target { position, device }| Started {
             key,
@@ -174,7 +174,7 @@ impl OpenJob {
 #[must_use = "an intent on record that is never sent must be recorded as NotSent"]
 pub struct Started<'s> {
     pub(super) key: &'s JobKey,
-    pub(super) digest: Digest,
+    pub(super) digest: &'s Digest,
     pub(super) position: usize,
     pub(super) device: &'s Device,
     /// `None` on the direct lane: the intent there is the unacknowledged message, which nobody can take away.
@@ -209,7 +209,7 @@ impl<'s> Started<'s> {
 
     /// The digest of the job whose intent was recorded.
     pub const fn digest(&self) -> Digest {
-        self.digest
+        *self.digest
     }
 
     /// The device to ring.

@@ -4,10 +4,7 @@
 //! waits until its turn within the lease. **I11 paced**: a slot is used at most a lease earlier and [`GOOD_FOR`] later than
 //! its time, so a second holds at most a second's slots and the leases that are alive at its ends.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{Slot, lease::Leased, shared::DIRECT_HORIZON};
 
@@ -29,12 +26,12 @@ pub enum Taken {
     /// Send now.
     Slot(Slot),
     /// Not before then.
-    At(Instant),
+    At(Duration),
     /// Nothing; ask the ledger.
     Nothing,
 }
 
-/// See the module.
+/// See the module. Times are those since an instant of the process's own.
 #[derive(Debug)]
 pub struct Stock {
     /// By their start.
@@ -44,25 +41,25 @@ pub struct Stock {
     renew_below: u32,
     /// Slots taken since the last lease was asked for.
     taken: u32,
-    asked: Instant,
+    asked: Duration,
 }
 
 #[derive(Debug)]
 struct Block {
-    from: Instant,
-    void: Instant,
+    from: Duration,
+    void: Duration,
     left: u32,
 }
 
 impl Stock {
     /// Nothing at hand.
     #[must_use]
-    pub const fn new(now: Instant) -> Self {
+    pub const fn new(now: Duration) -> Self {
         Self { blocks: VecDeque::new(), left: 0, renew_below: 0, taken: 0, asked: now }
     }
 
     /// A slot, if one may be used now.
-    pub fn take(&mut self, now: Instant) -> Taken {
+    pub fn take(&mut self, now: Duration) -> Taken {
         while let Some(block) = self.blocks.front_mut() {
             if block.left == 0 || now >= block.void {
                 self.left -= block.left;
@@ -86,9 +83,9 @@ impl Stock {
     }
 
     /// How many to ask for at `now`, with so many waiting: those, and what the last stretch has used.
-    pub fn want(&mut self, now: Instant, waiting: u32, per_second: u32) -> u32 {
+    pub fn want(&mut self, now: Duration, waiting: u32, per_second: u32) -> u32 {
         // Right after an ask a few slots say little about a stretch.
-        let since = now.saturating_duration_since(self.asked).max(STRETCH / 10);
+        let since = now.saturating_sub(self.asked).max(STRETCH / 10);
         let used = u128::from(self.taken) * STRETCH.as_micros() / since.as_micros();
         (self.taken, self.asked) = (0, now);
         let spare = (per_second / 100).min(SPARE);
@@ -97,7 +94,7 @@ impl Stock {
 
     /// Adds leases. They count from when their answer came: neither a slow answer nor a clock that differs from the
     /// database's makes the rate faster.
-    pub fn add(&mut self, leases: &[Leased], answered: Instant) {
+    pub fn add(&mut self, leases: &[Leased], answered: Duration) {
         for leased in leases.iter().filter(|leased| leased.slots > 0) {
             let from = answered + leased.start;
             let place = self.blocks.partition_point(|block| block.from <= from);
@@ -115,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{clock::Clock, pace::shared::Shared};
+    use crate::pace::shared::Shared;
 
     const START: i64 = 1_000_000_000;
 
@@ -129,14 +126,13 @@ mod tests {
             per_second in 20..5_000_u32,
             steps in prop::collection::vec((0..3_usize, 0..30_000_u64, 0..200_u32), 1..300),
         ) {
-            let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1);
             let rate = NonZeroU32::new(per_second).expect("not zero");
-            let (mut row, origin) = (Shared::default(), clock.monotonic());
-            let mut stocks = [(); 3].map(|()| Stock::new(origin));
+            let mut row = Shared::default();
+            let mut stocks = [(); 3].map(|()| Stock::new(Duration::ZERO));
             let (mut used, mut passed) = (Vec::new(), Duration::ZERO);
             for (process, pause, wanted) in steps {
                 passed += Duration::from_millis(pause / 1_000);
-                let now = origin + passed;
+                let now = passed;
                 let stock = &mut stocks[process];
                 for _ in 0..wanted {
                     match stock.take(now) {
@@ -165,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_used_at_once_renewed_in_time_and_lapses() {
-        let now = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1).monotonic();
+        let now = Duration::from_secs(7);
         let leased = |start, slots| Leased {
             start: Duration::from_millis(start),
             apart: Duration::from_millis(1),

@@ -343,7 +343,7 @@ mod tests {
         const ROOM: usize = 40;
         for (away, rest) in [
             (Duration::from_millis(10), PREFACE.len() + HEADERS_3.len() * 9 - ROOM),
-            (Duration::from_secs(60), 0),
+            (Duration::from_mins(1), 0),
         ] {
             let (clock, (ours, mut theirs)) = (Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1), duplex(ROOM));
             let (mut io, driver) = Coalesced::new(ours, clock.clone());

@@ -27,9 +27,8 @@ pub(super) struct Driver {
     opened: Instant,
     ping: Option<PingPong>,
     alarm: Pin<Box<Sleep>>,
-    /// Set while requests are in flight.
-    tick: Pin<Box<Sleep>>,
-    ticking: bool,
+    /// While requests are in flight.
+    tick: Option<Pin<Box<Sleep>>>,
     /// How many bytes had come in when the alarm was set.
     received: u64,
     awaiting_pong: bool,
@@ -56,8 +55,7 @@ impl Driver {
             pool: Arc::downgrade(pool),
             opened: pool.clock.monotonic(),
             alarm: Box::pin(sleep(transport.ping_after)),
-            tick: Box::pin(sleep(TICK)),
-            ticking: false,
+            tick: None,
             received: 0,
             awaiting_pong: false,
             ping_after: transport.ping_after,
@@ -98,18 +96,22 @@ impl Driver {
 
     /// Notes, while requests are in flight, that this task runs. False if it was away for too long.
     fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
-        while !self.ticking || self.tick.as_mut().poll(cx).is_ready() {
-            if self.ticking && !self.io.goes_on() {
-                return false;
+        loop {
+            if let Some(tick) = &mut self.tick {
+                if tick.as_mut().poll(cx).is_pending() {
+                    return true;
+                }
+                if !self.io.goes_on() {
+                    return false;
+                }
             }
-            self.ticking = self.connection.in_flight() > 0;
-            if !self.ticking {
+            let in_flight = self.connection.in_flight() > 0;
+            self.tick = in_flight.then(|| Box::pin(sleep(TICK)));
+            if !in_flight {
                 return true;
             }
             self.connection.tick();
-            self.tick = Box::pin(sleep(TICK));
         }
-        true
     }
 
     /// False once the peer counts as dead.

@@ -81,9 +81,8 @@ impl Stall {
     pub(super) fn enter(&self, until: Instant) -> Counted {
         let (current, until) = (self.current.load(Ordering::Relaxed), self.micros(until));
         let generation = &self.generations[current];
-        if generation.in_flight.fetch_add(1, Ordering::SeqCst) == 0 {
-            generation.earliest.store(until, Ordering::SeqCst);
-        } else if generation.earliest.load(Ordering::SeqCst) > until {
+        let is_first = generation.in_flight.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first || generation.earliest.load(Ordering::SeqCst) > until {
             generation.earliest.store(until, Ordering::SeqCst);
         }
         if current == 0 { Counted::Even } else { Counted::Odd }
@@ -128,7 +127,7 @@ impl Stall {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn stall() -> (Stall, Clock) {
         let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1);

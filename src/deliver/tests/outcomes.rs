@@ -194,8 +194,8 @@ async fn lost_connections_and_resets_are_unknown_and_a_refused_stream_is_not() {
     let mut job = OpenJob::for_test(key(), Digest::of(b"job"), vec![device("ios", 1)]);
     let started = job.start().remove(0);
     let permit = Permit::new(&cleared, started).expect("both proofs are of this job");
-    let sent = in_time(bank.deliver.send(permit, bank.slot(), &message)).await;
+    let sent = in_time(bank.deliver.send(permit, Slot::for_test(), &message)).await;
     let Sent::NotTaken(permit) = sent else { panic!("{sent:?}") };
-    let sent = in_time(bank.deliver.send(permit, bank.slot(), &message)).await;
+    let sent = in_time(bank.deliver.send(permit, Slot::for_test(), &message)).await;
     assert!(matches!(sent, Sent::Done(Outcome::Accepted { .. })), "{sent:?}");
 }

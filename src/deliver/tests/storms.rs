@@ -101,7 +101,7 @@ async fn a_send_under_way_is_small() {
     let cleared = Cleared::for_test(key(), Digest::of(b"job"), app, message.expires_at());
     let mut job = OpenJob::for_test(key(), Digest::of(b"job"), vec![device("ios", 1)]);
     let permit = Permit::new(&cleared, job.start().remove(0)).expect("both proofs are of this job");
-    let sending = bank.deliver.send(permit, bank.slot(), &message);
+    let sending = bank.deliver.send(permit, Slot::for_test(), &message);
     let bytes = size_of_val(&sending);
     assert!(matches!(in_time(sending).await, Sent::Done(Outcome::Accepted { .. })));
     assert!(bytes <= 1_000, "{bytes} bytes");

@@ -189,13 +189,7 @@ impl OpenSegment {
         let present =
             devices.iter().enumerate().filter_map(|(position, device)| Some((position, device.as_ref()?)));
         present
-            .map(|(position, device)| Started {
-                key,
-                digest: *digest,
-                position,
-                device,
-                validity: Some(validity),
-            })
+            .map(|(position, device)| Started { key, digest, position, device, validity: Some(validity) })
             .collect()
     }
 }

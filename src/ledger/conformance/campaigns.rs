@@ -236,6 +236,17 @@ pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store
     }
 }
 
+pub(super) async fn i5_what_ended_after_a_halt_adds_up_over_the_workers(store: &Store) {
+    let set = Set::with(store, 9, ALL, "").await;
+    let (campaign, _, seen) = set.open().await;
+    store.ledger.set_halt(&HaltScope::All, "duty", "wrong text").await.expect("halted");
+    let other = store.other_process().await;
+    for (ledger, requests) in [(&store.ledger, 3), (&other, 4)] {
+        ledger.note_after_halt(campaign.rollout, requests).await.expect("on record");
+    }
+    assert_eq!((seen.after_halt, set.seen(campaign.id).await.after_halt), (0, 7));
+}
+
 pub(super) async fn i7_a_chunk_of_which_something_is_left_is_not_done(store: &Store) {
     let set = Set::with(store, 9, ALL, "").await;
     let (campaign, _, seen) = set.open().await;

@@ -155,6 +155,7 @@ on_both_engines! {
         i6_under_at_most_once_what_is_in_doubt_is_left_alone,
         i8_who_left_since_is_left_out_and_nobody_is_added,
         i5_a_halt_ends_what_it_covers_and_nothing_else,
+        i5_what_ended_after_a_halt_adds_up_over_the_workers,
         i7_a_chunk_of_which_something_is_left_is_not_done;
     leases:
         i11_leases_of_one_rate_never_overlap,

@@ -88,7 +88,7 @@ impl Slow {
             });
         }
         tokio::select! {
-            pong = ping.ping(h2::Ping::opaque()) => drop(pong.expect("a pong")),
+            answer = ping.ping(h2::Ping::opaque()) => drop(answer.expect("a pong")),
             other = connection.accept() => panic!("{other:?}"),
         }
         self.at_rest.notify_one();
