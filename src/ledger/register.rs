@@ -113,8 +113,8 @@ impl Ledger {
 /// The last registration of each token, in the order of keys: one order for all who register.
 fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
     batch.reverse();
-    // Stable: of one key, the last comes first now.
-    batch.sort_by_key(|registration| registration.key);
+    // Stable: of one key, the last comes first now. By the keys beside it, because a registration is large to move.
+    batch.sort_by_cached_key(|registration| registration.key);
     batch.dedup_by_key(|registration| registration.key);
     batch
 }

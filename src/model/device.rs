@@ -165,8 +165,8 @@ impl Token {
     /// Accepts what may stand in a URL path and in JSON without escaping; `None` otherwise.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.' | '~');
-        (!text.is_empty() && text.len() <= Self::MAX_BYTES && text.chars().all(allowed))
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b':' | b'.' | b'~');
+        (!text.is_empty() && text.len() <= Self::MAX_BYTES && text.bytes().all(allowed))
             .then(|| Self(text.into()))
     }
 

@@ -69,11 +69,12 @@ pub(super) async fn run(config: &Path, output: Output, args: ImportArgs) -> anyh
     let reader = DeviceReader::new(input, format).with_context(|| unreadable(&file))?;
     let mut importer = ledger.importer();
     let imported = importer.progress();
-    let mut progress = Progress::begin(bytes, clock.clone());
+    let progress = Progress::begin(bytes, clock.clone());
     let remarks = progress.remarks();
+    let lines = read.clone();
     let work = async {
         let reading = tokio::task::spawn_blocking(move || {
-            let ended = feed(reader, &mut importer, &mut refused, &|line| remarks.say(line));
+            let ended = feed(reader, &lines, &mut importer, &mut refused, &|line| remarks.say(line));
             (importer, refused, ended)
         });
         let (importer, refused, ended) = reading.await.context("the reading broke off")?;
@@ -85,7 +86,7 @@ pub(super) async fn run(config: &Path, output: Output, args: ImportArgs) -> anyh
     let (refused, ended) = loop {
         tokio::select! {
             ended = &mut work => break ended?,
-            () = tokio::time::sleep(progress.every()) => progress.show(imported.counts(), read.bytes()),
+            () = tokio::time::sleep(progress.every()) => progress.show(imported.counts(), &read),
         }
     };
     progress.end();
@@ -102,11 +103,13 @@ pub(super) async fn run(config: &Path, output: Output, args: ImportArgs) -> anyh
 /// Reads to the end, or to the first thing that ends it.
 fn feed(
     reader: Reader,
+    read: &ReadSoFar,
     importer: &mut Importer,
     refused: &mut Refused,
     remark: &dyn Fn(&str),
 ) -> anyhow::Result<()> {
     for line in reader {
+        read.line();
         match line.with_context(|| unreadable(refused.file()))? {
             Ok(device) => {
                 if importer.push(device).is_err() {

@@ -19,17 +19,32 @@ const BAR: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal: a log of an hour's import stays readable.
 const LINES: Duration = Duration::from_secs(5);
 
-/// How many bytes of the file have been read.
+/// How much of the file has been read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ReadSoFar(Arc<AtomicU64>);
+pub(super) struct ReadSoFar(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    lines: AtomicU64,
+}
 
 impl ReadSoFar {
     pub(super) fn count<R>(&self, input: R) -> Counted<R> {
         Counted { input, read: self.clone() }
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// One line more was understood or refused.
+    pub(super) fn line(&self) {
+        self.0.lines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    fn lines(&self) -> u64 {
+        self.0.lines.load(Ordering::Relaxed)
     }
 }
 
@@ -43,7 +58,7 @@ pub(super) struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(buffer)?;
-        self.read.0.fetch_add(count as u64, Ordering::Relaxed);
+        self.read.0.bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
@@ -81,11 +96,12 @@ impl Progress {
         self.clock.monotonic().saturating_duration_since(self.begun)
     }
 
-    pub(super) fn show(&mut self, counts: ImportCounts, read: u64) {
-        let told = told(counts.all(), self.took(), read, self.bytes);
+    pub(super) fn show(&self, counts: ImportCounts, read: &ReadSoFar) {
+        let total = self.bytes.and_then(|bytes| lines_of(bytes, read.bytes(), read.lines()));
+        let told = told(counts.all(), self.took(), total);
         match &self.bar {
             Some(bar) => {
-                bar.set_position(read);
+                bar.set_position(read.bytes());
                 bar.set_message(told);
             }
             None => output::remark(&told),
@@ -119,14 +135,18 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn told(devices: u64, took: Duration, read: u64, bytes: Option<u64>) -> String {
+/// How many lines a file of `bytes` has, if the rest is like what was read.
+fn lines_of(bytes: u64, read: u64, lines: u64) -> Option<u64> {
+    u64::try_from(u128::from(lines) * u128::from(bytes.max(read)) / u128::from(read.max(1))).ok()
+}
+
+fn told(devices: u64, took: Duration, total: Option<u64>) -> String {
     let rate = rate(devices, took);
     let so_far = format!("{devices} devices in, {rate} a second");
-    match bytes {
+    match total {
         // Before the first batch is in nothing is known of the pace.
-        Some(bytes) if devices > 0 && read > 0 => {
-            let left = took.as_millis() * u128::from(bytes.saturating_sub(read)) / u128::from(read) / 1_000;
-            format!("{so_far}, about {left} s left")
+        Some(total) if rate > 0 => {
+            format!("{so_far}, about {} s left", total.saturating_sub(devices).div_ceil(rate))
         }
         _ => so_far,
     }
@@ -139,11 +159,12 @@ mod tests {
     #[test]
     fn it_tells_pace_and_rest() {
         let five = Duration::from_secs(5);
-        assert_eq!(told(0, five, 10, Some(100)), "0 devices in, 0 a second");
-        assert_eq!(told(500, five, 25, Some(100)), "500 devices in, 100 a second, about 15 s left");
-        assert_eq!(told(500, five, 200, Some(100)), "500 devices in, 100 a second, about 0 s left");
-        assert_eq!(told(500, five, 25, None), "500 devices in, 100 a second");
+        assert_eq!(told(0, five, Some(100)), "0 devices in, 0 a second");
+        assert_eq!(told(500, five, Some(1_950)), "500 devices in, 100 a second, about 15 s left");
+        assert_eq!(told(500, five, Some(200)), "500 devices in, 100 a second, about 0 s left");
+        assert_eq!(told(500, five, None), "500 devices in, 100 a second");
         assert_eq!(rate(1, Duration::ZERO), 1_000_000_000);
+        assert_eq!((lines_of(1_000, 250, 10), lines_of(1_000, 0, 0)), (Some(40), Some(0)));
     }
 
     #[test]
@@ -151,6 +172,7 @@ mod tests {
         let read = ReadSoFar::default();
         let mut text = String::new();
         read.count(&b"0123456789"[..]).read_to_string(&mut text).expect("memory does not fail");
-        assert_eq!((text.as_str(), read.bytes()), ("0123456789", 10));
+        read.line();
+        assert_eq!((text.as_str(), read.bytes(), read.lines()), ("0123456789", 10, 1));
     }
 }
