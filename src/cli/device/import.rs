@@ -68,7 +68,7 @@ pub(super) async fn run(config: &Path, output: Output, args: ImportArgs) -> anyh
     let input = BufReader::with_capacity(READ_AHEAD, read.count(input));
     let reader = DeviceReader::new(input, format).with_context(|| unreadable(&file))?;
     let mut importer = ledger.importer();
-    let imported = importer.progress();
+    let so_far = importer.progress();
     let progress = Progress::begin(bytes, clock.clone());
     let remarks = progress.remarks();
     let lines = read.clone();
@@ -86,12 +86,12 @@ pub(super) async fn run(config: &Path, output: Output, args: ImportArgs) -> anyh
     let (refused, ended) = loop {
         tokio::select! {
             ended = &mut work => break ended?,
-            () = tokio::time::sleep(progress.every()) => progress.show(imported.counts(), &read),
+            () = tokio::time::sleep(progress.every()) => progress.show(so_far.counts(), &read),
         }
     };
     progress.end();
     let took = progress.took();
-    print(output, imported.counts(), refused.count(), took)?;
+    print(output, so_far.counts(), refused.count(), took)?;
     ended.with_context(|| format!("{}: the import stopped; what is counted above is in", file.display()))?;
     if refused.count() == 0 {
         return Ok(Exit::Ok);
@@ -135,7 +135,7 @@ fn open(file: &Path) -> anyhow::Result<(Box<dyn Read + Send>, Option<u64>)> {
     let opened = File::open(file).with_context(|| unreadable(file))?;
     let metadata = opened.metadata().with_context(|| unreadable(file))?;
     // A pipe has a size too, and it says nothing.
-    let bytes = metadata.is_file().then(|| metadata.len());
+    let bytes = metadata.is_file().then_some(metadata.len());
     Ok((Box::new(opened), bytes))
 }
 

@@ -14,7 +14,12 @@ use crate::{
 };
 
 /// Imports through an importer, as the command does.
-async fn import(ledger: &Ledger, ways: usize, batch: usize, devices: Vec<NewDevice>) -> ImportCounts {
+pub(super) async fn import(
+    ledger: &Ledger,
+    ways: usize,
+    batch: usize,
+    devices: Vec<NewDevice>,
+) -> ImportCounts {
     let mut importer = ledger.importer_of(ways, batch);
     let progress = importer.progress();
     let fed = tokio::task::spawn_blocking(move || {
@@ -133,19 +138,22 @@ pub(super) async fn an_import_revives_what_was_gone_and_leaves_its_version(store
 }
 
 pub(super) async fn imports_at_once_wait_for_each_other_and_leave_one_owner_a_token(store: &Store) {
-    const TOKENS: u32 = 200;
+    const TOKENS: u32 = 1_500;
     let other = store.other_process().await;
-    let phones = |owner: &str, turn: u32| -> Vec<_> {
-        // From the end, or from the start; not all of them known to the other.
-        let numbers: Vec<u32> =
-            if owner == "a" { (0..TOKENS).rev().collect() } else { (10..TOKENS + 10).collect() };
-        numbers.into_iter().map(|n| phone(&format!("{owner}-{turn}"), &format!("t-{n}"))).collect()
+    // The same tokens in both, from the start and from the end; not all of them known to the other.
+    let phones = |owner: &str, numbers: &mut dyn Iterator<Item = u32>| -> Vec<_> {
+        numbers.map(|n| phone(&format!("{owner}-{n}"), &format!("t-{n}"))).collect()
     };
-    for turn in 0..5 {
-        let one = import(&store.ledger, 2, 40, phones("a", turn));
-        let two = import(&other, 2, 30, phones("b", turn));
+    for turn in 0..6 {
+        // New to both, then known to both; in one transaction each, then in many that overlap.
+        if turn % 2 == 0 {
+            clear(store).await;
+        }
+        let (ways, batch) = if turn < 4 { (1, 2_000) } else { (2, 200) };
+        let one = import(&store.ledger, ways, batch, phones("a", &mut (0..TOKENS).rev()));
+        let two = import(&other, ways, batch, phones("b", &mut (10..TOKENS + 11)));
         let (one, two) = tokio::join!(one, two);
-        assert_eq!((one.all(), two.all()), (200, 200));
+        assert_eq!((one.all(), two.all()), (1_500, 1_501));
         assert_eq!(strays(store).await, 0);
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Store,
     campaign_set::{ALL, LEASE, Set},
     fixtures::*,
+    importing::import,
 };
 use crate::ledger::{Erasure, HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
 
@@ -213,4 +214,30 @@ async fn whoever_marks_a_device_gone_takes_its_token_first_like_whoever_register
     tokio::join!(marks, touches);
     let record = store.ledger.device(device.id).await.expect("an answer").expect("it is there");
     assert!(record.gone_at.is_some() && record.country.as_deref() == Some("DE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_of_the_same_tokens_take_them_in_one_order() {
+    let store = Store::postgres().await;
+    let other = store.other_process().await;
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let phones =
+        |owner: &str, count: u32| -> Vec<_> { (0..count).map(|n| phone(owner, &format!("t-{n}"))).collect() };
+    let mut keys: Vec<_> = phones("a", 40).iter().map(crate::model::NewDevice::owner_key).collect();
+    keys.sort();
+    let mut looks = pg.pool.acquire().await.expect("a connection").detach();
+    // Somebody else registers the one in the middle, so that both stop where each may have taken what the other needs.
+    let mut between = pg.pool.begin().await.expect("a transaction");
+    let take = sqlx::query("insert into token_owner values ($1, 0, gen_random_uuid())")
+        .bind(&keys[20].as_bytes()[..]);
+    take.execute(&mut *between).await.expect("nobody has it");
+    let one = import(&store.ledger, 1, 100, phones("a", 40));
+    let two = import(&other, 1, 100, phones("b", 41));
+    let release = async {
+        while waiting(&mut looks).await < 2 {}
+        between.rollback().await.expect("rolled back");
+    };
+    let (one, two, ()) = tokio::join!(one, two, release);
+    assert_eq!((one.all(), two.all()), (40, 41));
+    assert_eq!((one.moved + two.moved, one.new + two.new), (40, 41));
 }
