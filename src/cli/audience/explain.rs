@@ -66,7 +66,7 @@ fn changed(change: Option<&Change>) -> Vec<String> {
     let since = to_the_second(campaign.received_at);
     let mut lines = vec![
         format!("changed    since campaign {}", campaign.id),
-        format!("           of {since}: {then} devices then, {now} now"),
+        format!("           of {since}, {then} devices then, {now} now"),
         format!("           gained: {gained}, lost: {lost}"),
     ];
     if *set_aside > 0 {

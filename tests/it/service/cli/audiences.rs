@@ -33,6 +33,8 @@ async fn register(stage: &Stage) {
     assert!(imported.status.success(), "{}", told(stage, &imported));
     let mut database = PgConnection::connect(&stage.database()).await.expect("the database answers");
     database.execute("update device set gone_at = 1 where user_id = 'c-4'").await.expect("one is gone");
+    // Without statistics the planner guesses, and its guess would be in the snapshots.
+    database.execute("analyze device").await.expect("analyzed");
     database.close().await.expect("it is there");
 }
 
@@ -110,8 +112,6 @@ async fn an_audience_is_counted_and_estimated() {
     let stage = Stage::set().await;
     write_audiences(&stage);
     register(&stage).await;
-    let mut database = PgConnection::connect(&stage.database()).await.expect("the database answers");
-    database.execute("analyze device").await.expect("analyzed");
     assert_snapshot!(told(&stage, &stage.run(&["audience", "count", "customers-pl"]).await), @r#"
     exit 0
     -- out
@@ -144,7 +144,6 @@ async fn an_audience_is_counted_and_estimated() {
     assert_eq!((&counted["devices"], &counted["people"]), (&json!(5), &json!(3)));
     assert_eq!(counted["estimate"]["basis"], "statistics");
     assert!(counted["estimate"]["devices"].is_u64(), "{counted}");
-    database.close().await.expect("it is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +256,7 @@ async fn what_changed_since_a_campaign_was_frozen_is_told_in_eighty_columns() {
     left out  gone: 1, development builds: 0, members without a device: 1
     read  each member is looked up
     changed  since campaign UUID
-      of 2026-11-27T17:01:26Z: 3 devices then, 2 now
+      of INSTANT, 3 devices then, 2 now
       gained: 0, lost: 1
 
     by  value  devices  share
