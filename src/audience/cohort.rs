@@ -77,7 +77,7 @@ pub enum Who {
     /// These people.
     Members(Arc<BTreeSet<UserId>>),
     /// Whoever the registry finds.
-    Select(Select),
+    Select(Box<Select>),
 }
 
 /// Above so many devices, so many people must approve.
@@ -182,7 +182,7 @@ fn who(
             None
         }
         (_, Some(members), None) => members_of(&members, texts, problems).map(Who::Members),
-        (_, None, Some(select)) => selection(select.section()?).map(Who::Select),
+        (_, None, Some(select)) => selection(select.section()?).map(Box::new).map(Who::Select),
         (Class::Test, None, None) => {
             section.wrong("lists no members", "write members_file = \"….txt\", one user id a line");
             None

@@ -44,12 +44,12 @@ pub(super) async fn run(ledger: &Ledger, audience: &Audience, output: Output) ->
 
 fn left_out(explained: &Explanation) -> String {
     let left_out = &explained.left_out;
-    let mut told =
-        format!("left out   gone: {}, development builds: {}", left_out.gone, left_out.development_builds);
-    if explained.read_by == ReadBy::Members {
-        told += &format!(", members without a device: {}", left_out.members_without_device);
-    }
-    told
+    let members = match explained.read_by {
+        ReadBy::Members => format!(", members without a device: {}", left_out.members_without_device),
+        ReadBy::Index(_) | ReadBy::EveryDevice => String::new(),
+    };
+    let (gone, builds) = (left_out.gone, left_out.development_builds);
+    format!("left out   gone: {gone}, development builds: {builds}{members}")
 }
 
 fn read_by(read_by: &ReadBy) -> String {
@@ -66,7 +66,7 @@ fn changed(change: Option<&Change>) -> Vec<String> {
     let since = to_the_second(campaign.received_at);
     let mut lines = vec![
         format!("changed    since campaign {}", campaign.id),
-        format!("           of {since}: {then} devices then, {now} now"),
+        format!("           of {since}, {then} devices then, {now} now"),
         format!("           gained: {gained}, lost: {lost}"),
     ];
     if *set_aside > 0 {

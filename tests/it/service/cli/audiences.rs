@@ -33,6 +33,8 @@ async fn register(stage: &Stage) {
     assert!(imported.status.success(), "{}", told(stage, &imported));
     let mut database = PgConnection::connect(&stage.database()).await.expect("the database answers");
     database.execute("update device set gone_at = 1 where user_id = 'c-4'").await.expect("one is gone");
+    // Without statistics the planner guesses, and its guess would be in the snapshots.
+    database.execute("analyze device").await.expect("analyzed");
     database.close().await.expect("it is there");
 }
 
@@ -106,12 +108,10 @@ async fn audiences_are_listed_and_shown_as_their_files_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn audiences_are_counted_and_explained() {
+async fn an_audience_is_counted_and_estimated() {
     let stage = Stage::set().await;
     write_audiences(&stage);
     register(&stage).await;
-    let mut database = PgConnection::connect(&stage.database()).await.expect("the database answers");
-    database.execute("analyze device").await.expect("analyzed");
     assert_snapshot!(told(&stage, &stage.run(&["audience", "count", "customers-pl"]).await), @r#"
     exit 0
     -- out
@@ -139,6 +139,18 @@ async fn audiences_are_counted_and_explained() {
     -- err
     error: there is no audience nobody; `bellwether audience list` shows them
     "#);
+    let counted = stage.run(&["audience", "count", "customers-pl", "--estimate", "--output", "json"]).await;
+    let counted: Value = serde_json::from_slice(&counted.stdout).expect("JSON");
+    assert_eq!((&counted["devices"], &counted["people"]), (&json!(5), &json!(3)));
+    assert_eq!(counted["estimate"]["basis"], "statistics");
+    assert!(counted["estimate"]["devices"].is_u64(), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audience_is_explained() {
+    let stage = Stage::set().await;
+    write_audiences(&stage);
+    register(&stage).await;
     assert_snapshot!(told(&stage, &stage.run(&["audience", "explain", "nobody"]).await), @r#"
     exit 5
     -- err
@@ -199,11 +211,6 @@ async fn audiences_are_counted_and_explained() {
     language  -  1  100.0 %
     "#);
 
-    let counted = stage.run(&["audience", "count", "customers-pl", "--estimate", "--output", "json"]).await;
-    let counted: Value = serde_json::from_slice(&counted.stdout).expect("JSON");
-    assert_eq!((&counted["devices"], &counted["people"]), (&json!(5), &json!(3)));
-    assert_eq!(counted["estimate"]["basis"], "statistics");
-    assert!(counted["estimate"]["devices"].is_u64(), "{counted}");
     let explained = stage.run(&["audience", "explain", "customers-pl", "--output", "json"]).await;
     let explained: Value = serde_json::from_slice(&explained.stdout).expect("JSON");
     assert_eq!(
@@ -212,7 +219,6 @@ async fn audiences_are_counted_and_explained() {
     );
     assert_eq!(explained["left_out"]["gone"], 1);
     assert_eq!(explained["change"], Value::Null);
-    database.close().await.expect("it is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,7 +256,7 @@ async fn what_changed_since_a_campaign_was_frozen_is_told_in_eighty_columns() {
     left out  gone: 1, development builds: 0, members without a device: 1
     read  each member is looked up
     changed  since campaign UUID
-      of 2026-11-27T17:01:26Z: 3 devices then, 2 now
+      of INSTANT, 3 devices then, 2 now
       gained: 0, lost: 1
 
     by  value  devices  share
