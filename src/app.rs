@@ -88,7 +88,11 @@ pub async fn serve(
 
 /// How the ledger is opened.
 pub const fn ledger_options(config: &Config) -> LedgerOptions {
-    LedgerOptions { max_connections: config.ledger_connections.get(), acquire_timeout: LEDGER_PATIENCE }
+    LedgerOptions {
+        max_connections: config.ledger_connections.get(),
+        acquire_timeout: LEDGER_PATIENCE,
+        max_devices_per_user: config.registry.max_devices_per_user,
+    }
 }
 
 /// The broker as the configuration has it.

@@ -4,6 +4,8 @@
 //! and which secrets open them. Errors name the file, the line and the key.
 
 mod campaign;
+mod registry;
+mod send;
 mod worker;
 
 use std::{
@@ -18,6 +20,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use campaign::Campaign;
+pub use registry::Registry;
+pub use send::Send;
 pub use worker::Worker;
 
 use crate::{
@@ -44,6 +48,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// The direct lane.
     pub direct: Direct,
+    /// The registry of devices.
+    pub registry: Registry,
     /// Campaigns' coordinator.
     pub campaign: Campaign,
     /// Campaigns' workers.
@@ -78,17 +84,6 @@ pub struct Direct {
     pub claim: Duration,
     /// The waits of the retry ladder.
     pub ladder: Ladder,
-}
-
-/// How providers are reached.
-#[derive(Debug, Clone, Copy)]
-pub struct Send {
-    /// Connections for each app and provider.
-    pub connections: NonZeroUsize,
-    /// How long a provider may take to answer. Google asks for at least 10 s.
-    pub request_timeout: Duration,
-    /// How long a connection may take to open.
-    pub connect_timeout: Duration,
 }
 
 /// Where one app's notifications go, and with which credentials.
@@ -186,11 +181,13 @@ struct File {
     #[serde(default)]
     direct: DirectTable,
     #[serde(default)]
+    registry: registry::RegistryTable,
+    #[serde(default)]
     campaign: campaign::CampaignTable,
     #[serde(default)]
     worker: worker::WorkerTable,
     #[serde(default)]
-    send: SendTable,
+    send: send::SendTable,
     #[serde(default)]
     providers: BTreeMap<AppId, Providers>,
 }
@@ -238,14 +235,6 @@ impl From<DirectTable> for Direct {
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct SendTable {
-    connections: Option<NonZeroUsize>,
-    request_timeout_seconds: Option<NonZeroU16>,
-    connect_timeout_seconds: Option<NonZeroU16>,
-}
-
 fn default_policy() -> PathBuf {
     "audiences".into()
 }
@@ -285,9 +274,6 @@ impl Config {
         for provider in providers.values_mut() {
             provider.resolve(folder);
         }
-        let seconds = |given: Option<NonZeroU16>, default: u64| {
-            Duration::from_secs(given.map_or(default, |seconds| u64::from(seconds.get())))
-        };
         Ok(Self {
             policy: folder.join(parsed.policy),
             ledger_url,
@@ -301,13 +287,10 @@ impl Config {
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
             direct: parsed.direct.into(),
+            registry: parsed.registry.into(),
             campaign: parsed.campaign.into(),
             worker: parsed.worker.into(),
-            send: Send {
-                connections: parsed.send.connections.unwrap_or(NonZeroUsize::MIN),
-                request_timeout: seconds(parsed.send.request_timeout_seconds, 15),
-                connect_timeout: seconds(parsed.send.connect_timeout_seconds, 10),
-            },
+            send: parsed.send.into(),
             providers,
         })
     }

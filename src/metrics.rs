@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
+use crate::{
+    ledger::Applied,
+    model::{AppId, Lane, Outcome, Provider, RolloutState},
+};
 
 /// Every metric of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     jobs: Family<JobLabels, Counter>,
+    registrations: Family<RegistrationLabels, Counter>,
+    displaced: Counter,
     findings: Family<FindingLabels, Counter>,
     sends: Family<SendLabels, Counter>,
     send_seconds: Family<ProviderLabels, Histogram>,
@@ -47,6 +52,11 @@ struct Inner {
 struct JobLabels {
     lane: &'static str,
     verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RegistrationLabels {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,6 +136,31 @@ impl JobVerdict {
     }
 }
 
+/// What became of a message about a device: the `outcome` label of `registrations_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationOutcome {
+    /// It reached the registry, or was late.
+    Applied(Applied),
+    /// Its producer may not, or the phone is not known.
+    Refused,
+    /// Not a registration.
+    Malformed,
+}
+
+impl RegistrationOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied(Applied::Registered) => "registered",
+            Self::Applied(Applied::Updated) => "updated",
+            Self::Applied(Applied::Moved) => "moved",
+            Self::Applied(Applied::Removed) => "removed",
+            Self::Applied(Applied::Stale) => "stale",
+            Self::Refused | Self::Applied(Applied::Unknown) => "refused",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// What the process depends on and cannot work without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dependency {
@@ -159,6 +194,8 @@ impl Metrics {
         let mut inner = Inner {
             registry: Registry::default(),
             jobs: Family::default(),
+            registrations: Family::default(),
+            displaced: Counter::default(),
             findings: Family::default(),
             sends: Family::default(),
             send_seconds: Family::new_with_constructor(latency_histogram),
@@ -195,6 +232,17 @@ impl Metrics {
     pub fn job(&self, lane: Lane, verdict: JobVerdict) {
         let labels = JobLabels { lane: lane.as_str(), verdict: verdict.as_str() };
         self.0.jobs.get_or_create(&labels).inc();
+    }
+
+    /// A message about a device came to its end.
+    pub fn registration(&self, outcome: RegistrationOutcome) {
+        let labels = RegistrationLabels { outcome: outcome.as_str() };
+        self.0.registrations.get_or_create(&labels).inc();
+    }
+
+    /// So many phones had to make room for others of the same person.
+    pub fn displaced(&self, devices: u64) {
+        self.0.displaced.inc_by(devices);
     }
 
     /// The guard found something.
@@ -298,6 +346,10 @@ impl Metrics {
 impl Inner {
     fn register(&self, registry: &mut Registry) {
         registry.register("jobs", "Jobs judged, by lane and verdict", self.jobs.clone());
+        let registrations = self.registrations.clone();
+        registry.register("registrations", "Messages about devices, by outcome", registrations);
+        let displaced = self.displaced.clone();
+        registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
         registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
         registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
         let send_seconds = self.send_seconds.clone();

@@ -16,7 +16,8 @@ use crate::{
     config::{self, Config},
     deliver::Deliver,
     dispatch::{
-        self, Coordinator, CoordinatorParts, DirectLane, Parts, Worker, WorkerParts, control::Control,
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Worker, WorkerParts,
+        control::Control,
     },
     intake::Intake,
     ledger::Ledger,
@@ -26,7 +27,7 @@ use crate::{
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Role {
-    /// Takes jobs from the queues: sends the direct ones, and puts campaigns on record.
+    /// Takes jobs and registrations from the queues: sends the direct jobs, and puts campaigns and devices on record.
     Intake,
     /// Freezes audiences and opens stages; one process at a time does, the others stand by.
     Coordinator,
@@ -130,6 +131,7 @@ impl Fleet {
     /// Runs the roles until told to stop, and drains them.
     pub async fn run(self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
         let others_ended = CancellationToken::new();
+        let registrations = roles.has(Role::Intake).then(|| self.registrations(&intake)).flatten();
         // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
         let door = if roles.has(Role::Intake) {
             tokio::spawn(DirectLane::run(self.direct_lane(intake, others_ended.clone())))
@@ -142,6 +144,9 @@ impl Fleet {
             })
         };
         let mut others = JoinSet::new();
+        if let Some(registrations) = registrations {
+            others.spawn(dispatch::registrations::run(registrations));
+        }
         others.spawn(dispatch::measure(
             Arc::clone(&self.ledger),
             self.control.subscribe(),
@@ -196,6 +201,18 @@ impl Fleet {
             control: self.control.clone(),
             others_ended,
         }
+    }
+
+    fn registrations(&self, intake: &Intake) -> Option<RegistrationParts> {
+        Some(RegistrationParts {
+            registrations: intake.registrations()?,
+            settle: intake.settle(),
+            ledger: Arc::clone(&self.ledger),
+            policy: Arc::clone(&self.policy),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+        })
     }
 
     fn coordinator(&self) -> CoordinatorParts {

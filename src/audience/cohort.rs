@@ -4,15 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
     problem::{At, Place, Problems},
     read::{Item, Section, Wrong, absent_or_sound},
-    words::{Country, Timezone, above_zero, duration, word},
+    select::{Select, selection},
+    words::{above_zero, word},
 };
-use crate::model::{AppId, AudienceName, Locale, PlanName, Platform, UserId};
+use crate::model::{AppId, AudienceName, PlanName, UserId};
 
 /// Most devices of a test-class audience: enough for every phone on the desks of a large department, and a
 /// small harm if it is filled with the wrong people.
@@ -78,21 +78,6 @@ pub enum Who {
     Members(Arc<BTreeSet<UserId>>),
     /// Whoever the registry finds.
     Select(Select),
-}
-
-/// Conditions on a device; all must hold. An empty list is no condition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Select {
-    /// One of these countries.
-    pub country: Vec<Country>,
-    /// One of these platforms.
-    pub platform: Vec<Platform>,
-    /// One of these languages, or a variety of one.
-    pub language: Vec<Locale>,
-    /// One of these time zones.
-    pub timezone: Vec<Timezone>,
-    /// The app was opened within this time.
-    pub last_seen_within: Option<Duration>,
 }
 
 /// Above so many devices, so many people must approve.
@@ -211,41 +196,6 @@ fn who(
             None
         }
     }
-}
-
-fn selection(section: Section<'_>) -> Option<Select> {
-    fn list<T>(
-        section: &Section<'_>,
-        key: &'static str,
-        read: fn(&str) -> Result<T, Wrong>,
-    ) -> Option<Vec<T>> {
-        let Some(item) = section.get(key) else { return Some(Vec::new()) };
-        let values = item.each(read)?;
-        if values.is_empty() {
-            item.wrong("is empty, so nobody is found", "list a value, or leave the condition out");
-        }
-        Some(values.into_iter().map(|value| value.value).collect())
-    }
-    let country = list(&section, "country", Country::read);
-    let platform = list(&section, "platform", |text| {
-        word(text, &Platform::ALL.map(|platform| (platform.as_str(), platform)))
-    });
-    let language = list(&section, "language", |text| Ok(Locale::parse(text)?));
-    let timezone = list(&section, "timezone", Timezone::read);
-    let last_seen = section.get("last_seen_within").map(|item| item.parse(duration));
-    let select = Select {
-        country: country?,
-        platform: platform?,
-        language: language?,
-        timezone: timezone?,
-        last_seen_within: absent_or_sound(last_seen)?,
-    };
-    if select == Select::default() {
-        let fix = "write at least one; platform = [\"ios\", \"android\"] is everyone";
-        section.wrong("has no condition", fix);
-    }
-    section.close();
-    Some(select)
 }
 
 fn limits(section: Section<'_>, class: Option<Class>) -> Option<(At<u64>, Vec<Tier>)> {

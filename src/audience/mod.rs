@@ -18,6 +18,7 @@ mod plan;
 mod problem;
 mod producer;
 mod read;
+mod select;
 mod text;
 mod words;
 
@@ -30,11 +31,12 @@ use std::{
 };
 
 pub use apps::{ApnsApp, App, FcmApp, Probe};
-pub use cohort::{Audience, Class, Select, TEST_CLASS_CAP, Tier, Who};
+pub use cohort::{Audience, Class, TEST_CLASS_CAP, Tier, Who};
 pub use load::check;
 pub use plan::{Breach, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
 pub use problem::{PolicyErrors, Problem};
 pub use producer::{DeclaredText, Producer};
+pub use select::{Condition, Select, Served, Side, VersionBound};
 pub use text::{DirectText, Part};
 pub use words::{Country, Percent, QuietHours, Rate, Timezone};
 

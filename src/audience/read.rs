@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{At, Place, Problems};
+use crate::model::Scalar;
 
 /// Why a value is refused, and what to write instead.
 #[derive(Debug)]
@@ -116,6 +117,11 @@ impl<'a> Section<'a> {
         self.file.problems.error(&self.place, problem, fix);
     }
 
+    /// Reports what can be used, but was probably not meant.
+    pub(super) fn doubtful(&self, problem: &str, fix: &str) {
+        self.file.problems.warning(&self.place, problem, fix);
+    }
+
     fn item(&self, key: &str, offset: usize, value: &'a DeValue<'a>) -> Item<'a> {
         let place = self.file.place(self.file.line(offset), self.child(key));
         Item { file: self.file, place, value }
@@ -181,6 +187,28 @@ impl<'a> Item<'a> {
     /// `true` or `false`.
     pub(super) fn flag(&self) -> Option<bool> {
         self.value.as_bool().or_else(|| self.expected("true or false"))
+    }
+
+    /// A text, a number or a flag. Not a number beyond what a double holds exactly, whose equality would depend on who
+    /// compares.
+    pub(super) fn scalar(&self) -> Option<Scalar> {
+        const EXACT: u64 = 1 << 53;
+        let number = match self.value {
+            DeValue::String(text) => return Some(Scalar::Text(text.as_ref().into())),
+            DeValue::Boolean(flag) => return Some(Scalar::Flag(*flag)),
+            DeValue::Integer(number) => {
+                let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+                number.filter(|number| number.unsigned_abs() <= EXACT).map(serde_json::Number::from)
+            }
+            DeValue::Float(number) => {
+                let number = number.as_str().parse::<f64>().ok();
+                #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+                let number = number.filter(|number| number.abs() <= EXACT as f64);
+                number.and_then(serde_json::Number::from_f64)
+            }
+            _ => return self.expected("a text, a number, or true or false"),
+        };
+        number.map(Scalar::Number).or_else(|| self.expected("a number up to 2^53"))
     }
 
     /// A list of strings, each read by `parse`.

@@ -229,6 +229,26 @@ fn what_was_probably_not_meant_is_warned_of() {
 }
 
 #[test]
+fn whoever_reads_all_is_asked_why_only_if_most_is_thrown_away() {
+    let selected = |lines: &str| {
+        let warnings =
+            warnings("cohorts/customers.toml", "country = [\"PL\"]\nlast_seen_within = \"90d\"", lines);
+        assert!(warnings.iter().all(|warning| warning.contains("argues for a scan")), "{warnings:?}");
+        warnings.len()
+    };
+    for served in [
+        "platform = [\"ios\", \"android\"]",
+        "platform = [\"ios\"]\nlast_seen_within = \"30d\"",
+        "country = [\"PL\"]\ntags = [\"beta\"]",
+        "app_version = \"<5.2\"\nattributes = { tier = \"gold\" }\nregistered_within = \"1d\"",
+    ] {
+        assert_eq!(selected(served), 0, "{served}");
+        assert_eq!(selected(&format!("{served}\nscan = \"why not\"")), 1, "{served}");
+    }
+    assert_eq!(selected("tags_all = [\"beta\", \"x\"]\nscan = \"two minutes at night\""), 0);
+}
+
+#[test]
 fn a_plan_for_our_own_people_may_begin_with_them() {
     let mut folder = folder();
     folder.insert("plans/inside.toml", "[[stage]]\npercent = 100\n".into());

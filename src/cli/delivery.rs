@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::{Exit, Output, exit::With, ledger, output, rollout::Campaign};
 use crate::{
-    ledger::{Delivery, Ledger},
-    model::{DeviceId, FrozenDevice, OutcomeCode, UserId},
+    ledger::{Delivery, DeviceRecord, Ledger},
+    model::{Device, DeviceId, FrozenDevice, OutcomeCode, UserId},
 };
 
 /// First-time chunks of one page: 20,000 devices, a few megabytes.
@@ -86,19 +86,22 @@ async fn show(
     device: Option<uuid::Uuid>,
     last: u32,
 ) -> anyhow::Result<Exit> {
-    let devices = match (&user, device) {
-        (Some(user), _) => ledger.devices_of(None, user).await?,
-        (None, Some(id)) => ledger.device(DeviceId::from_uuid(id)).await?.into_iter().collect(),
+    let of = |record: DeviceRecord| {
+        let Device { app, bucket, record, .. } = record.device;
+        (app, FrozenDevice { bucket, record })
+    };
+    let devices: Vec<_> = match (&user, device) {
+        (Some(user), _) => ledger.devices_of(None, user).await?.into_iter().map(of).collect(),
+        // Also a forgotten one, of which nothing else is known.
+        (None, Some(id)) => ledger.frozen_device(DeviceId::from_uuid(id)).await?.into_iter().collect(),
         (None, None) => bail!("name a person with --user, or a device with --device"),
     };
     if devices.is_empty() {
         return Err(With(Exit::NotFound, "no such device is registered".to_owned()).into());
     }
     let mut found = Vec::new();
-    for record in devices {
-        let device = record.device;
-        let key = FrozenDevice { bucket: device.bucket, record: device.record };
-        found.extend(ledger.deliveries_to(&device.app, key, last).await?);
+    for (app, key) in devices {
+        found.extend(ledger.deliveries_to(&app, key, last).await?);
     }
     match output {
         Output::Json => output::print_json(&found.iter().map(as_json).collect::<Vec<_>>())?,

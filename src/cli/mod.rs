@@ -64,7 +64,7 @@ enum Command {
     /// Enqueue, look up and withdraw jobs
     #[command(subcommand)]
     Job(job::Job),
-    /// Import and look up devices
+    /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
     /// Look at rollouts
@@ -73,7 +73,7 @@ enum Command {
     /// Ask who was sent what, and export it
     #[command(subcommand)]
     Delivery(delivery::Deliveries),
-    /// Check the policy files
+    /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
     /// Stop sending: everything, or one app
@@ -126,7 +126,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Device(device) => device::run(&common.config, common.output, device).await,
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
-        Command::Audience(audience) => audience::run(&common.config, &audience),
+        Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
         Command::Bench(bench) => bench::run(&common.config, bench).await,

@@ -238,13 +238,13 @@ async fn put_on_ladder(settle: &Settle, deferrals: Vec<Deferral>) {
 /// True once the copies are there. A message that is neither settled nor delivered again holds its place in the
 /// prefetch for ever, so there is no giving up while the process runs. A refusal that is repeated after that has the
 /// same event id.
-async fn put_in_dead(settle: &Settle, letters: Vec<DeadLetter>) -> bool {
+pub(super) async fn put_in_dead(settle: &Settle, letters: Vec<DeadLetter>) -> bool {
     while !letters.is_empty() {
         match settle.dead(letters.clone()).await {
             Ok(()) => break,
             Err(SettleError::Closed) => return false,
             Err(error) => {
-                tracing::warn!(%error, messages = letters.len(), "refused jobs wait for the broker to take their copies");
+                tracing::warn!(%error, messages = letters.len(), "refused messages wait for the broker to take their copies");
                 tokio::time::sleep(REFUSED_AGAIN).await;
             }
         }

@@ -4,7 +4,7 @@
 //! records. No part decides here; each step carries out what a pure one answered.
 //!
 //! [`direct`] is the lane of named recipients, and the door for campaigns: what it clears for an audience it puts on
-//! record, and no more. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
+//! record, and no more. [`registrations`] keeps whose phone is whose. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
 //! processes tell each other at once.
 
 mod burst;
@@ -20,6 +20,7 @@ mod judge;
 mod keeping;
 mod pacer;
 mod patience;
+pub mod registrations;
 mod relay;
 mod send;
 mod slots;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
+pub use registrations::RegistrationParts;
 pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set

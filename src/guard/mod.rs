@@ -15,10 +15,12 @@ mod case;
 mod cleared;
 mod content;
 mod facts;
+mod registration;
 mod rules;
 mod verdict;
 
 pub use cleared::{Cleared, NotAdmitted};
 pub use facts::{Facts, FoundRecipient};
+pub use registration::refuse_registration;
 pub use rules::{Rule, clear, recheck};
 pub use verdict::{Finding, Severity, Span, Verdict};

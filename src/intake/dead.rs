@@ -5,14 +5,14 @@
 //!
 //! | header | meaning |
 //! |---|---|
-//! | `x-bellwether-reason` | `refused`: the guard said no. `malformed`: it was no job |
+//! | `x-bellwether-reason` | `refused`: the guard said no. `malformed`: it was no job, or no registration |
 //! | `x-bellwether-code` | refused: the ids of the rules that refuse, comma separated. malformed: the kind of mistake |
 //! | `x-bellwether-field` | the path of the field (of the first finding that refuses) |
 //! | `x-bellwether-problem` | malformed: what is wrong with the field, and what would mend it |
 //! | `x-bellwether-findings` | refused: the findings as a JSON array, without the matched text |
 //! | `x-bellwether-findings-left-out` | how many findings had no room, if any |
 //! | `x-bellwether-producer` | who enqueued it; absent if nobody vouches for that |
-//! | `x-bellwether-lane` | `direct` or `campaign` |
+//! | `x-bellwether-lane` | `direct`, `campaign`, or `devices` for a registration |
 //! | `x-bellwether-size` | how many bytes arrived |
 //! | `x-bellwether-truncated` | `true` if the body here is only their beginning |
 //! | `x-bellwether-time` | when it was put here (RFC 3339, UTC) |
@@ -71,7 +71,7 @@ pub fn headers(letter: &DeadLetter, now: Timestamp) -> Vec<(&'static str, String
         ],
     };
     headers.extend([
-        (name::LANE, letter.lane.as_str().to_owned()),
+        (name::LANE, letter.queue.key().to_owned()),
         (name::SIZE, letter.size.to_string()),
         (name::TIME, now.to_string()),
     ]);
@@ -131,7 +131,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{Lane, ProducerId};
+    use crate::{intake::WorkQueue, model::ProducerId};
 
     fn finding(rule: &str, verdict: &str) -> FindingNote {
         FindingNote {
@@ -149,7 +149,7 @@ mod tests {
             body: Bytes::from_static(b"body"),
             size: 4,
             producer: Some(ProducerId::parse("cards").expect("a producer")),
-            lane: Lane::Direct,
+            queue: WorkQueue::Direct,
             reason,
             traceparent: None,
         }

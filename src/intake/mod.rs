@@ -20,6 +20,7 @@ mod embedded;
 mod health;
 mod ladder;
 mod rabbitmq;
+mod registrations;
 mod settle;
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ pub use rabbitmq::{
     BrokerError, ConfigError, ControlSpeaker, Enqueued, Heard, RabbitMqConfig, RabbitMqIntake,
     RabbitMqSettle, control, enqueue, enqueue_all, names, probe, say_once,
 };
+pub use registrations::{RegistrationDelivery, Registrations};
 pub use settle::{QueueDepth, Settle, SettleError};
 
 use crate::{
@@ -83,6 +85,15 @@ impl Intake {
         }
     }
 
+    /// Where registrations of devices arrive. `None` in the embedded mode, where they are imported.
+    #[must_use]
+    pub fn registrations(&self) -> Option<Registrations> {
+        match self {
+            Self::RabbitMq(intake) => Some(intake.registrations()),
+            Self::Embedded(_) => None,
+        }
+    }
+
     /// Says what became of the arrivals.
     #[must_use]
     pub fn settle(&self) -> Settle {
@@ -107,6 +118,48 @@ impl Intake {
         match self {
             Self::RabbitMq(intake) => intake.close().await,
             Self::Embedded(intake) => drop(intake),
+        }
+    }
+}
+
+/// A queue that producers' messages arrive by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WorkQueue {
+    /// Jobs for named recipients.
+    Direct,
+    /// Jobs for a named audience.
+    Campaign,
+    /// Registrations and removals of devices.
+    Devices,
+}
+
+impl WorkQueue {
+    /// The routing key that leads there, and the word for it in headers.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Direct => names::DIRECT_KEY,
+            Self::Campaign => names::CAMPAIGN_KEY,
+            Self::Devices => names::DEVICES_KEY,
+        }
+    }
+
+    /// The queue's name on the broker.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => names::DIRECT,
+            Self::Campaign => names::CAMPAIGN,
+            Self::Devices => names::DEVICES,
+        }
+    }
+}
+
+impl From<Lane> for WorkQueue {
+    fn from(lane: Lane) -> Self {
+        match lane {
+            Lane::Direct => Self::Direct,
+            Lane::Campaign => Self::Campaign,
         }
     }
 }
@@ -148,7 +201,7 @@ impl Delivery {
             body: self.body.clone(),
             size: self.size,
             producer: self.producer.as_ref().ok().cloned(),
-            lane: self.lane,
+            queue: self.lane.into(),
             reason,
             traceparent: self.traceparent.clone(),
         }
@@ -180,8 +233,8 @@ pub struct DeadLetter {
     pub size: usize,
     /// Who enqueued it, if known.
     pub producer: Option<ProducerId>,
-    /// The lane that it arrived on.
-    pub lane: Lane,
+    /// The queue that it arrived by.
+    pub queue: WorkQueue,
     /// Coded reasons: `refused` or `malformed`, and the findings.
     pub reason: DeadReason,
     /// W3C trace context.
@@ -193,7 +246,7 @@ pub struct DeadLetter {
 pub enum DeadReason {
     /// The guard refused it.
     Refused(Vec<FindingNote>),
-    /// It was no job.
+    /// It was no job, or no registration.
     Malformed {
         /// The kind of mistake.
         code: &'static str,

@@ -3,39 +3,31 @@
 //! One (app, platform, environment, token) has one owner. Registering a token moves it from whoever had it, in
 //! one transaction: a one-time code never goes to the previous owner of a phone.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError, on_pool,
+    Ledger, LedgerError,
+    erasure::NOBODY,
+    on_pool,
     rows::{DEVICE_COLUMNS, DeviceRow, column, instant},
-    tx::{stored_bucket, stored_device},
+    tx::{Tx, stored_bucket, stored_device},
 };
-use crate::model::{AppId, Bucket, Device, DeviceId, Digest, NewDevice, Platform, UserId};
+use crate::model::{
+    AppId, Attributes, Bucket, Device, DeviceId, Digest, FrozenDevice, NewDevice, Platform, RecordId, Tags,
+    UserId,
+};
 
-/// What an import came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ImportCounts {
-    /// Tokens that nobody had.
-    pub new: u64,
-    /// Tokens that their owner had already.
-    pub updated: u64,
-    /// Tokens that belonged to somebody else.
-    pub moved: u64,
-    /// Registrations that a later one of the same token in the same batch replaced.
-    pub repeated: u64,
-}
-
-impl std::ops::AddAssign for ImportCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.new += other.new;
-        self.updated += other.updated;
-        self.moved += other.moved;
-        self.repeated += other.repeated;
-    }
+/// Who had a device's token before it was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Nobody.
+    New,
+    /// The same person.
+    Same,
+    /// Somebody else, who has it no longer.
+    Moved,
 }
 
 /// A device with what is known about it beyond the sending.
@@ -51,6 +43,10 @@ pub struct DeviceRecord {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
     /// Since when it is not rung any more.
     pub gone_at: Option<Timestamp>,
 }
@@ -66,6 +62,44 @@ pub struct DeviceCount {
     pub devices: u64,
 }
 
+impl From<DeviceRecord> for NewDevice {
+    /// As if it were registered again as it is.
+    fn from(record: DeviceRecord) -> Self {
+        let DeviceRecord {
+            device,
+            country,
+            timezone,
+            app_version,
+            last_seen_at,
+            tags,
+            attributes,
+            gone_at: _,
+        } = record;
+        Self {
+            user: device.user,
+            app: device.app,
+            platform: device.platform,
+            environment: device.environment,
+            token: device.token,
+            country,
+            language: device.language,
+            timezone,
+            app_version,
+            last_seen_at,
+            tags,
+            attributes,
+        }
+    }
+}
+
+/// The columns of [`RecordRow`] on PostgreSQL, and on SQLite, which has no lists and keeps JSON.
+const ON_POSTGRES: &str = "to_json(tags)::text as tags_json, attributes::text as attributes_json";
+const ON_SQLITE: &str = "tags as tags_json, attributes as attributes_json";
+
+fn record_columns(of_engine: &str) -> String {
+    format!("{DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at, {of_engine}")
+}
+
 #[derive(FromRow)]
 struct RecordRow {
     #[sqlx(flatten)]
@@ -74,6 +108,8 @@ struct RecordRow {
     timezone: Option<String>,
     app_version: Option<String>,
     last_seen_at: Option<i64>,
+    tags_json: String,
+    attributes_json: String,
     gone_at: Option<i64>,
 }
 
@@ -86,6 +122,8 @@ impl TryFrom<RecordRow> for DeviceRecord {
         Ok(Self {
             last_seen_at: at(row.last_seen_at)?,
             gone_at: at(row.gone_at)?,
+            tags: column("device", id, "tags", serde_json::from_str(&row.tags_json))?,
+            attributes: column("device", id, "attributes", serde_json::from_str(&row.attributes_json))?,
             device: row.device.try_into()?,
             country: row.country,
             timezone: row.timezone,
@@ -95,39 +133,11 @@ impl TryFrom<RecordRow> for DeviceRecord {
 }
 
 impl Ledger {
-    /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
-    /// nothing but its instant.
-    pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
-        let mut counts = ImportCounts::default();
-        let given = batch.len();
-        let last: HashMap<Digest, &NewDevice> =
-            batch.iter().map(|device| (device.owner_key(), device)).collect();
-        if last.is_empty() {
-            return Ok(counts);
-        }
-        let mut last: Vec<(Digest, &NewDevice)> = last.into_iter().collect();
-        // One order for all who register: they wait for each other, never in a circle.
-        last.sort_by_key(|(key, _)| *key);
-        counts.repeated = (given - last.len()) as u64;
-
-        let mut tx = self.begin().await?;
-        let now = tx.now().await?;
-        let owners = tx.claim_tokens(&last).await?;
-        let mut former = Vec::new();
-        for ((_, device), owner) in last.iter().zip(owners) {
-            match owner {
-                None => counts.new += 1,
-                Some(owner) if owner == device.id() => counts.updated += 1,
-                Some(owner) => {
-                    counts.moved += 1;
-                    former.push(owner);
-                }
-            }
-        }
-        tx.retire(&former, now).await?;
-        tx.register(&last, now).await?;
-        tx.commit().await?;
-        Ok(counts)
+    fn record_columns(&self) -> String {
+        record_columns(match self {
+            Self::Postgres(_) => ON_POSTGRES,
+            Self::Sqlite(_) => ON_SQLITE,
+        })
     }
 
     /// A person's live devices, of one app or of all.
@@ -136,8 +146,9 @@ impl Ledger {
         app: Option<&AppId>,
         user: &UserId,
     ) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let columns = self.record_columns();
         let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
+            "select {columns} from device \
              where bucket = $1 and user_id = $2 and gone_at is null and ($3 is null or app = $3) order by id"
         );
         let rows: Vec<RecordRow> = on_pool!(self, pool => {
@@ -151,15 +162,28 @@ impl Ledger {
         rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 
-    /// A device by its id, gone or not.
+    /// The app and the key of a device by its id, also of a forgotten one: by which frozen lists name it.
+    pub async fn frozen_device(&self, id: DeviceId) -> Result<Option<(AppId, FrozenDevice)>, LedgerError> {
+        const SQL: &str = "select bucket, id, app from device where bucket = $1 and public_id = $2";
+        let (bucket, public_id): (i16, Uuid) = stored_device(id);
+        let row: Option<(i16, i64, String)> = on_pool!(self, pool => {
+            sqlx::query_as(SQL).bind(bucket).bind(public_id).fetch_optional(pool).await?
+        });
+        let Some((bucket, record, app)) = row else { return Ok(None) };
+        let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
+        let bucket = column("device", record, "bucket", bucket.ok_or(()))?;
+        let app = column("device", record, "app", AppId::parse(&app))?;
+        Ok(Some((app, FrozenDevice { bucket, record: RecordId::new(record) })))
+    }
+
+    /// A device by its id, gone or not, unless it was forgotten.
     pub async fn device(&self, id: DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
-        let sql = format!(
-            "select {DEVICE_COLUMNS}, country, timezone, app_version, last_seen_at, gone_at from device \
-             where bucket = $1 and public_id = $2"
-        );
+        let columns = self.record_columns();
+        let sql =
+            format!("select {columns} from device where bucket = $1 and public_id = $2 and user_id <> $3");
         let (bucket, public_id): (i16, Uuid) = stored_device(id);
         let row: Option<RecordRow> = on_pool!(self, pool => {
-            sqlx::query_as(&sql).bind(bucket).bind(public_id).fetch_optional(pool).await?
+            sqlx::query_as(&sql).bind(bucket).bind(public_id).bind(NOBODY).fetch_optional(pool).await?
         });
         row.map(DeviceRecord::try_from).transpose()
     }
@@ -178,5 +202,66 @@ impl Ledger {
             })
         };
         rows.into_iter().map(count).collect()
+    }
+}
+
+impl Tx {
+    /// Gives these devices their tokens, whoever had them, and writes them as registered now: for each, who had its token.
+    /// No token may stand in `batch` twice; it is in the order of the keys.
+    pub(super) async fn place(
+        &mut self,
+        batch: &[(Digest, &NewDevice)],
+        now: Timestamp,
+    ) -> Result<Vec<Placed>, LedgerError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let owners = self.claim_tokens(batch).await?;
+        let (mut placed, mut former) = (Vec::with_capacity(batch.len()), Vec::new());
+        for ((_, device), owner) in batch.iter().zip(owners) {
+            placed.push(match owner {
+                None => Placed::New,
+                Some(owner) if owner == device.id() => Placed::Same,
+                Some(owner) => {
+                    former.push(owner);
+                    Placed::Moved
+                }
+            });
+        }
+        self.retire(&former, now).await?;
+        self.register(batch, now).await?;
+        Ok(placed)
+    }
+
+    /// Devices by their ids, gone or not.
+    pub(super) async fn records(&mut self, ids: &[DeviceId]) -> Result<Vec<DeviceRecord>, LedgerError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = ids.iter().copied().map(stored_device);
+        let rows: Vec<RecordRow> = match self {
+            Self::Postgres(tx) => {
+                let columns = record_columns(ON_POSTGRES);
+                // See the batch's read for `offset 0`.
+                let sql = format!(
+                    "select d.* from unnest($1::smallint[], $2::uuid[]) u (bucket, public_id) cross join lateral ( \
+                         select {columns} from device d \
+                         where d.bucket = u.bucket and d.public_id = u.public_id offset 0) d"
+                );
+                let (buckets, ids): (Vec<i16>, Vec<Uuid>) = keys.unzip();
+                sqlx::query_as(&sql).bind(buckets).bind(ids).fetch_all(&mut **tx).await?
+            }
+            Self::Sqlite(tx) => {
+                let columns = record_columns(ON_SQLITE);
+                let sql = format!(
+                    "select {columns} from device where (bucket, public_id) in \
+                         (select value ->> 0, unhex(value ->> 1) from json_each($1))"
+                );
+                let keys: Vec<_> = keys.map(|(bucket, id)| (bucket, id.simple().to_string())).collect();
+                let keys = serde_json::to_string(&keys).expect("texts have a JSON form");
+                sqlx::query_as(&sql).bind(keys).fetch_all(&mut **tx).await?
+            }
+        };
+        rows.into_iter().map(DeviceRecord::try_from).collect()
     }
 }

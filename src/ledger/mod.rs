@@ -20,18 +20,23 @@ mod deferred;
 mod deliveries;
 mod devices;
 mod direct;
+mod erasure;
 mod error;
 mod halts;
 mod import;
+mod importer;
 mod jobs;
 mod leases;
 mod open;
 mod outbox;
 mod postgres;
 mod read;
+mod register;
+mod registrations;
 mod retention;
 mod rows;
 mod select;
+mod selection;
 mod sqlite;
 mod stored;
 mod tx;
@@ -39,7 +44,7 @@ mod tx;
 #[cfg(test)]
 mod conformance;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 
@@ -50,20 +55,25 @@ pub use campaigns::{
     StageCount, StageProgress, Submitted, Tally,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
-pub use devices::{DeviceCount, DeviceRecord, ImportCounts};
+pub use devices::{DeviceCount, DeviceRecord};
 pub use direct::{
     DeferredJob, DirectAnswer, DirectAsk, DirectRead, FinishedJob, NotDue, NotStarted, OpenJob, OpenRequest,
     Pointer, PriorJob, RefusedJob, Started, TargetOutcome, Validity,
 };
+pub use erasure::Erasure;
 pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, UnknownScope};
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
+pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
+pub use register::ImportCounts;
+pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;
+pub use selection::{AudienceCount, Basis, Change, Estimate, Explanation, LeftOut, ReadBy, Shares};
 pub use sqlite::SqliteLedger;
 pub use stored::JobState;
 
@@ -76,7 +86,7 @@ pub enum Ledger {
     Sqlite(SqliteLedger),
 }
 
-/// How the ledger connects.
+/// How the ledger connects, and what it keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerOptions {
     /// Most connections of this process. A batch needs one for its read and one for its commit, and a few
@@ -85,11 +95,20 @@ pub struct LedgerOptions {
     /// How long to wait for a free connection or for the server before the request fails as transient: the
     /// caller then stops consuming, rather than queueing here.
     pub acquire_timeout: Duration,
+    /// Most live devices of one person and app. Whatever brings one more makes the one gone that was not seen for longest.
+    pub max_devices_per_user: NonZeroU32,
 }
+
+/// More than a person owns, with reinstallations; few enough that one job to a person stays one job.
+pub const MAX_DEVICES_PER_USER: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { max_connections: 8, acquire_timeout: Duration::from_secs(5) }
+        Self {
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+            max_devices_per_user: MAX_DEVICES_PER_USER,
+        }
     }
 }
 
@@ -182,6 +201,22 @@ impl Ledger {
                 store.readers.close().await;
                 store.writer.close().await;
             }
+        }
+    }
+
+    /// Begins a transaction that reads: everything in it is of one instant.
+    async fn begin_reading(&self) -> Result<tx::Tx, LedgerError> {
+        Ok(match self {
+            Self::Postgres(store) => tx::Tx::Postgres(store.pool.begin_with(postgres::BEGIN_READING).await?),
+            Self::Sqlite(store) => tx::Tx::Sqlite(store.readers.begin().await?),
+        })
+    }
+
+    /// How many live devices of one app a person may have.
+    const fn max_devices_per_user(&self) -> NonZeroU32 {
+        match self {
+            Self::Postgres(store) => store.max_devices_per_user,
+            Self::Sqlite(store) => store.max_devices_per_user,
         }
     }
 

@@ -53,6 +53,11 @@ pub(super) fn stored_count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
+/// Tags or attributes as stored and bound: JSON.
+pub(super) fn json_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("texts, numbers and booleans have a JSON form")
+}
+
 /// A live device, as the send path reads it.
 #[derive(Debug, FromRow)]
 pub(super) struct DeviceRow {

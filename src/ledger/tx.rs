@@ -10,6 +10,7 @@ use super::{
     audit::{AuditEntry, AuditHead},
     halts::{Halt, HaltRow},
     postgres,
+    register::KeyedDevice,
     rows::{DeviceRow, JobRow, instant, micros},
     sqlite,
     stored::Stored,
@@ -209,6 +210,35 @@ impl Tx {
         }
     }
 
+    /// Claims tokens that are believed to have no owner, in the order of their keys. If one has,
+    /// [`LedgerError::is_key_taken`], and nothing is left of the transaction.
+    pub(super) async fn claim_free_tokens(
+        &mut self,
+        batch: &[KeyedDevice],
+    ) -> Result<Vec<Option<DeviceId>>, LedgerError> {
+        match self {
+            Self::Postgres(tx) => {
+                postgres::copy::claim_free_tokens(tx, batch).await?;
+                Ok(vec![None; batch.len()])
+            }
+            Self::Sqlite(tx) => sqlite::devices::claim_tokens(tx, &pairs(batch)).await,
+        }
+    }
+
+    /// Writes devices that are believed never to have been. If one was, [`LedgerError::is_key_taken`], and nothing
+    /// is left of the transaction.
+    pub(super) async fn register_new(
+        &mut self,
+        batch: Vec<&KeyedDevice>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        match self {
+            _ if batch.is_empty() => Ok(()),
+            Self::Postgres(tx) => postgres::copy::register_new(tx, batch, now).await,
+            Self::Sqlite(tx) => sqlite::devices::register(tx, &pairs(batch), now).await,
+        }
+    }
+
     /// Writes the devices as registered now.
     pub(super) async fn register(
         &mut self,
@@ -216,6 +246,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         match self {
+            _ if batch.is_empty() => Ok(()),
             Self::Postgres(tx) => postgres::devices::register(tx, batch, now).await,
             Self::Sqlite(tx) => sqlite::devices::register(tx, batch, now).await,
         }
@@ -274,6 +305,10 @@ impl Tx {
             Self::Sqlite(_) => format!("in (select value from json_each({parameter}))"),
         }
     }
+}
+
+fn pairs<'a>(batch: impl IntoIterator<Item = &'a KeyedDevice>) -> Vec<(Digest, &'a NewDevice)> {
+    batch.into_iter().map(|new| (new.key, &new.device)).collect()
 }
 
 /// Numbers as one bound value, whatever the engine.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, DeviceId, Digest, Locale, RecordId, UserId};
+use super::{AppId, AppVersion, Attributes, DeviceId, Digest, Locale, RecordId, Tags, UserId};
 
 /// The operating system of a device, which decides the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -165,8 +165,8 @@ impl Token {
     /// Accepts what may stand in a URL path and in JSON without escaping; `None` otherwise.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.' | '~');
-        (!text.is_empty() && text.len() <= Self::MAX_BYTES && text.chars().all(allowed))
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b':' | b'.' | b'~');
+        (!text.is_empty() && text.len() <= Self::MAX_BYTES && text.bytes().all(allowed))
             .then(|| Self(text.into()))
     }
 
@@ -237,25 +237,45 @@ pub struct NewDevice {
     pub app_version: Option<String>,
     /// When the app was last opened.
     pub last_seen_at: Option<Timestamp>,
+    /// For audiences to select by.
+    pub tags: Tags,
+    /// The same, with a value each.
+    pub attributes: Attributes,
 }
 
 impl NewDevice {
     /// The id that this registration gets.
     #[must_use]
     pub fn id(&self) -> DeviceId {
-        DeviceId::derive(Bucket::of(&self.user), &self.user, &self.owner_key())
+        self.id_under(&self.owner_key())
+    }
+
+    /// The same for whoever has its [`NewDevice::owner_key`] already: most of the work is in that.
+    #[must_use]
+    pub fn id_under(&self, owner_key: &Digest) -> DeviceId {
+        DeviceId::derive(Bucket::of(&self.user), &self.user, owner_key)
+    }
+
+    /// What its app's version is compared by. Whoever writes the version writes this beside it.
+    #[must_use]
+    pub fn version_key(&self) -> Option<String> {
+        self.app_version.as_deref().map(AppVersion::key_of)
     }
 
     /// What is unique across the registry: one (app, platform, environment, token) has one owner.
     #[must_use]
     pub fn owner_key(&self) -> Digest {
-        Digest::of_parts(&[
-            self.app.as_str().as_bytes(),
-            self.platform.as_str().as_bytes(),
-            self.environment.as_str().as_bytes(),
-            self.token.reveal().as_bytes(),
-        ])
+        owner_key(&self.app, self.platform, self.environment, &self.token)
     }
+}
+
+pub(super) fn owner_key(app: &AppId, platform: Platform, environment: Environment, token: &Token) -> Digest {
+    Digest::of_parts(&[
+        app.as_str().as_bytes(),
+        platform.as_str().as_bytes(),
+        environment.as_str().as_bytes(),
+        token.reveal().as_bytes(),
+    ])
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{AppId, AudienceName, CampaignId, Digest, JobId, MalformedCode, ProducerId, RolloutState};
+use super::{
+    AppId, AudienceName, CampaignId, DeviceId, Digest, JobId, MalformedCode, ProducerId, RolloutState,
+};
 
 /// One event, as it is published. Its `id` is derived from what it tells: a repeat has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -54,6 +56,34 @@ pub enum EventBody {
         /// The producer's id for it, if that could be read.
         #[serde(skip_serializing_if = "Option::is_none")]
         job: Option<JobId>,
+        /// The kind of mistake.
+        code: MalformedCode,
+        /// Which field.
+        field: String,
+        /// What is wrong, and what would mend it.
+        problem: String,
+    },
+    /// A registration was refused; the registry is as it was.
+    #[serde(rename = "device.refused")]
+    DeviceRefused {
+        /// Who published it.
+        producer: ProducerId,
+        /// The app it named.
+        app: AppId,
+        /// The phone's id, if the message said whose it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device: Option<DeviceId>,
+        /// The message's version of the phone.
+        version: i64,
+        /// Why.
+        findings: Vec<FindingNote>,
+    },
+    /// What arrived was no registration; the registry is as it was.
+    #[serde(rename = "device.malformed")]
+    DeviceMalformed {
+        /// Who published it, if the broker said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        producer: Option<ProducerId>,
         /// The kind of mistake.
         code: MalformedCode,
         /// Which field.
@@ -161,6 +191,10 @@ impl Event {
             EventBody::JobRefused { producer, .. } => of("job.refused", producer.as_str()),
             EventBody::JobMalformed { producer, .. } => {
                 of("job.malformed", producer.as_ref().map_or("unknown", ProducerId::as_str))
+            }
+            EventBody::DeviceRefused { producer, .. } => of("device.refused", producer.as_str()),
+            EventBody::DeviceMalformed { producer, .. } => {
+                of("device.malformed", producer.as_ref().map_or("unknown", ProducerId::as_str))
             }
             EventBody::JobFinished { producer, .. } => of("job.finished", producer.as_str()),
             EventBody::RolloutChanged { app, .. } => of("rollout.changed", app.as_str()),

@@ -184,8 +184,8 @@ impl Job {
         })?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let wire: Wire = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|error| explain(&error, text))
-            .and_then(|Object(wire)| reader.end().map(|()| wire).map_err(|error| not_json(&error)))?;
+            .map_err(|error| explain(&error, text, "job"))
+            .and_then(|Object(wire)| reader.end().map(|()| wire).map_err(|error| not_json(&error, "job")))?;
         let id = wire.id.clone();
         Self::check(wire).map_err(|malformed| malformed.of_id(&id))
     }

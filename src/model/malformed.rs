@@ -1,4 +1,4 @@
-//! A job whose form is wrong: which field, what is wrong with it, what would mend it.
+//! A job or a registration whose form is wrong: which field, what is wrong with it, what would mend it.
 //!
 //! **I12 silent-logs**: serde quotes the value that it did not expect, and that may be the notification. Only
 //! what was expected, and names of fields, are carried over.
@@ -78,21 +78,26 @@ impl Malformed {
     }
 }
 
-pub(super) fn not_json(error: &serde_json::Error) -> Malformed {
+/// `whole` is the path of the whole message.
+pub(super) fn not_json(error: &serde_json::Error, whole: &str) -> Malformed {
     let (line, column) = (error.line(), error.column());
     if error.to_string().starts_with("recursion limit") {
         let problem = format!("nested too deeply at line {line}, column {column}; at most 128 levels");
-        return Malformed::new(MalformedCode::TooDeep, "job", problem);
+        return Malformed::new(MalformedCode::TooDeep, whole, problem);
     }
-    Malformed::new(MalformedCode::NotJson, "job", format!("not JSON at line {line}, column {column}"))
+    Malformed::new(MalformedCode::NotJson, whole, format!("not JSON at line {line}, column {column}"))
 }
 
 /// Turns serde's message into ours.
-pub(super) fn explain(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> Malformed {
+pub(super) fn explain(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    text: &str,
+    whole: &str,
+) -> Malformed {
     use MalformedCode as Code;
     let inner = error.inner();
     if !inner.is_data() {
-        return not_json(inner);
+        return not_json(inner, whole);
     }
     let message = inner.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(head, _)| head);
@@ -102,11 +107,11 @@ pub(super) fn explain(error: &serde_path_to_error::Error<serde_json::Error>, tex
     };
     let quoted = message.split('`').nth(1).unwrap_or_default();
     let child = |field: &str| path.as_ref().map_or(field.to_owned(), |path| format!("{path}.{field}"));
-    let here = || path.clone().unwrap_or_else(|| "job".to_owned());
+    let here = || path.clone().unwrap_or_else(|| whole.to_owned());
     let malformed = if message.starts_with("unknown field") {
         // The path of an unknown field already ends with its name.
         let expected = message.split_once(", ").map_or("", |(_, expected)| expected);
-        Malformed::new(Code::UnknownField, &here(), format!("is not a field of a job; {expected}"))
+        Malformed::new(Code::UnknownField, &here(), format!("is not a field of a {whole}; {expected}"))
     } else if message.starts_with("missing field") {
         Malformed::new(Code::MissingField, &child(quoted), "is required")
     } else if message.starts_with("duplicate field") {

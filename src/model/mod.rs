@@ -3,18 +3,23 @@
 //! Everything here is parsed once, at the edge, into types with private fields; whoever holds one need
 //! not check it again. The module is pure: it imports nothing else of the crate.
 
+mod attributes;
 mod campaign;
 mod device;
 mod digest;
 mod events;
+pub(crate) mod fields;
 mod ids;
 mod job;
 mod malformed;
 mod notification;
 mod object;
 mod outcome;
+mod registration;
 mod render;
+mod version;
 
+pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
     CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, RolloutId, RolloutState, SEGMENT_DEVICES,
     StageNumber,
@@ -30,4 +35,8 @@ pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
+pub use registration::{
+    Change, MAX_REGISTRATION_BYTES, Particulars, Phone, Registration, registration_schema,
+};
 pub use render::{Message, Payload, RenderError};
+pub use version::AppVersion;

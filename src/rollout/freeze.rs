@@ -138,6 +138,39 @@ impl Cursor {
     }
 }
 
+/// How far round the ring a frozen plan went: what it would have taken, had it been there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    offset: u16,
+    /// The last position, and the last row number there.
+    end: (u16, i64),
+}
+
+impl Reach {
+    /// Of a plan whose last stage has so many devices, and whose last device is `last`.
+    #[must_use]
+    pub fn of(plan: &FrozenPlan, offset: u16, in_last_stage: u64, last: Option<FrozenDevice>) -> Self {
+        let all = (RING, i64::MIN);
+        let by_plan = match plan.stages.last().map(|stage| &stage.take) {
+            Some(FrozenTake::Buckets(share)) => (*share, i64::MIN),
+            Some(FrozenTake::Devices(count)) if in_last_stage < *count => all,
+            Some(FrozenTake::Devices(_) | FrozenTake::Audience(_)) | None => (0, i64::MIN),
+        };
+        let by_last = last.map_or((0, i64::MIN), |last| (position(offset, last.bucket), last.record.get()));
+        Self { offset, end: by_plan.max(by_last) }
+    }
+
+    /// Whether it came by this place.
+    #[must_use]
+    pub fn covers(&self, device: FrozenDevice) -> bool {
+        (position(self.offset, device.bucket), device.record.get()) <= self.end
+    }
+}
+
+fn position(offset: u16, bucket: Bucket) -> u16 {
+    (bucket.get() + RING - offset) % RING
+}
+
 /// The digest of I8: the canonical job, the plan, the policy (which covers the audience's files with their members), and
 /// every frozen chunk.
 #[must_use]

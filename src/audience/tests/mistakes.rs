@@ -64,7 +64,31 @@ mistakes! {
     a_country_that_is_no_code: "cohorts/customers.toml", "\"PL\"" => "\"Poland\"",
         "cohorts/customers.toml:6: select.country[0]: \"Poland\" is no country code; write two upper-case letters (ISO 3166-1), such as \"PL\"";
     a_condition_that_is_not_known: "cohorts/customers.toml", "country" => "cuontry",
-        "cohorts/customers.toml:6: select.cuontry: is not a field that is known here; write one of country, platform, language, timezone, last_seen_within";
+        "cohorts/customers.toml:6: select.cuontry: is not a field that is known here; write one of country, platform, language, timezone, app_version, tags, tags_all, attributes, last_seen_within, not_seen_within, registered_within, scan";
+    a_version_that_is_compared_with_nothing: "cohorts/customers.toml", "country = [\"PL\"]" => "app_version = \"5.2\"",
+        "cohorts/customers.toml:6: select.app_version: \"5.2\" is no bound on a version; write a bound, such as \">=5.2\" or \">=5.2, <6\"";
+    a_version_that_is_none: "cohorts/customers.toml", "country = [\"PL\"]" => "app_version = \">=5, <next\"",
+        "cohorts/customers.toml:6: select.app_version: \"<next\" is no bound on a version; write a bound, such as \">=5.2\" or \">=5.2, <6\"";
+    versions_that_exclude_each_other: "cohorts/customers.toml", "country = [\"PL\"]" => "app_version = \">=5.10, <5.9\"",
+        "cohorts/customers.toml:6: select.app_version: \">=5.10, <5.9\" is within no version; write a bound, such as \">=5.2\" or \">=5.2, <6\"";
+    a_tag_that_no_device_can_have: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\ntags = [\"a;b\"]",
+        "cohorts/customers.toml:7: select.tags[0]: has a tag that is not 1 to 64 bytes without control characters, ';' or space around it; write a tag as devices are registered with";
+    an_attribute_that_is_a_list: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\nattributes = { tier = [\"gold\"] }",
+        "cohorts/customers.toml:7: select.attributes.tier: is not a text, a number, or true or false; write a text, a number, or true or false";
+    an_attribute_that_no_device_can_have: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\nattributes = { \"1\" = 1 }",
+        "cohorts/customers.toml:7: select.attributes: has a name that is not a letter and up to 31 letters, digits, '_' or '-'; write names and values as devices are registered with";
+    a_number_that_is_not_exact: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\nattributes = { a = 9007199254740993 }",
+        "cohorts/customers.toml:7: select.attributes.a: is not a number up to 2^53; write a number up to 2^53";
+    no_attribute_at_all: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\nattributes = {}",
+        "cohorts/customers.toml:7: select.attributes: is empty; write a name and its value, or leave the condition out";
+    seen_and_not_seen: "cohorts/customers.toml", "country = [\"PL\"]" => "country = [\"PL\"]\nnot_seen_within = \"90d\"",
+        "cohorts/customers.toml:5: select: finds nobody: who was seen within last_seen_within was seen within not_seen_within; let not_seen_within be the shorter";
+    a_scan_without_a_word: "cohorts/customers.toml", "country = [\"PL\"]" => "tags = [\"beta\"]\nlanguage = [\"de\"]",
+        "cohorts/customers.toml:5: select: reads every device of the app and throws most away, because no index serves language or tags; add a condition on country or app_version, or argue: scan = \"why it is all right\"";
+    a_scan_for_whoever_came_today: "cohorts/customers.toml", "country = [\"PL\"]\nlast_seen_within = \"90d\"" => "last_seen_within = \"1d\"",
+        "cohorts/customers.toml:5: select: reads every device of the app and throws most away, because no index serves last_seen_within; add a condition on country or app_version, or argue: scan = \"why it is all right\"";
+    a_scan_that_is_argued_by_nothing: "cohorts/customers.toml", "country = [\"PL\"]" => "tags = [\"beta\"]\nscan = \" \"",
+        "cohorts/customers.toml:7: select.scan: is empty; write a text";
     an_internal_audience_of_two_minds: "cohorts/staff.toml", "[limits]" => "[select]\ncountry = [\"PL\"]\n[limits]",
         "cohorts/staff.toml:4: members_file: stands beside [select]; keep one of the two";
     an_internal_audience_of_nobody: "cohorts/staff.toml", "members_file = \"staff.txt\"\n" => "",

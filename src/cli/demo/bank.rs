@@ -22,7 +22,10 @@ use crate::{
     intake::{EmbeddedConfig, EmbeddedProducer, Intake},
     ledger::Ledger,
     metrics::Metrics,
-    model::{AppId, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Token, UserId},
+    model::{
+        AppId, Attributes, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Tags, Token,
+        UserId,
+    },
     simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
 };
 
@@ -200,6 +203,8 @@ fn device(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
         timezone: Some(line.timezone.to_owned()),
         app_version: Some(line.app_version.to_owned()),
         last_seen_at: None,
+        tags: Tags::default(),
+        attributes: Attributes::default(),
     })
 }
 
@@ -259,6 +264,8 @@ async fn register_testers(
             timezone: None,
             app_version: None,
             last_seen_at: None,
+            tags: Tags::default(),
+            attributes: Attributes::default(),
         });
         testers.push((user.clone(), token));
     }

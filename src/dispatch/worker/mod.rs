@@ -12,6 +12,7 @@
 
 mod flow;
 mod held;
+mod limits;
 mod rollout;
 mod segment;
 mod sleepers;

@@ -15,16 +15,14 @@ use super::{
     Shared,
     flow::Flow,
     held::{Held, Piece},
+    limits::{Limits, Through},
     segment::{self, Ended, Place},
     sleepers::{Share, asleep, nights},
 };
 use crate::{
-    dispatch::pacer::Rate,
     guard::{self, Cleared, Facts},
-    ledger::{
-        CampaignRecord, Exchange, Exchanged, LeaseKey, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
-    },
-    model::{Device, Outcome, Provider, RolloutId, SEGMENT_DEVICES},
+    ledger::{CampaignRecord, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd},
+    model::{Device, Outcome, RolloutId, SEGMENT_DEVICES},
     rollout::Nights,
 };
 
@@ -46,27 +44,6 @@ const COMPANY: Duration = Duration::from_millis(20);
 
 /// How long a slow start waits for outcomes before it asks again.
 const WINDOW: Duration = Duration::from_millis(5);
-
-/// The rates that a rollout's requests respect.
-#[derive(Debug)]
-pub(super) struct Limits {
-    rollout: Option<Rate>,
-    apns: Option<Rate>,
-    fcm: Option<Rate>,
-}
-
-impl Limits {
-    pub(super) const fn rollout(&self) -> Option<&Rate> {
-        self.rollout.as_ref()
-    }
-
-    pub(super) const fn provider(&self, provider: Provider) -> Option<&Rate> {
-        match provider {
-            Provider::Apns => self.apns.as_ref(),
-            Provider::Fcm => self.fcm.as_ref(),
-        }
-    }
-}
 
 /// Beyond the streams, one in so many more is on its way: they must not stand idle during a round trip to the ledger.
 const AHEAD: usize = 2;
@@ -100,27 +77,6 @@ struct Work {
     share: Share,
 }
 
-/// How many devices had their outcome in the second before.
-#[derive(Debug)]
-struct Through {
-    since: Instant,
-    /// How many there were when this second began.
-    then: usize,
-    before: usize,
-}
-
-impl Through {
-    /// At least what came through in the last whole second, given how many have come through so far.
-    fn last_second(&mut self, so_far: usize, now: Instant) -> usize {
-        let seconds = now.duration_since(self.since).as_secs();
-        if seconds > 0 {
-            self.before = if seconds == 1 { so_far - self.then } else { 0 };
-            (self.then, self.since) = (so_far, now);
-        }
-        self.before.max(so_far - self.then)
-    }
-}
-
 /// Works at one rollout until it is over, stopped, or the process is.
 pub(super) async fn work(
     shared: Arc<Shared>,
@@ -142,7 +98,7 @@ pub(super) async fn work(
             gone_since: shared.clock.monotonic(),
             flow,
             renewed: shared.clock.monotonic(),
-            through: Through { since: shared.clock.monotonic(), then: 0, before: 0 },
+            through: Through::since(shared.clock.monotonic()),
             may_claim: true,
             nights,
             share: Share::of(Arc::clone(&shared)),
@@ -208,20 +164,7 @@ impl Work {
     }
 
     fn limits(&self, stage: u16) -> Limits {
-        let pacer = &self.shared.pacer;
-        let app = self.shared.policy.app(&self.campaign.app);
-        let provider =
-            |provider, rate: Option<u32>| Some(pacer.provider(provider, &self.campaign.app, rate?));
-        Limits {
-            rollout: self
-                .stage_rate(stage)
-                .map(|rate| pacer.rate(&LeaseKey::Rollout(self.campaign.rollout), rate)),
-            apns: provider(
-                Provider::Apns,
-                app.and_then(|app| Some(app.apns.as_ref()?.max_rate.per_second())),
-            ),
-            fcm: provider(Provider::Fcm, app.and_then(|app| Some(app.fcm.as_ref()?.max_rate.per_second()))),
-        }
+        Limits::of(&self.shared, &self.campaign, self.stage_rate(stage))
     }
 
     /// How many devices may be on their way: this rollout's share of the streams and a little ahead of them, and at a slow
@@ -434,7 +377,8 @@ impl Work {
         let is_refused = wants_more && !opened && self.room() >= enough;
         let awaits_room = wants_more && !is_refused;
         let pause = if is_refused && self.segments.is_empty() { WINDOW } else { IDLE };
-        let mut until = tokio::time::Instant::now() + if self.ends.is_empty() { pause } else { COMPANY };
+        let now = || tokio::time::Instant::from_std(shared.clock.monotonic());
+        let mut until = now() + if self.ends.is_empty() { pause } else { COMPANY };
         let flow = Arc::clone(&self.flow);
         loop {
             tokio::select! {
@@ -446,7 +390,7 @@ impl Work {
                     if is_refused || self.segments.is_empty() {
                         return;
                     }
-                    until = until.min(tokio::time::Instant::now() + COMPANY);
+                    until = until.min(now() + COMPANY);
                 }
                 () = flow.falls_to(capacity - enough), if awaits_room => return,
                 () = tokio::time::sleep_until(until) => return,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 
-use super::{Shared, flow::Flow, rollout::Limits};
+use super::{Shared, flow::Flow, limits::Limits};
 use crate::{
     deliver::{Permit, Sent},
     dispatch::burst::Belief,

@@ -7,8 +7,8 @@ use reqwest::Url;
 
 use super::names;
 use crate::{
-    intake::Ladder,
-    model::{Lane, ProducerId},
+    intake::{Ladder, WorkQueue},
+    model::ProducerId,
 };
 
 /// What is wrong with the configuration of the broker. Never quotes the URL: it holds the password.
@@ -24,7 +24,7 @@ pub enum ConfigError {
     #[error("the user name has more than 255 bytes")]
     UserTooLong,
     /// No such queue.
-    #[error("single_producer names the queue {0:?}; it may name jobs.direct and jobs.campaign")]
+    #[error("single_producer names the queue {0:?}; it may name jobs.direct, jobs.campaign and devices")]
     UnknownQueue(String),
 }
 
@@ -33,7 +33,7 @@ pub enum ConfigError {
 pub struct RabbitMqConfig {
     pub(super) uri: AMQPUri,
     pub(super) ca_file: Option<PathBuf>,
-    single_producer: BTreeMap<Lane, ProducerId>,
+    single_producer: BTreeMap<WorkQueue, ProducerId>,
     /// Whether to declare exchanges and queues. Without, they must exist.
     pub declare: bool,
     /// Whether jobs are taken from the queues. Without, this process only publishes.
@@ -42,6 +42,8 @@ pub struct RabbitMqConfig {
     pub prefetch_direct: u16,
     /// Messages held at once from `jobs.campaign`: each is a long piece of work, and others may do the next.
     pub prefetch_campaign: u16,
+    /// Messages held at once from `devices`: two batches, one at work and one ready.
+    pub prefetch_devices: u16,
     /// How long the broker may take to confirm before the connection is taken for broken. It confirms after a write to
     /// disk on most nodes: milliseconds, seconds under load.
     pub confirm_timeout: Duration,
@@ -82,6 +84,7 @@ impl RabbitMqConfig {
             consume: true,
             prefetch_direct: 200,
             prefetch_campaign: 4,
+            prefetch_devices: 1_000,
             confirm_timeout: Duration::from_secs(5),
             settle_deadline: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
@@ -99,18 +102,19 @@ impl RabbitMqConfig {
     /// Takes every message of `queue` as `producer`'s, whatever its `user_id`: for clients that cannot set one. Whoever
     /// may publish there then speaks for that producer.
     pub fn with_single_producer(mut self, queue: &str, producer: ProducerId) -> Result<Self, ConfigError> {
-        let lane = match queue {
-            names::DIRECT => Lane::Direct,
-            names::CAMPAIGN => Lane::Campaign,
+        let known = match queue {
+            names::DIRECT => WorkQueue::Direct,
+            names::CAMPAIGN => WorkQueue::Campaign,
+            names::DEVICES => WorkQueue::Devices,
             _ => return Err(ConfigError::UnknownQueue(queue.to_owned())),
         };
-        self.single_producer.insert(lane, producer);
+        self.single_producer.insert(known, producer);
         Ok(self)
     }
 
-    /// Whose all messages of a lane are, if that is configured.
-    pub(super) fn single_producer(&self, lane: Lane) -> Option<&ProducerId> {
-        self.single_producer.get(&lane)
+    /// Whose all messages of a queue are, if that is configured.
+    pub(super) fn single_producer(&self, queue: WorkQueue) -> Option<&ProducerId> {
+        self.single_producer.get(&queue)
     }
 
     /// The user that the service is on the broker.

@@ -18,12 +18,12 @@ use super::{
     acks::OpenChannels,
     config::RabbitMqConfig,
     connect::{BrokerError, Pauses, close, connect},
-    names, topology, wire,
+    topology, wire,
 };
 use crate::{
     clock::Clock,
     intake::{
-        Arrival,
+        Arrival, RegistrationDelivery, WorkQueue,
         health::{Health, Link},
     },
     model::Lane,
@@ -34,28 +34,44 @@ use crate::{
 const CONSUMER_TAG: &str = "bellwether";
 
 /// What has arrived and was not taken yet: at most what the prefetch lets through.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    arrivals: Mutex<VecDeque<Arrival>>,
+#[derive(Debug)]
+pub(in crate::intake) struct Inbox<T> {
+    arrivals: Mutex<VecDeque<T>>,
     arrived: Notify,
 }
 
-impl Inbox {
-    /// Takes up to `max`, if there is anything.
-    pub(super) fn take(&self, max: usize) -> Option<Vec<Arrival>> {
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        Self { arrivals: Mutex::default(), arrived: Notify::new() }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Waits until something is there, then takes what is there, up to `max`. `None` once cancelled.
+    pub(in crate::intake) async fn batch(&self, max: usize, cancel: &CancellationToken) -> Option<Vec<T>> {
+        while !cancel.is_cancelled() {
+            if let Some(arrivals) = self.take(max) {
+                return Some(arrivals);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = self.arrived.notified() => {}
+            }
+        }
+        None
+    }
+
+    fn take(&self, max: usize) -> Option<Vec<T>> {
         let mut arrivals = self.arrivals();
         let count = arrivals.len().min(max.max(1));
         (count > 0).then(|| arrivals.drain(..count).collect())
     }
 
-    /// Waits until something may be there.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
-    }
-
-    fn put(&self, arrivals: impl Iterator<Item = Arrival>) {
-        self.arrivals().extend(arrivals);
-        self.arrived.notify_one();
+    fn put(&self, arrivals: Vec<T>) {
+        if !arrivals.is_empty() {
+            self.arrivals().extend(arrivals);
+            self.arrived.notify_one();
+        }
     }
 
     /// Forgets what the broker is going to deliver again.
@@ -63,7 +79,7 @@ impl Inbox {
         self.arrivals().clear();
     }
 
-    fn arrivals(&self) -> MutexGuard<'_, VecDeque<Arrival>> {
+    fn arrivals(&self) -> MutexGuard<'_, VecDeque<T>> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,7 +88,8 @@ impl Inbox {
 pub(super) struct Consuming {
     pub(super) config: Arc<RabbitMqConfig>,
     pub(super) clock: Clock,
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<Inbox<Arrival>>,
+    pub(super) registrations: Arc<Inbox<RegistrationDelivery>>,
     pub(super) channels: Arc<OpenChannels>,
     pub(super) health: Arc<Health>,
     /// No more arrivals; acknowledgements still.
@@ -82,22 +99,24 @@ pub(super) struct Consuming {
 }
 
 /// A message, an error, or (`None`) the end that the broker has put to a consumer.
-type Delivered = (Lane, u64, Option<lapin::Result<lapin::message::Delivery>>);
+type Delivered = (WorkQueue, u64, Option<lapin::Result<lapin::message::Delivery>>);
 
-/// One connection with a channel for each lane. Its receipts are void once it is dropped.
+/// One connection with a channel for each queue. Its receipts are void once it is dropped.
 struct Session {
     connection: Connection,
-    lanes: Vec<(Channel, u64)>,
+    queues: Vec<(Channel, u64)>,
     channels: Arc<OpenChannels>,
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Arrival>>,
+    registrations: Arc<Inbox<RegistrationDelivery>>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for (_, number) in &self.lanes {
+        for (_, number) in &self.queues {
             self.channels.close(*number);
         }
         self.inbox.clear();
+        self.registrations.clear();
     }
 }
 
@@ -122,7 +141,7 @@ impl Consuming {
                 Err(error) => error,
             };
             if self.health.away(Link::Consuming, self.clock.now(), error.to_string()) {
-                tracing::warn!(%error, "no jobs are taken from the broker; trying again");
+                tracing::warn!(%error, "nothing is taken from the broker; trying again");
             }
             tokio::select! {
                 () = self.cancel.cancelled() => return,
@@ -137,23 +156,29 @@ impl Consuming {
         if config.declare {
             topology::declare(&connection.create_channel().await?, &config.ladder).await?;
         }
-        let (channels, inbox) = (Arc::clone(&self.channels), Arc::clone(&self.inbox));
-        let mut session = Session { connection, lanes: Vec::new(), channels, inbox };
+        let mut session = Session {
+            connection,
+            queues: Vec::new(),
+            channels: Arc::clone(&self.channels),
+            inbox: Arc::clone(&self.inbox),
+            registrations: Arc::clone(&self.registrations),
+        };
         let mut consumers = stream::SelectAll::new();
-        for (lane, queue, prefetch) in [
-            (Lane::Direct, names::DIRECT, config.prefetch_direct),
-            (Lane::Campaign, names::CAMPAIGN, config.prefetch_campaign),
+        for (queue, prefetch) in [
+            (WorkQueue::Direct, config.prefetch_direct),
+            (WorkQueue::Campaign, config.prefetch_campaign),
+            (WorkQueue::Devices, config.prefetch_devices),
         ] {
             let channel = session.connection.create_channel().await?;
             // What is held unacknowledged is bounded: by this alone, when nobody takes a batch.
             channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let number = self.channels.open(channel.clone());
-            session.lanes.push((channel.clone(), number));
+            session.queues.push((channel.clone(), number));
             // Acknowledged by hand (I7), and not exclusive: several processes share the queues.
             let options = BasicConsumeOptions::default();
-            let consumer =
-                channel.basic_consume(queue.into(), CONSUMER_TAG.into(), options, FieldTable::default());
-            consumers.push(delivered(lane, number, consumer.await?));
+            let (name, tag) = (queue.name().into(), CONSUMER_TAG.into());
+            let consumer = channel.basic_consume(name, tag, options, FieldTable::default());
+            consumers.push(delivered(queue, number, consumer.await?));
         }
         Ok((session, consumers))
     }
@@ -177,18 +202,31 @@ impl Consuming {
             };
             let now = self.clock.now();
             let mut failed = None;
-            let arrivals = chunk.into_iter().filter_map(|(lane, channel, delivered)| match delivered {
-                Some(Ok(message)) => Some(wire::arrival(&self.config, lane, channel, message, now)),
-                Some(Err(error)) => {
-                    failed.get_or_insert(BrokerError::from(error));
-                    None
-                }
-                None => {
-                    failed.get_or_insert(BrokerError::Ended(queue_of(lane)));
-                    None
-                }
-            });
+            let (mut arrivals, mut registrations) = (Vec::new(), Vec::new());
+            for (queue, channel, delivered) in chunk {
+                let message = match delivered {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => {
+                        failed.get_or_insert(BrokerError::from(error));
+                        continue;
+                    }
+                    None => {
+                        failed.get_or_insert(BrokerError::Ended(queue.name()));
+                        continue;
+                    }
+                };
+                let lane = match queue {
+                    WorkQueue::Direct => Lane::Direct,
+                    WorkQueue::Campaign => Lane::Campaign,
+                    WorkQueue::Devices => {
+                        registrations.push(wire::registration(&self.config, channel, message));
+                        continue;
+                    }
+                };
+                arrivals.push(wire::arrival(&self.config, lane, channel, message, now));
+            }
             self.inbox.put(arrivals);
+            self.registrations.put(registrations);
             if let Some(error) = failed {
                 close(&session.connection).await; // it may still stand: only a queue may be gone
                 return Some(error);
@@ -198,7 +236,7 @@ impl Consuming {
 
     /// Takes no more messages, and keeps the channels for acknowledgements until closed.
     async fn linger(&self, session: Session) {
-        for (channel, _) in &session.lanes {
+        for (channel, _) in &session.queues {
             let cancelling = channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default());
             if !matches!(timeout(self.config.confirm_timeout, cancelling).await, Ok(Ok(()))) {
                 tracing::debug!("the broker did not confirm that consuming ends");
@@ -209,15 +247,8 @@ impl Consuming {
     }
 }
 
-const fn queue_of(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Direct => names::DIRECT,
-        Lane::Campaign => names::CAMPAIGN,
-    }
-}
-
 /// A consumer's messages, and an item more when it ends: merged streams would pass over the end of one of them.
-fn delivered(lane: Lane, channel: u64, consumer: Consumer) -> impl Stream<Item = Delivered> + Unpin {
-    let end = stream::iter([(lane, channel, None)]);
-    Box::pin(consumer.map(move |delivered| (lane, channel, Some(delivered))).chain(end))
+fn delivered(queue: WorkQueue, channel: u64, consumer: Consumer) -> impl Stream<Item = Delivered> + Unpin {
+    let end = stream::iter([(queue, channel, None)]);
+    Box::pin(consumer.map(move |delivered| (queue, channel, Some(delivered))).chain(end))
 }

@@ -30,12 +30,17 @@ pub use enqueue::enqueue;
 pub use load::{Enqueued, enqueue_all};
 pub use topology::names;
 
+pub(super) use consume::Inbox;
+
 use self::{
     acks::OpenChannels,
-    consume::{Consuming, Inbox},
+    consume::Consuming,
     publish::{Outgoing, Publisher, publishing},
 };
-use super::{Arrival, BrokerHealth, DeadLetter, Deferral, QueueDepth, Receipt, SettleError, dead, health};
+use super::{
+    Arrival, BrokerHealth, DeadLetter, Deferral, QueueDepth, Receipt, RegistrationDelivery, Registrations,
+    SettleError, dead, health,
+};
 use crate::clock::Clock;
 
 /// Connects once, declares if the configuration says so, and hangs up: for `bellwether check`.
@@ -51,7 +56,8 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<(), BrokerError> {
 /// The consuming end.
 #[derive(Debug)]
 pub struct RabbitMqIntake {
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Arrival>>,
+    registrations: Arc<Inbox<RegistrationDelivery>>,
     settle: RabbitMqSettle,
     health: Arc<health::Health>,
     cancel: CancellationToken,
@@ -66,7 +72,8 @@ impl RabbitMqIntake {
     pub(super) fn start(config: RabbitMqConfig, clock: Clock, cancel: CancellationToken) -> Self {
         let config = Arc::new(config);
         let health = Arc::new(health::Health::new(clock.now()));
-        let (inbox, channels) = (Arc::<Inbox>::default(), Arc::<OpenChannels>::default());
+        let (inbox, registrations) = (Arc::<Inbox<_>>::default(), Arc::<Inbox<_>>::default());
+        let channels = Arc::<OpenChannels>::default();
         let (cancel, closed) = (cancel.child_token(), CancellationToken::new());
         let (publishing, publisher) =
             publishing(Arc::clone(&config), clock.clone(), Arc::clone(&health), closed.clone());
@@ -74,6 +81,7 @@ impl RabbitMqIntake {
             config: Arc::clone(&config),
             clock: clock.clone(),
             inbox: Arc::clone(&inbox),
+            registrations: Arc::clone(&registrations),
             channels: Arc::clone(&channels),
             health: Arc::clone(&health),
             cancel: cancel.clone(),
@@ -90,20 +98,15 @@ impl RabbitMqIntake {
         tasks.close();
         let settle = RabbitMqSettle { config, clock, channels, publisher };
         let (stop, closed) = (cancel.clone().drop_guard(), closed.drop_guard());
-        Self { inbox, settle, health, cancel, tasks, stop, closed }
+        Self { inbox, registrations, settle, health, cancel, tasks, stop, closed }
     }
 
     pub(super) async fn batch(&mut self, max: usize) -> Option<Vec<Arrival>> {
-        while !self.cancel.is_cancelled() {
-            if let Some(arrivals) = self.inbox.take(max) {
-                return Some(arrivals);
-            }
-            tokio::select! {
-                () = self.cancel.cancelled() => {}
-                () = self.inbox.arrived() => {}
-            }
-        }
-        None
+        self.inbox.batch(max, &self.cancel).await
+    }
+
+    pub(super) fn registrations(&self) -> Registrations {
+        Registrations { inbox: Arc::clone(&self.registrations), cancel: self.cancel.clone() }
     }
 
     pub(super) fn settle(&self) -> RabbitMqSettle {
@@ -139,7 +142,7 @@ impl RabbitMqSettle {
         let now = self.clock.now();
         let copy = |letter: DeadLetter| Outgoing {
             exchange: names::DEAD_LETTERS,
-            routing_key: letter.lane.as_str().to_owned(), // as the broker's own dead letters have it
+            routing_key: letter.queue.key().to_owned(), // as the broker's own dead letters have it
             properties: wire::dead_properties(&self.config, dead::headers(&letter, now), now),
             body: letter.body,
             must_arrive: true,

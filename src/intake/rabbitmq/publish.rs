@@ -264,7 +264,7 @@ impl Publisher {
             let asked: Result<_, lapin::Error> = async {
                 let channel = live.connection.create_channel().await?;
                 let mut depths = Vec::new();
-                for queue in [names::DIRECT, names::CAMPAIGN, names::DEAD] {
+                for queue in [names::DIRECT, names::CAMPAIGN, names::DEVICES, names::DEAD] {
                     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
                     let declared =
                         channel.queue_declare(queue.into(), options, FieldTable::default()).await?;

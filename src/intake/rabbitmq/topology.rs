@@ -1,7 +1,8 @@
 //! Every exchange and queue that the service declares on the broker, in one table.
 //!
 //! Declaring is idempotent, and done on every connection: whoever comes first makes them. Who may do what is for the
-//! broker's permissions to say (README): a producer needs to write to `bellwether.jobs` and nothing else.
+//! broker's permissions to say (README): a producer needs to write to `bellwether.jobs`, or to
+//! `bellwether.devices` if it has that scope, and to nothing else.
 
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
@@ -17,6 +18,9 @@ use crate::{intake::Ladder, pace::Rung};
 pub mod names {
     /// Exchange (direct): where producers publish jobs, under the lane's name.
     pub const JOBS: &str = "bellwether.jobs";
+    /// Exchange (direct): where producers publish registrations of devices. Not the jobs' exchange: the broker's
+    /// permissions tell exchanges apart, not routing keys.
+    pub const REGISTRATIONS: &str = "bellwether.devices";
     /// Exchange (fanout): whatever is dead, whatever its key.
     pub const DEAD_LETTERS: &str = "bellwether.dlx";
     /// Exchange (fanout): halts and wake-ups, to every process.
@@ -27,12 +31,16 @@ pub mod names {
     pub const DIRECT: &str = "jobs.direct";
     /// Queue: jobs for a named audience.
     pub const CAMPAIGN: &str = "jobs.campaign";
+    /// Queue: registrations and removals of devices.
+    pub const DEVICES: &str = "devices";
     /// Queue: what nobody will deliver.
     pub const DEAD: &str = "dead";
     /// Routing key of the direct lane.
     pub const DIRECT_KEY: &str = "direct";
     /// Routing key of the campaign lane.
     pub const CAMPAIGN_KEY: &str = "campaign";
+    /// Routing key of registrations.
+    pub const DEVICES_KEY: &str = "devices";
 }
 
 /// The queue of a rung: `retry.5s`.
@@ -48,8 +56,9 @@ const DELIVERY_LIMIT: i64 = 20;
 /// 3.10 knows no word for "unlimited".
 const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
-const EXCHANGES: [(&str, ExchangeKind); 4] = [
+const EXCHANGES: [(&str, ExchangeKind); 5] = [
     (names::JOBS, ExchangeKind::Direct),
+    (names::REGISTRATIONS, ExchangeKind::Direct),
     (names::DEAD_LETTERS, ExchangeKind::Fanout),
     (names::CONTROL, ExchangeKind::Fanout),
     (names::EVENTS, ExchangeKind::Topic),
@@ -65,6 +74,11 @@ fn queues(ladder: &Ladder) -> Vec<Queue> {
             .bound_to(names::JOBS, names::CAMPAIGN_KEY)
             .delivery_limit(DELIVERY_LIMIT)
             .dead_letters_to(names::DEAD_LETTERS),
+        Queue::quorum(names::DEVICES)
+            .bound_to(names::REGISTRATIONS, names::DEVICES_KEY)
+            .delivery_limit(DELIVERY_LIMIT)
+            .dead_letters_to(names::DEAD_LETTERS)
+            .one_consumer_at_a_time(),
         Queue::quorum(names::DEAD).bound_to(names::DEAD_LETTERS, "").delivery_limit(NO_DELIVERY_LIMIT),
     ];
     // Nobody consumes these: a message leaves when its time is over, back to the direct lane. One queue for each wait,
@@ -104,6 +118,12 @@ impl Queue {
         self.with("x-dead-letter-exchange", text(exchange))
             .with("x-dead-letter-strategy", text("at-least-once"))
             .with("x-overflow", text("reject-publish"))
+    }
+
+    /// The next process takes over when it is gone. Versions keep a phone's changes in order in any case; this keeps an
+    /// update from overtaking the registration that it is of, in another process.
+    fn one_consumer_at_a_time(self) -> Self {
+        self.with("x-single-active-consumer", AMQPValue::Boolean(true))
     }
 
     /// A dead letter keeps the routing key it had (the queue's own name, here) unless another is named.

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::RabbitMqConfig;
 use crate::{
-    intake::{Arrival, Delivery, KEPT_BODY_BYTES, NoProducer, Receipt, header_names},
+    intake::{
+        Arrival, Delivery, KEPT_BODY_BYTES, NoProducer, Receipt, RegistrationDelivery, WorkQueue,
+        header_names,
+    },
     ledger::Pointer,
     model::{JobId, JobKey, Lane, ProducerId},
 };
@@ -47,13 +50,25 @@ pub(super) fn arrival(
     }
     Arrival::Message(Delivery {
         lane,
-        producer: producer(config, lane, &properties),
+        producer: producer(config, lane.into(), &properties),
         size: data.len(),
         body: kept(data),
         traceparent: traceparent(&properties),
         received_at,
         receipt,
     })
+}
+
+/// What a message of the devices' queue is to the service.
+pub(super) fn registration(config: &RabbitMqConfig, channel: u64, message: Message) -> RegistrationDelivery {
+    let Message { delivery_tag: tag, properties, data, .. } = message;
+    RegistrationDelivery {
+        producer: producer(config, WorkQueue::Devices, &properties),
+        size: data.len(),
+        body: kept(data),
+        traceparent: traceparent(&properties),
+        receipt: Receipt { channel, tag },
+    }
 }
 
 fn pointer(config: &RabbitMqConfig, properties: &BasicProperties, body: &[u8]) -> Option<Pointer> {
@@ -68,10 +83,10 @@ fn pointer(config: &RabbitMqConfig, properties: &BasicProperties, body: &[u8]) -
 
 fn producer(
     config: &RabbitMqConfig,
-    lane: Lane,
+    queue: WorkQueue,
     properties: &BasicProperties,
 ) -> Result<ProducerId, NoProducer> {
-    if let Some(producer) = config.single_producer(lane) {
+    if let Some(producer) = config.single_producer(queue) {
         return Ok(producer.clone());
     }
     let user = properties.user_id().as_ref().ok_or(NoProducer)?;

@@ -105,8 +105,8 @@ fn bytes(end: &SegmentEnd) -> Vec<u8> {
 }
 
 /// At whom, and how it ended. Of whoever left since, the provider is not known any more.
-fn counted(outcome: &Option<(Device, Outcome)>) -> (Provider, OutcomeCode) {
-    outcome.as_ref().map_or((Provider::Apns, OutcomeCode::LeftOut), |(device, outcome)| {
+fn counted(outcome: Option<&(Device, Outcome)>) -> (Provider, OutcomeCode) {
+    outcome.map_or((Provider::Apns, OutcomeCode::LeftOut), |(device, outcome)| {
         (device.platform.provider(), outcome.code())
     })
 }

@@ -1,50 +1,28 @@
 //! Freezing: an audience becomes chunks, in bounded transactions, so that whoever takes over goes on where the last one
 //! stood (I6: nobody twice, nobody forgotten).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{Postgres, QueryBuilder, Sqlite};
 
 use super::{CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling, told::RolloutTold};
 use crate::{
-    audience::{Audience, Select, Who},
+    audience::Audience,
     ledger::{
         Ledger, LedgerError,
         commit::SERVICE,
         rows::{column, micros},
-        select::{Engine, push_condition},
-        tx::{Tx, Wanted, on_either, stored_bucket},
+        selection::{Found, Range, Selection, Users, builds},
+        tx::{Tx, on_either, stored_bucket},
     },
-    model::{
-        Bucket, CHUNK_DEVICES, Environment, FrozenDevice, RecordId, RolloutId, RolloutState, StageNumber,
-        UserId,
-    },
+    model::{CHUNK_DEVICES, FrozenDevice, RolloutId, RolloutState, StageNumber},
     rollout::{
         FrozenTake,
         freeze::{Cursor, Next, frozen_digest, offset},
         packed,
     },
 };
-
-/// Members that are looked up with one statement.
-const MEMBERS: usize = 500;
-
-/// A device on its way into a chunk, with its owner where that is asked.
-struct Found {
-    key: FrozenDevice,
-    user: String,
-}
-
-/// A range of the registry, as the cursor asks for it.
-#[derive(Clone, Copy)]
-struct Range {
-    from: u16,
-    after: i64,
-    to: u16,
-    limit: usize,
-}
 
 /// A chunk that is to be written.
 struct NewChunk {
@@ -154,8 +132,7 @@ impl Step<'_> {
                     let why = "its plan begins with an audience that is not there";
                     return Err(LedgerError::nonsense("campaign", self.campaign.rollout, why));
                 };
-                let all = Range { from: 0, after: i64::MIN, to: Bucket::COUNT - 1, limit: usize::MAX };
-                let found = self.read(tx, first, all, false).await?;
+                let found = self.read(tx, first, Range::ALL, Users::Untold).await?;
                 self.put(tx, found.iter().map(|found| found.key).collect()).await?;
                 self.cursor.close_stage();
                 self.cursor.close_full(&self.campaign.plan);
@@ -167,7 +144,8 @@ impl Step<'_> {
                 let limit = most.min(of_stage);
                 let before = self.before(tx).await?;
                 let range = Range { from, after, to, limit };
-                let found = self.read(tx, self.source.audience, range, !before.is_empty()).await?;
+                let users = if before.is_empty() { Users::Untold } else { Users::Told };
+                let found = self.read(tx, self.source.audience, range, users).await?;
                 let last = found.last().map(|found| found.key);
                 let fresh = found.iter().filter(|found| !before.contains(&found.user)).map(|found| found.key);
                 self.put(tx, fresh.collect()).await?;
@@ -180,8 +158,7 @@ impl Step<'_> {
     /// The people whom the internal first stage has: left out later, with all their devices.
     async fn before(&self, tx: &mut Tx) -> Result<HashSet<String>, LedgerError> {
         let Some(first) = self.source.first else { return Ok(HashSet::new()) };
-        let all = Range { from: 0, after: i64::MIN, to: Bucket::COUNT - 1, limit: usize::MAX };
-        let found = self.read(tx, first, all, true).await?;
+        let found = self.read(tx, first, Range::ALL, Users::Told).await?;
         Ok(found.into_iter().map(|found| found.user).collect())
     }
 
@@ -190,75 +167,10 @@ impl Step<'_> {
         tx: &mut Tx,
         audience: &Audience,
         range: Range,
-        with_users: bool,
+        users: Users,
     ) -> Result<Vec<Found>, LedgerError> {
-        match &audience.who {
-            Who::Members(members) => self.read_members(tx, members, range).await,
-            Who::Select(select) => self.read_selected(tx, select, range, with_users).await,
-        }
-    }
-
-    async fn read_members(
-        &self,
-        tx: &mut Tx,
-        members: &BTreeSet<UserId>,
-        range: Range,
-    ) -> Result<Vec<Found>, LedgerError> {
-        let members: Vec<&UserId> = members.iter().collect();
-        let mut found = Vec::new();
-        for some in members.chunks(MEMBERS) {
-            let users = some.iter().map(|user| (0, &self.campaign.app, *user)).collect();
-            let wanted = Wanted { users, devices: Vec::new() };
-            for (_, device) in tx.find(&wanted).await? {
-                let key = FrozenDevice { bucket: device.bucket, record: device.record };
-                let (bucket, record) = (key.bucket.get(), key.record.get());
-                let is_in = (bucket > range.from || bucket == range.from && record > range.after)
-                    && bucket <= range.to;
-                // Testers' phones may run development builds; everybody else's come from the store.
-                let of_store = device.environment == Environment::Production
-                    || self.source.audience.class == crate::audience::Class::Test;
-                if is_in && of_store {
-                    found.push(Found { key, user: device.user.as_str().to_owned() });
-                }
-            }
-        }
-        found.sort_by_key(|found| found.key);
-        found.truncate(range.limit);
-        Ok(found)
-    }
-
-    async fn read_selected(
-        &self,
-        tx: &mut Tx,
-        select: &Select,
-        range: Range,
-        with_users: bool,
-    ) -> Result<Vec<Found>, LedgerError> {
-        /// The page, on one engine.
-        macro_rules! page {
-            ($database:ty, $engine:expr, $connection:expr) => {{
-                let user = if with_users { "user_id" } else { "''" };
-                let mut query = QueryBuilder::<$database>::new("select bucket, id, ");
-                query.push(user).push(" from device where ");
-                push_condition(&mut query, $engine, select, &self.campaign.app, self.now);
-                query.push(" and bucket <= ").push_bind(i64::from(range.to));
-                query.push(" and bucket >= ").push_bind(i64::from(range.from));
-                query.push(" and (bucket, id) > (").push_bind(i64::from(range.from));
-                query.push(", ").push_bind(range.after).push(") order by bucket, id limit ");
-                query.push_bind(i64::try_from(range.limit).unwrap_or(i64::MAX));
-                query.build_query_as::<(i16, i64, String)>().fetch_all($connection).await?
-            }};
-        }
-        let rows = match tx {
-            Tx::Postgres(tx) => page!(Postgres, Engine::Postgres, &mut **tx),
-            Tx::Sqlite(tx) => page!(Sqlite, Engine::Sqlite, &mut **tx),
-        };
-        let found = |(bucket, id, user): (i16, i64, String)| {
-            let bucket = u16::try_from(bucket).ok().and_then(Bucket::new);
-            let bucket = column("device", id, "bucket", bucket.ok_or(()))?;
-            Ok(Found { key: FrozenDevice { bucket, record: RecordId::new(id) }, user })
-        };
-        rows.into_iter().map(found).collect()
+        let builds = builds(self.source.audience.class);
+        Selection { audience, app: &self.campaign.app, builds, now: self.now }.read(tx, range, users).await
     }
 
     /// Cuts devices into chunks and writes them.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::told::RolloutTold;
 use crate::{
-    audience::Class,
+    audience::{Audience, Class},
     ledger::{
         HaltScope, Ledger, LedgerError, on_pool,
         rows::{column, count, digest, instant, micros},
@@ -387,6 +387,20 @@ impl Ledger {
         let row: Option<RolloutRow> =
             on_pool!(self, pool => sqlx::query_as(&sql).bind(id.as_uuid()).fetch_optional(pool).await?);
         row.map(RolloutRecord::try_from).transpose()
+    }
+
+    /// The latest campaign of an audience that was frozen to its end.
+    pub async fn last_frozen(&self, audience: &Audience) -> Result<Option<CampaignRecord>, LedgerError> {
+        const SQL: &str = "select k.* from campaign k join rollout r on r.id = k.id \
+             where k.app = $1 and k.audience = $2 and r.frozen_digest is not null order by k.id desc limit 1";
+        let row: Option<CampaignRow> = on_pool!(self, pool => {
+            sqlx::query_as(SQL)
+                .bind(audience.app().as_str())
+                .bind(audience.name.as_str())
+                .fetch_optional(pool)
+                .await?
+        });
+        row.map(CampaignRecord::try_from).transpose()
     }
 
     /// The latest rollouts, the newest first; only those that are not over, if `live`.

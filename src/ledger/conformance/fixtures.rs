@@ -12,8 +12,8 @@ use crate::{
         TargetOutcome,
     },
     model::{
-        AppId, Device, Digest, Environment, Job, JobKey, NewDevice, NotSent, Outcome, Platform, ProducerId,
-        Reason, Token, UserId,
+        AppId, Attributes, Device, Digest, Environment, Job, JobKey, NewDevice, NotSent, Outcome, Platform,
+        ProducerId, Reason, Tags, Token, UserId,
     },
 };
 
@@ -42,6 +42,8 @@ pub(super) fn phone(owner: &str, token: &str) -> NewDevice {
         timezone: None,
         app_version: None,
         last_seen_at: None,
+        tags: Tags::default(),
+        attributes: Attributes::default(),
     }
 }
 

@@ -7,12 +7,16 @@ mod campaigns;
 mod deferred;
 mod direct;
 mod doubt;
+mod erasure;
 mod fixtures;
+mod importing;
 mod keys;
 mod leases;
 mod outbox;
 mod postgres_only;
+mod registrations;
 mod registry;
+mod selection;
 mod sleepers;
 
 #[path = "../../../tests/it/harness/database.rs"]
@@ -71,13 +75,13 @@ impl Store {
 macro_rules! on_both_engines {
     ($($module:ident: $($test:ident),+;)+) => {
         mod on_postgres {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::postgres().await).await;
             })+)+
         }
         mod on_sqlite {
-            $($(#[tokio::test]
+            $($(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 super::$module::$test(&super::Store::sqlite().await).await;
             })+)+
@@ -91,8 +95,26 @@ on_both_engines! {
         a_read_finds_the_live_devices_of_those_who_are_named,
         a_token_moves_to_its_new_owner_and_the_old_one_has_none,
         registering_again_updates_and_revives,
+        tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration,
         a_later_registration_beats_the_providers_word,
         a_row_that_makes_no_sense_is_an_error_with_its_id;
+    registrations:
+        a_late_or_repeated_registration_changes_nothing,
+        an_old_registration_raises_no_phone_from_the_dead,
+        a_removal_that_names_a_person_takes_nobody_elses_phone,
+        an_update_changes_what_it_names_and_the_rest_stays,
+        one_phone_too_many_displaces_the_one_that_was_not_seen_for_longest;
+    erasure:
+        a_forgotten_person_is_left_out_of_a_campaign_and_still_counted,
+        i12_of_a_forgotten_person_nothing_is_left_that_leads_there,
+        whoever_comes_back_is_registered_anew_and_no_straggler_brings_them_back;
+    importing:
+        hostile_text_is_kept_as_it_came,
+        an_import_tells_new_updated_moved_and_repeated_apart,
+        an_import_revives_what_was_gone_and_leaves_its_version,
+        imports_at_once_wait_for_each_other_and_leave_one_owner_a_token,
+        a_stream_and_single_rows_leave_the_same_registry,
+        an_import_that_fails_says_why_and_takes_no_more;
     direct:
         the_same_id_is_answered_from_the_record,
         a_key_is_free_again_after_thirty_days,
@@ -139,6 +161,15 @@ on_both_engines! {
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
         a_throttle_lowers_the_row_for_whoever_leases_next;
+    selection:
+        what_is_selected_is_what_a_plain_predicate_selects,
+        a_count_is_what_a_freeze_takes_and_what_changed_since_is_told,
+        what_went_first_and_what_a_plan_never_reaches_is_not_compared,
+        half_a_plan_is_compared_with_half_an_audience,
+        members_are_counted_as_they_are_frozen,
+        an_indexed_condition_is_read_by_its_index_and_no_other,
+        an_estimate_is_near_and_says_what_it_stands_on,
+        the_migration_reads_versions_as_registrations_do;
     doubt:
         i6_an_ask_whose_answer_was_lost_meets_its_own_intent;
     sleepers:

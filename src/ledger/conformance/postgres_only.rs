@@ -7,7 +7,7 @@ use super::{
     campaign_set::{ALL, LEASE, Set},
     fixtures::*,
 };
-use crate::ledger::{HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
+use crate::ledger::{Erasure, HaltScope, Ledger, LedgerError, LedgerOptions, NoIntent};
 
 /// A connection that has only what a member of the serving role has.
 async fn serving(store: &Store) -> PgConnection {
@@ -68,6 +68,10 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.import(vec![phone("a", "1"), phone("b", "2")]).await?;
     ledger.import(vec![phone("b", "1")]).await?;
     let device = ledger.devices_of(None, &user("b")).await?.remove(0).device;
+    ledger.apply_registrations(&[super::registrations::register(1, "queued", "a")]).await?;
+    ledger.apply_registrations(&[super::registrations::remove(2, "queued")]).await?;
+    let forgotten = Erasure::User(user("a"), None);
+    assert_eq!(ledger.forget_devices(&forgotten, "ada").await?, 2);
     let (done, deferred) = (job("done", &["b"]), job("deferred", &["b"]));
     let now = ledger.now().await?;
     let mut finished = over(&done, 1, &[(0, &device, gone(None))], now, None);
@@ -80,6 +84,9 @@ async fn serve(store: &Store, url: &str) -> Result<(), LedgerError> {
     ledger.outbox_done(&events.iter().map(|event| event.seq).collect::<Vec<_>>()).await?;
     ledger.set_halt(&HaltScope::All, "ada", "drill").await?;
     ledger.clear_halt(&HaltScope::All, "ada").await?;
+    let audience = super::selection::audience("country = [\"PL\"]");
+    ledger.estimate_audience(&audience).await?;
+    ledger.explain_audience(&audience).await?;
     ledger.forget_old(hours(now, 91 * 24)).await?;
     ledger.close().await;
     assert!(store.ledger.audit_verify(None).await?.is_ok());
@@ -178,4 +185,32 @@ async fn each_bucket_is_in_the_partition_that_the_exchange_asks_and_the_serving_
         let sql = format!("select from device_p{partition:02}");
         serving.execute(sql.as_str()).await.expect("it may");
     }
+}
+
+#[tokio::test]
+async fn whoever_marks_a_device_gone_takes_its_token_first_like_whoever_registers() {
+    let store = Store::postgres().await;
+    let device = devices(&store, vec![phone("u", "t")]).await.remove(0);
+    let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
+    let mut looks = pg.pool.acquire().await.expect("a connection").detach();
+    // Registers: has the token, and is about to touch the device.
+    let mut registers = pg.pool.begin().await.expect("a transaction");
+    sqlx::query("select from token_owner for update")
+        .execute(&mut *registers)
+        .await
+        .expect("nobody holds it");
+    let now = store.ledger.now().await.expect("the clock");
+    let mut finished = over(&job("j", &["u"]), 1, &[(0, &device, gone(None))], now, None);
+    finished.gone = vec![0];
+    let marks = commit(&store.ledger, finished);
+    let touches = async {
+        while waiting(&mut looks).await < 1 {}
+        sqlx::query("set local lock_timeout = 1").execute(&mut *registers).await.expect("set");
+        let touched = sqlx::query("update device set country = 'DE'").execute(&mut *registers).await;
+        touched.expect("nobody who waits for the token holds the device");
+        registers.commit().await.expect("committed");
+    };
+    tokio::join!(marks, touches);
+    let record = store.ledger.device(device.id).await.expect("an answer").expect("it is there");
+    assert!(record.gone_at.is_some() && record.country.as_deref() == Some("DE"));
 }

@@ -4,7 +4,7 @@ use super::{Store, fixtures::*};
 use crate::{
     guard::FoundRecipient,
     ledger::{DirectAsk, ImportCounts, LedgerError},
-    model::{Environment, Recipients},
+    model::{Attributes, Environment, Recipients, Tags},
 };
 
 pub(super) async fn migrating_twice_changes_nothing(store: &Store) {
@@ -135,4 +135,22 @@ pub(super) async fn a_row_that_makes_no_sense_is_an_error_with_its_id(store: &St
     store.tamper("update direct_job set outcomes = '\\xc8'", "update direct_job set outcomes = x'c8'").await;
     let error = ledger.job(&key).await.expect_err("no outcome has the code 200");
     assert!(matches!(&error, LedgerError::Nonsense { id, .. } if *id == key.to_string()), "{error}");
+}
+
+pub(super) async fn tags_and_attributes_are_kept_as_they_came_and_go_with_the_next_registration(
+    store: &Store,
+) {
+    let mut told = phone("u", "t");
+    told.tags = Tags::new(["{\"a\",\\b}", "null", "żółw, 'x'"]).expect("tags");
+    let json =
+        r#"{"balance":-12.5,"big":1e300,"note":"it's \"so\" \\","since":18446744073709551615,"staff":true}"#;
+    told.attributes = serde_json::from_str::<Attributes>(json).expect("attributes");
+    let device = devices(store, vec![told.clone(), phone("v", "w")]).await.remove(0);
+    let record = store.ledger.device(device.id).await.expect("an answer").expect("it is there");
+    assert_eq!((&record.tags, &record.attributes), (&told.tags, &told.attributes));
+    assert_eq!(store.ledger.devices_of(None, &user("u")).await.expect("an answer"), [record]);
+
+    store.ledger.import(vec![phone("u", "t")]).await.expect("committed");
+    let record = store.ledger.device(device.id).await.expect("an answer").expect("it is there");
+    assert!(record.tags.is_empty() && record.attributes.is_empty(), "a registration is whole");
 }

@@ -1,11 +1,13 @@
 //! The ledger on PostgreSQL.
 
+pub(super) mod copy;
 pub(super) mod devices;
 pub(super) mod jobs;
 pub(super) mod outbox;
 pub(super) mod read;
+pub(super) mod registrations;
 
-use std::{str::FromStr, time::Duration};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions, Executor, PgConnection, PgPool,
@@ -19,6 +21,9 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The clock, not the transaction's start: a transaction may have waited for a lock.
 pub(super) const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+
+/// One picture of the database for every statement until the end.
+pub(super) const BEGIN_READING: &str = "begin isolation level repeatable read, read only";
 
 /// Whoever appends to the audit holds this; any number does, as long as it is the same for all.
 const AUDIT_LOCK: i64 = 0x6265_6c6c_7765_7468;
@@ -42,6 +47,7 @@ const SESSION: &str = "set plan_cache_mode = force_generic_plan; \
 #[derive(Debug, Clone)]
 pub struct PostgresLedger {
     pub(super) pool: PgPool,
+    pub(super) max_devices_per_user: NonZeroU32,
 }
 
 impl PostgresLedger {
@@ -51,7 +57,7 @@ impl PostgresLedger {
             .map_err(unusable)?
             // For whoever looks into pg_stat_activity at night.
             .application_name("bellwether")
-            // A few dozen, and one for each of the registry's 64 partitions: none is prepared twice.
+            // A few dozen, and two for each of the registry's 64 partitions: none is prepared twice.
             .statement_cache_capacity(256)
             // Statements carry no values, but a line for each would drown what matters.
             .disable_statement_logging();
@@ -69,7 +75,7 @@ impl PostgresLedger {
             })
             .connect_with(connect)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, max_devices_per_user: options.max_devices_per_user })
     }
 }
 

@@ -94,7 +94,7 @@ pub(in crate::ledger) async fn claim_tokens(
          select unhex(value ->> 0), value ->> 1, unhex(value ->> 2) from json_each($1) where true \
          on conflict (owner_key) do update set bucket = excluded.bucket, public_id = excluded.public_id";
     let claim = |(key, device): &(Digest, &NewDevice)| {
-        let (bucket, id) = stored_device(device.id());
+        let (bucket, id) = stored_device(device.id_under(key));
         serde_json::json!([key, bucket, id.simple().to_string()])
     };
     let claims = batch.iter().map(claim).collect::<serde_json::Value>().to_string();
@@ -132,14 +132,17 @@ pub(in crate::ledger) async fn register(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const UPSERT: &str = "insert into device (bucket, public_id, user_id, app, platform, environment, token, country, \
-             language, timezone, app_version, last_seen_at, registered_at) \
+             language, timezone, app_version, last_seen_at, tags, attributes, version_key, registered_at) \
          select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, $2 from json_each($1) where true \
-         on conflict (bucket, public_id) do update set country = excluded.country, language = excluded.language, \
-             timezone = excluded.timezone, app_version = excluded.app_version, \
-             last_seen_at = excluded.last_seen_at, registered_at = excluded.registered_at, gone_at = null";
-    let row = |(_, device): &(Digest, &NewDevice)| {
-        let (bucket, id) = stored_device(device.id());
+             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, \
+             value -> 12, value -> 13, value ->> 14, $2 from json_each($1) where true \
+         on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
+             country = excluded.country, language = excluded.language, \
+             timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
+             last_seen_at = excluded.last_seen_at, tags = excluded.tags, attributes = excluded.attributes, \
+             registered_at = excluded.registered_at, gone_at = null";
+    let row = |(key, device): &(Digest, &NewDevice)| {
+        let (bucket, id) = stored_device(device.id_under(key));
         serde_json::json!([
             bucket,
             id.simple().to_string(),
@@ -153,6 +156,9 @@ pub(in crate::ledger) async fn register(
             device.timezone,
             device.app_version,
             device.last_seen_at.map(micros),
+            device.tags,
+            device.attributes,
+            device.version_key(),
         ])
     };
     let rows = batch.iter().map(row).collect::<serde_json::Value>().to_string();

@@ -4,8 +4,9 @@ pub(super) mod devices;
 pub(super) mod jobs;
 pub(super) mod outbox;
 pub(super) mod read;
+pub(super) mod registrations;
 
-use std::{str::FromStr, time::Duration};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions, SqlitePool,
@@ -29,6 +30,7 @@ pub(super) const BEGIN: &str = "begin immediate";
 pub struct SqliteLedger {
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
+    pub(super) max_devices_per_user: NonZeroU32,
 }
 
 impl SqliteLedger {
@@ -66,6 +68,6 @@ impl SqliteLedger {
                 .connect_with(reader)
                 .await?
         };
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, max_devices_per_user: options.max_devices_per_user })
     }
 }

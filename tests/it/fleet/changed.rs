@@ -1,6 +1,7 @@
 //! The world changes in the middle of a campaign: nobody is added, who left is left out and counted.
 
-use bellwether::{clock::Clock, simulator::SimulatorConfig};
+use bellwether::{clock::Clock, model::UserId, simulator::SimulatorConfig};
+use serde_json::Value;
 
 use super::{COHORT, Fleet};
 use crate::{
@@ -21,14 +22,21 @@ async fn i8_who_comes_in_mid_campaign_is_not_added_and_who_goes_is_left_out_and_
     let cohort = fleet.stage.folder().join(format!("audiences/cohorts/{COHORT}.toml"));
     let text = std::fs::read_to_string(&cohort).expect("the cohort");
     std::fs::write(&cohort, text.replace("[\"PL\"]", "[\"PL\", \"DE\"]")).expect("the cohort");
-    let reached = fleet.screens();
-    let mut untouched = fleet.phones.iter().filter(|phone| !reached.contains_key(&phone.token));
-    let mut next = || untouched.next_back().expect("most are still to come").clone();
-    let moved = next();
+    let [moved, forgotten] = last_of(&fleet).await;
     // One phone is somebody else's from now on, and somebody comes in.
     let newcomer = TestPhone::android("newcomer");
     let buyer = TestPhone { user: "buyer".to_owned(), ..moved.clone() };
     fleet.stage.register(&[newcomer.clone(), buyer]).await;
+    // Somebody asks to be forgotten.
+    let ledger = fleet.stage.ledger().await;
+    let user = UserId::parse(&forgotten.user).expect("a user");
+    let id = ledger.devices_of(None, &user).await.expect("an answer").remove(0).device.id.to_string();
+    let erased = fleet
+        .stage
+        .run(&["device", "forget", "--user", &forgotten.user, "--by", "anna", "--output", "json"])
+        .await;
+    let erased: Value = serde_json::from_slice(&erased.stdout).expect("JSON");
+    assert_eq!(erased["devices"], 1);
     // A process that starts anew with the edited file changes nothing either.
     assert!(worker.stop().await.success());
     let worker = fleet.serve("worker").await;
@@ -42,8 +50,31 @@ async fn i8_who_comes_in_mid_campaign_is_not_added_and_who_goes_is_left_out_and_
     let exported = fleet.export("changed").await;
     assert_eq!(exported.get("newcomer").map(|told| &told.outcome), None);
     assert_eq!(exported[&moved.user].outcome, "left_out");
+    // The forgotten one is listed without a name, and its id still answers.
+    assert!(!screens.contains_key(&forgotten.token), "rung, and was forgotten");
+    assert!(!exported.contains_key(&forgotten.user), "its name is still told");
+    let nobody = &exported[""];
+    assert_eq!((nobody.outcome.as_str(), nobody.told["device"].as_str()), ("left_out", Some(id.as_str())));
+    let shown = fleet.stage.run(&["delivery", "show", "--device", &id, "--output", "json"]).await;
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!((&shown[0]["outcome"], &shown[0]["user"]), (&"left_out".into(), &Value::Null));
     let left_out = exported.values().filter(|told| told.outcome == "left_out").count();
     let accepted = exported.values().filter(|told| told.outcome == "accepted").count();
     say(format_args!("{} frozen in {APP}: {accepted} accepted, {left_out} left out", exported.len()));
-    assert_eq!((exported.len(), left_out, accepted), (1_000, 1, 999));
+    assert_eq!((exported.len(), left_out, accepted), (1_000, 2, 998));
+}
+
+/// The two phones whose turn comes last: nobody has begun with them.
+async fn last_of(fleet: &Fleet) -> [TestPhone; 2] {
+    let campaign = format!("{}/changed", fleet.stage.producer("marketing"));
+    let output = fleet.stage.run(&["delivery", "export", "--campaign", &campaign]).await;
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut lines =
+        text.lines().rev().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    [(); 2].map(|()| {
+        let told = lines.next().expect("most are still to come");
+        assert_eq!(told["at"], Value::Null, "it was begun with");
+        let phone = fleet.phones.iter().find(|phone| told["user"] == phone.user.as_str());
+        phone.expect("one of the audience").clone()
+    })
 }

@@ -109,9 +109,9 @@ impl Broker {
         broker
     }
 
-    /// A producer: it may publish jobs, and nothing else. The name is its producer id.
+    /// A producer: it may publish jobs and registrations, and nothing else. The name is its producer id.
     pub(crate) async fn producer(&self, name: &str) -> String {
-        self.add_user(name, "^$", r"^bellwether\.jobs$", "^$").await
+        self.add_user(name, "^$", r"^bellwether\.(jobs|devices)$", "^$").await
     }
 
     async fn add_user(&self, name: &str, configure: &str, write: &str, read: &str) -> String {
@@ -228,6 +228,13 @@ impl TestClient {
     pub(crate) async fn enqueue(&self, body: &str) {
         let published = self.publish("bellwether.jobs", "direct", self.properties(), body.as_bytes());
         published.await.expect("the producer may publish jobs");
+    }
+
+    /// Says something of a device.
+    pub(crate) async fn say(&self, registration: &Value) {
+        let body = registration.to_string();
+        let published = self.publish("bellwether.devices", "devices", self.properties(), body.as_bytes());
+        published.await.expect("the producer may say what it knows");
     }
 
     /// Takes the next message of a queue, for good.

@@ -169,14 +169,15 @@ async fn two_thousand_messages_are_confirmed_in_windows_and_counted() {
         body: Bytes::from(number.to_string()),
         size: number.to_string().len(),
         producer: ProducerId::parse("cards").ok(),
-        lane: bellwether::model::Lane::Direct,
+        queue: bellwether::intake::WorkQueue::Direct,
         reason: DeadReason::Refused(Vec::new()),
         traceparent: None,
     };
     within("2,500 confirms", settle.dead((0..2_500).map(letter).collect())).await.expect("confirmed");
     let depths = settle.queue_depths().await.expect("an answer");
     let depths: BTreeMap<_, _> = depths.iter().map(|depth| (depth.queue, depth.ready)).collect();
-    assert_eq!(depths, BTreeMap::from([("jobs.direct", 0), ("jobs.campaign", 0), ("dead", 2_500)]));
+    let expected = [("jobs.direct", 0), ("jobs.campaign", 0), ("devices", 0), ("dead", 2_500)];
+    assert_eq!(depths, BTreeMap::from(expected));
     intake.close().await;
 }
 

@@ -16,9 +16,17 @@ async fn declaring_twice_changes_nothing_and_every_queue_is_there() {
     probe(&broker.config()).await.expect("the first declares");
     probe(&broker.config()).await.expect("the second finds the same");
     let client = broker.client(broker.service()).await;
-    for queue in
-        ["jobs.direct", "jobs.campaign", "dead", "retry.5s", "retry.30s", "retry.2m", "retry.10m", "retry.1h"]
-    {
+    for queue in [
+        "jobs.direct",
+        "jobs.campaign",
+        "devices",
+        "dead",
+        "retry.5s",
+        "retry.30s",
+        "retry.2m",
+        "retry.10m",
+        "retry.1h",
+    ] {
         assert_eq!(client.ready(queue).await, Some(0), "{queue}");
     }
 }

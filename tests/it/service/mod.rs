@@ -9,6 +9,7 @@ mod hostile;
 pub(crate) mod load;
 mod outage;
 mod readme;
+mod registering;
 mod ringing;
 mod sharing;
 mod strange;

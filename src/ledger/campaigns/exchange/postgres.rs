@@ -159,7 +159,7 @@ impl Ends {
             arrays.outcomes.push(bytes(end));
             let mut counts: BTreeMap<(Provider, OutcomeCode), i64> = BTreeMap::new();
             for outcome in &end.outcomes {
-                *counts.entry(counted(outcome)).or_default() += 1;
+                *counts.entry(counted(outcome.as_ref())).or_default() += 1;
             }
             for ((provider, code), n) in counts {
                 arrays.counts.end.push(number);

@@ -145,7 +145,7 @@ fn count(ends: &[&SegmentEnd]) -> Counts {
     let mut counts = Counts::default();
     for end in ends {
         for outcome in &end.outcomes {
-            let (provider, code) = counted(outcome);
+            let (provider, code) = counted(outcome.as_ref());
             counts.add(end.stage, provider, code);
         }
     }

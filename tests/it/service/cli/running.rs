@@ -81,7 +81,7 @@ async fn serve_says_what_is_wrong_with_its_configuration() {
     assert_snapshot!(told(&stage, &stage.run(&["serve"]).await), @r#"
     exit 1
     -- err
-    error: amqp.single_producer: single_producer names the queue "jobs"; it may name jobs.direct and jobs.campaign
+    error: amqp.single_producer: single_producer names the queue "jobs"; it may name jobs.direct, jobs.campaign and devices
     "#);
 }
 

@@ -1,0 +1,168 @@
+//! Writing registrations: whose phone is whose from now on.
+//!
+//! Whoever registers or removes takes the tokens' owners first, in the order of their keys, and only then touches devices.
+//! A device belongs to one token, so that two who write never wait for each other in a circle.
+
+use std::{collections::BTreeSet, num::NonZeroU32};
+
+use super::{Ledger, LedgerError, tx::Tx};
+use crate::model::{DeviceId, Digest, NewDevice};
+
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImportCounts {
+    /// Tokens that nobody had.
+    pub new: u64,
+    /// Tokens that their owner had already.
+    pub updated: u64,
+    /// Tokens that belonged to somebody else.
+    pub moved: u64,
+    /// Registrations that a later one of the same token in the same batch replaced.
+    pub repeated: u64,
+    /// Devices that had to make room for others of the same person.
+    pub displaced: u64,
+}
+
+impl ImportCounts {
+    /// Every registration that was taken.
+    pub const fn all(&self) -> u64 {
+        self.new + self.updated + self.moved + self.repeated
+    }
+}
+
+impl std::ops::AddAssign for ImportCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.new += other.new;
+        self.updated += other.updated;
+        self.moved += other.moved;
+        self.repeated += other.repeated;
+        self.displaced += other.displaced;
+    }
+}
+
+/// A registration, with what is derived from it once.
+#[derive(Debug)]
+pub(super) struct KeyedDevice {
+    pub(super) key: Digest,
+    pub(super) id: DeviceId,
+    pub(super) device: NewDevice,
+}
+
+impl From<NewDevice> for KeyedDevice {
+    fn from(device: NewDevice) -> Self {
+        let key = device.owner_key();
+        Self { key, id: device.id_under(&key), device }
+    }
+}
+
+/// What an import still believes of its file, for as long as it is cheap to be wrong.
+///
+/// PostgreSQL takes rows as a stream (`COPY`) at two thirds of the cost of an insert that looks for conflicts. A stream
+/// fails as a whole when one row is there already: then the batch is rolled back, and written again with less belief.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// No token has an owner yet, as in the first import.
+    AllAreNew,
+    /// Some tokens have one. A token without one belongs to a device that never was.
+    FreeTokensAreNew,
+    /// Devices that were gone come back.
+    Nothing,
+}
+
+impl Belief {
+    const fn shaken(self) -> Option<Self> {
+        match self {
+            Self::AllAreNew => Some(Self::FreeTokensAreNew),
+            Self::FreeTokensAreNew => Some(Self::Nothing),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl Ledger {
+    /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
+    /// nothing but its instant. For a file of millions, see [`Ledger::importer`].
+    pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
+        let batch = batch.into_iter().map(KeyedDevice::from).collect();
+        self.import_believing(batch, &mut Belief::Nothing).await
+    }
+
+    /// The same, as fast as what is believed allows. The outcome does not depend on it.
+    pub(super) async fn import_believing(
+        &self,
+        batch: Vec<KeyedDevice>,
+        belief: &mut Belief,
+    ) -> Result<ImportCounts, LedgerError> {
+        let given = batch.len();
+        let batch = last_of_each(batch);
+        if batch.is_empty() {
+            return Ok(ImportCounts::default());
+        }
+        let most = self.max_devices_per_user();
+        let mut counts = loop {
+            match (self.begin().await?.import(&batch, *belief, most).await, belief.shaken()) {
+                (Err(error), Some(less)) if error.is_key_taken() => *belief = less,
+                (answer, _) => break answer?,
+            }
+        };
+        counts.repeated = (given - batch.len()) as u64;
+        Ok(counts)
+    }
+}
+
+/// The last registration of each token, in the order of keys: one order for all who register.
+fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
+    batch.reverse();
+    // Stable: of one key, the last comes first now. By the keys beside it, because a registration is large to move.
+    batch.sort_by_cached_key(|registration| registration.key);
+    batch.dedup_by_key(|registration| registration.key);
+    batch
+}
+
+impl Tx {
+    /// One batch, to the end of the transaction.
+    async fn import(
+        mut self,
+        batch: &[KeyedDevice],
+        belief: Belief,
+        most: NonZeroU32,
+    ) -> Result<ImportCounts, LedgerError> {
+        let mut counts = ImportCounts::default();
+        let now = self.now().await?;
+        let all: Vec<_> = batch.iter().map(|new| (new.key, &new.device)).collect();
+        let owners = match belief {
+            Belief::AllAreNew => self.claim_free_tokens(batch).await?,
+            Belief::FreeTokensAreNew | Belief::Nothing => self.claim_tokens(&all).await?,
+        };
+        let (mut free, mut known, mut former) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gained = BTreeSet::new();
+        for (new, owner) in batch.iter().zip(owners) {
+            match owner {
+                None => {
+                    counts.new += 1;
+                    gained.insert((&new.device.app, &new.device.user));
+                    free.push(new);
+                    continue;
+                }
+                Some(owner) if owner == new.id => counts.updated += 1,
+                Some(owner) => {
+                    counts.moved += 1;
+                    gained.insert((&new.device.app, &new.device.user));
+                    former.push(owner);
+                }
+            }
+            known.push((new.key, &new.device));
+        }
+        self.retire(&former, now).await?;
+        match belief {
+            Belief::Nothing => self.register(&all, now).await?,
+            Belief::AllAreNew | Belief::FreeTokensAreNew => {
+                self.register_new(free, now).await?;
+                self.register(&known, now).await?;
+            }
+        }
+        counts.displaced = self.make_room(&gained, most, now).await?;
+        self.commit().await?;
+        Ok(counts)
+    }
+}
