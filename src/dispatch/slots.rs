@@ -117,7 +117,7 @@ impl DirectSlots {
         let rate = rate.as_ref().ok_or(NotSent::NotConfigured)?;
         // Whoever waits comes first.
         if rate.waiting.load(Ordering::Acquire) == 0
-            && let Taken::Slot(slot) = rate.take()
+            && let Taken::Now(slot) = rate.take()
         {
             return Ok(slot);
         }
@@ -140,7 +140,7 @@ impl Rate {
             let mut stock = self.stock();
             (stock.take(self.now()), stock.is_low())
         };
-        if is_low && matches!(taken, Taken::Slot(_)) && !self.renewing.swap(true, Ordering::AcqRel) {
+        if is_low && matches!(taken, Taken::Now(_)) && !self.renewing.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).renew());
         }
         taken
@@ -164,7 +164,7 @@ impl Rate {
         let _turn = self.queue.lock().await;
         loop {
             match self.take() {
-                Taken::Slot(slot) => return Ok(slot),
+                Taken::Now(slot) => return Ok(slot),
                 Taken::At(at) => sleep(at.saturating_sub(self.now())).await,
                 Taken::Nothing => match self.lease().await {
                     Ok(None) => {}

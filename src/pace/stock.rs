@@ -24,7 +24,7 @@ const RENEW_AT: u32 = 3;
 #[derive(Debug)]
 pub enum Taken {
     /// Send now.
-    Slot(Slot),
+    Now(Slot),
     /// Not before then.
     At(Duration),
     /// Nothing; ask the ledger.
@@ -70,7 +70,7 @@ impl Stock {
                 block.left -= 1;
                 self.left -= 1;
                 self.taken = self.taken.saturating_add(1);
-                return Taken::Slot(Slot(()));
+                return Taken::Now(Slot(()));
             }
         }
         Taken::Nothing
@@ -136,7 +136,7 @@ mod tests {
                 let stock = &mut stocks[process];
                 for _ in 0..wanted {
                     match stock.take(now) {
-                        Taken::Slot(_) => used.push(passed),
+                        Taken::Now(_) => used.push(passed),
                         Taken::At(_) => break,
                         Taken::Nothing => {
                             let want = stock.want(now, wanted, per_second);
@@ -173,12 +173,12 @@ mod tests {
         stock.add(&[leased(40, 5), leased(0, 10)], now);
         for _ in 0..10 {
             assert!(!stock.is_low());
-            assert!(matches!(stock.take(now), Taken::Slot(_)), "without waiting for its turn");
+            assert!(matches!(stock.take(now), Taken::Now(_)), "without waiting for its turn");
         }
         assert!(matches!(stock.take(now), Taken::At(at) if at == now + Duration::from_millis(40)));
         let then = now + Duration::from_millis(50);
         assert_eq!(stock.want(then, 0, 50), 20, "ten in half a stretch");
-        assert!(matches!(stock.take(then), Taken::Slot(_)));
+        assert!(matches!(stock.take(then), Taken::Now(_)));
         assert!(stock.is_low());
         assert!(matches!(stock.take(now + Duration::from_millis(190)), Taken::Nothing), "lapsed");
         assert_eq!(stock.left, 0);
