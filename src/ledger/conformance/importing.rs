@@ -34,13 +34,13 @@ async fn registry(store: &Store) -> Vec<String> {
     let rows = match &store.ledger {
         Ledger::Postgres(pg) => {
             let sql = "select (bucket, public_id, user_id, app, platform, environment, token, country, language, \
-                     timezone, app_version, tags, attributes, last_seen_at, gone_at is null)::text from device \
+                     timezone, app_version, version_key, tags, attributes, last_seen_at, gone_at is null)::text from device \
                  union all select (owner_key, bucket, public_id)::text from token_owner order by 1";
             sqlx::query_scalar(sql).fetch_all(&pg.pool).await
         }
         Ledger::Sqlite(lite) => {
             let sql = "select json_array(bucket, hex(public_id), user_id, app, platform, environment, token, country, \
-                     language, timezone, app_version, tags, attributes, last_seen_at, gone_at is null) \
+                     language, timezone, app_version, version_key, tags, attributes, last_seen_at, gone_at is null) \
                  from device \
                  union all select json_array(hex(owner_key), bucket, hex(public_id)) from token_owner order by 1";
             sqlx::query_scalar(sql).fetch_all(&lite.readers).await
