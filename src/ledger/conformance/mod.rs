@@ -167,6 +167,7 @@ on_both_engines! {
         what_went_first_and_what_a_plan_never_reaches_is_not_compared,
         half_a_plan_is_compared_with_half_an_audience,
         members_are_counted_as_they_are_frozen,
+        page_by_page_is_the_whole,
         an_indexed_condition_is_read_by_its_index_and_no_other,
         an_estimate_is_near_and_says_what_it_stands_on,
         the_migration_reads_versions_as_registrations_do;

@@ -339,6 +339,34 @@ async fn many(store: &Store, bucket: &str) {
     store.tamper(&postgres, &sqlite).await;
 }
 
+pub(super) async fn page_by_page_is_the_whole(store: &Store) {
+    // A hundred devices a bucket, and windows of 64 buckets: pages end within windows, and reach over several.
+    many(store, "n % 200").await;
+    let most = audience("country = [\"PL\"]");
+    let now = store.ledger.now().await.expect("the clock");
+    let selection = Selection::of(&most, now);
+    let mut tx = store.ledger.begin_reading().await.expect("a transaction");
+    let mut read = async |range| {
+        let found = selection.read(&mut tx, range, Users::Untold).await.expect("an answer");
+        found.into_iter().map(|found| found.key).collect::<Vec<_>>()
+    };
+    let whole = read(Range::ALL).await;
+    assert_eq!(whole.len(), 19_600);
+    for limit in [750, 9_050] {
+        let (mut pages, mut range) = (Vec::new(), Range { limit, ..Range::ALL });
+        loop {
+            let page = read(range).await;
+            pages.extend_from_slice(&page);
+            if page.len() < limit {
+                break;
+            }
+            let last = page.last().expect("it is full");
+            (range.from, range.after) = (last.bucket.get(), last.record.get());
+        }
+        assert!(pages == whole, "{limit} at a time: {} of {}", pages.len(), whole.len());
+    }
+}
+
 pub(super) async fn an_indexed_condition_is_read_by_its_index_and_no_other(store: &Store) {
     // In the part of the ring that stands for the others: of a few devices no index is worth opening.
     many(store, "5000 + n % 156").await;
