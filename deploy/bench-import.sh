@@ -72,7 +72,8 @@ postgres_ticks() {
 no_session() {
   local pid
   while read -r pid; do
-    if grep -q '127\.0\.0\.1(' "/proc/$pid/cmdline" 2>/dev/null; then return 1; fi
+    # One that has ended and is not yet accounted has no command line any more.
+    if ! grep -qv '127\.0\.0\.1(' "/proc/$pid/cmdline" 2>/dev/null; then return 1; fi
   done < <(children)
 }
 field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" | head -n 1; } # of JSON on standard input

@@ -29,8 +29,8 @@ struct Shape {
 /// 100,000.
 const POSTGRES: Shape = Shape { ways: 2, batch: 50_000 };
 
-/// SQLite has one writer. A batch becomes a JSON text of some MB.
-const SQLITE: Shape = Shape { ways: 1, batch: 5_000 };
+/// SQLite has one writer. A batch becomes a JSON text of some 10 MB; in the order of buckets it goes to neighbouring pages.
+const SQLITE: Shape = Shape { ways: 1, batch: 20_000 };
 
 /// Takes registrations one by one, and has them written behind the caller's back.
 #[derive(Debug)]

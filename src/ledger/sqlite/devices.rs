@@ -135,7 +135,7 @@ pub(in crate::ledger) async fn register(
              language, timezone, app_version, last_seen_at, tags, attributes, version_key, registered_at) \
          select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
              value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, \
-             value -> 12, value -> 13, value ->> 14, $2 from json_each($1) where true \
+             value -> 12, value -> 13, value ->> 14, $2 from json_each($1) where true order by value ->> 0 \
          on conflict (bucket, public_id) do update set user_id = excluded.user_id, token = excluded.token, \
              country = excluded.country, language = excluded.language, \
              timezone = excluded.timezone, app_version = excluded.app_version, version_key = excluded.version_key, \
