@@ -112,10 +112,15 @@ impl Pacer {
     }
 
     async fn reserve(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
+        if let Some(reserved) = rate.take(&self.clock) {
+            return Ok(reserved);
+        }
+        // Boxed: seldom, and large. Every send's future would carry the room for it.
+        Box::pin(self.lease(rate, waiting)).await
+    }
+
+    async fn lease(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
         loop {
-            if let Some(reserved) = rate.take(&self.clock) {
-                return Ok(reserved);
-            }
             // One asks; the others wait for what it gets.
             let asking = rate.state.lock().await;
             if let Some(reserved) = rate.take(&self.clock) {

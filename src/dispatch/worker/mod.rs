@@ -11,6 +11,7 @@
 //!   with the same ids, and nothing else of it.
 
 mod flow;
+mod gone;
 mod held;
 mod limits;
 mod rollout;

@@ -14,6 +14,7 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{
     Shared,
     flow::Flow,
+    gone::Gone,
     held::{Held, Piece},
     limits::{Limits, Through},
     segment::{self, Ended, Place},
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     guard::{self, Cleared, Facts},
     ledger::{CampaignRecord, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd},
-    model::{Device, Outcome, RolloutId, SEGMENT_DEVICES},
+    model::{RolloutId, SEGMENT_DEVICES},
     rollout::Nights,
 };
 
@@ -34,10 +35,6 @@ const CLAIM_AT_ONCE: usize = 4;
 
 /// How long to wait where there is nothing to claim.
 const IDLE: Duration = Duration::from_millis(200);
-
-/// So many dead tokens are marked at once, or as many as there are after so long.
-const GONE: usize = 500;
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the outcomes of a segment wait for others, to be recorded with them.
 const COMPANY: Duration = Duration::from_millis(20);
@@ -63,9 +60,7 @@ struct Work {
     segments: JoinSet<Ended>,
     /// Over, and not recorded yet.
     ends: Vec<SegmentEnd>,
-    /// Whose token is to be marked gone, and since when the first of them waits.
-    gone: Vec<(Device, Outcome)>,
-    gone_since: Instant,
+    gone: Gone,
     /// What is on its way.
     flow: Arc<Flow>,
     renewed: Instant,
@@ -94,8 +89,7 @@ pub(super) async fn work(
             held: Vec::new(),
             segments: JoinSet::new(),
             ends: Vec::new(),
-            gone: Vec::new(),
-            gone_since: shared.clock.monotonic(),
+            gone: Gone::none(shared.clock.monotonic()),
             flow,
             renewed: shared.clock.monotonic(),
             through: Through::since(shared.clock.monotonic()),
@@ -143,7 +137,7 @@ impl Work {
         while !self.is_stopping() {
             self.claim().await;
             let opened = self.exchange(true).await;
-            self.mark_gone(false).await;
+            self.gone.mark_some(&self.shared).await;
             self.wait(opened).await;
         }
         self.wind_up().await;
@@ -400,29 +394,10 @@ impl Work {
         }
     }
 
-    /// Marks gone what has waited long enough, or is many enough: a statement over the registry's partitions costs as much for
-    /// one as for some.
-    async fn mark_gone(&mut self, at_once: bool) {
-        let waited = self.shared.clock.monotonic().duration_since(self.gone_since);
-        if self.gone.is_empty() || !at_once && self.gone.len() < GONE && waited < GONE_WITHIN {
-            return;
-        }
-        match self.shared.ledger.mark_gone(&self.gone).await {
-            Ok(()) => self.gone.clear(),
-            Err(error) => {
-                self.gone_since = self.shared.clock.monotonic();
-                tracing::debug!(%error, "dead tokens are not marked yet");
-            }
-        }
-    }
-
     fn note(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         match ended {
             Ok(Ended { end, gone }) => {
-                if self.gone.is_empty() {
-                    self.gone_since = self.shared.clock.monotonic();
-                }
-                self.gone.extend(gone);
+                self.gone.note(gone, self.shared.clock.monotonic());
                 // Counted as open until it is recorded; see `done`.
                 self.ends.push(end);
             }
@@ -457,7 +432,7 @@ impl Work {
             self.exchange(false).await;
             tries += 1;
         }
-        self.mark_gone(true).await;
+        self.gone.mark_all(&self.shared).await;
         self.tell_after_halt().await;
         for held in &self.held {
             if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {

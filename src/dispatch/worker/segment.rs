@@ -50,7 +50,8 @@ pub(super) async fn send(
     let (first, n) = (open.first(), open.len());
     let mut outcomes: Vec<Option<(Device, Outcome)>> = (0..n).map(|_| None).collect();
     let mut gone = Vec::new();
-    let waiting = u32::try_from(n - asleep.iter().flatten().count()).unwrap_or(u32::MAX);
+    // One lease serves this segment and the others that are under way.
+    let waiting = u32::try_from(flow.on_the_way()).unwrap_or(u32::MAX);
     let mut sends = FuturesUnordered::new();
     for started in open.start() {
         let position = started.position();

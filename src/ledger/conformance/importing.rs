@@ -126,6 +126,7 @@ pub(super) async fn an_import_tells_new_updated_moved_and_repeated_apart(store: 
 }
 
 pub(super) async fn an_import_revives_what_was_gone_and_leaves_its_version(store: &Store) {
+    const VERSIONS: &str = "select count(*) from device_version where version = 7";
     let phones = |count: u32| -> Vec<_> { (0..count).map(|n| phone("u", &format!("t-{n}"))).collect() };
     import(&store.ledger, 1, 10, phones(3)).await;
     let gone = "insert into device_version (owner_key, version, at) select owner_key, 7, 0 from token_owner; \
@@ -134,7 +135,6 @@ pub(super) async fn an_import_revives_what_was_gone_and_leaves_its_version(store
     let counts = import(&store.ledger, 1, 10, phones(5)).await;
     assert_eq!(counts, ImportCounts { new: 5, ..ImportCounts::default() });
     assert_eq!(store.ledger.devices_of(None, &user("u")).await.expect("an answer").len(), 5);
-    const VERSIONS: &str = "select count(*) from device_version where version = 7";
     let versions: i64 = match &store.ledger {
         Ledger::Postgres(pg) => sqlx::query_scalar(VERSIONS).fetch_one(&pg.pool).await,
         Ledger::Sqlite(lite) => sqlx::query_scalar(VERSIONS).fetch_one(&lite.readers).await,

@@ -221,8 +221,9 @@ async fn imports_of_the_same_tokens_take_them_in_one_order() {
     let store = Store::postgres().await;
     let other = store.other_process().await;
     let Ledger::Postgres(pg) = &store.ledger else { panic!("a test of PostgreSQL") };
-    let phones =
-        |owner: &str, count: u32| -> Vec<_> { (0..count).map(|n| phone(owner, &format!("t-{n}"))).collect() };
+    let phones = |owner: &str, count: u32| -> Vec<_> {
+        (0..count).map(|n| phone(&format!("{owner}-{n}"), &format!("t-{n}"))).collect()
+    };
     let mut keys: Vec<_> = phones("a", 40).iter().map(crate::model::NewDevice::owner_key).collect();
     keys.sort();
     let mut looks = pg.pool.acquire().await.expect("a connection").detach();
