@@ -1,6 +1,7 @@
 //! One suite, two engines: what the ledger promises holds on PostgreSQL (a fresh database for each test, on
 //! the server of `DATABASE_URL`) and on SQLite (a file for each test).
 
+mod audiences;
 mod audit;
 mod campaign_set;
 mod campaigns;
@@ -162,7 +163,8 @@ on_both_engines! {
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
         a_throttle_lowers_the_row_for_whoever_leases_next;
     selection:
-        what_is_selected_is_what_a_plain_predicate_selects,
+        what_is_selected_is_what_a_plain_predicate_selects;
+    audiences:
         a_count_is_what_a_freeze_takes_and_what_changed_since_is_told,
         what_went_first_and_what_a_plan_never_reaches_is_not_compared,
         half_a_plan_is_compared_with_half_an_audience,
