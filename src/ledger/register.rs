@@ -3,10 +3,10 @@
 //! Whoever registers or removes takes the tokens' owners first, in the order of their keys, and only then touches devices.
 //! A device belongs to one token, so that two who write never wait for each other in a circle.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::collections::BTreeSet;
 
 use super::{Ledger, LedgerError, tx::Tx};
-use crate::model::{DeviceId, Digest, NewDevice};
+use crate::model::{AppId, DeviceId, Digest, NewDevice, UserId};
 
 /// What an import came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,15 +98,28 @@ impl Ledger {
         if batch.is_empty() {
             return Ok(ImportCounts::default());
         }
-        let most = self.max_devices_per_user();
-        let mut counts = loop {
-            match (self.begin().await?.import(&batch, *belief, most).await, belief.shaken()) {
+        let (mut counts, gained) = loop {
+            match (self.begin().await?.import(&batch, *belief).await, belief.shaken()) {
                 (Err(error), Some(less)) if error.is_key_taken() => *belief = less,
                 (answer, _) => break answer?,
             }
         };
         counts.repeated = (given - batch.len()) as u64;
+        counts.displaced = self.make_room(&gained).await?;
         Ok(counts)
+    }
+
+    /// In a transaction of its own: whoever has to go has a token, too, and the batch's tokens are taken in their order.
+    /// Should it be lost, a person has too many devices until the next one is gained.
+    async fn make_room(&self, gained: &BTreeSet<(&AppId, &UserId)>) -> Result<u64, LedgerError> {
+        if gained.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        let displaced = tx.make_room(gained, self.max_devices_per_user(), now).await?;
+        tx.commit().await?;
+        Ok(displaced)
     }
 }
 
@@ -120,13 +133,12 @@ fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
 }
 
 impl Tx {
-    /// One batch, to the end of the transaction.
+    /// One batch, to the end of the transaction: what it came to, and who has a phone more.
     async fn import(
         mut self,
         batch: &[KeyedDevice],
         belief: Belief,
-        most: NonZeroU32,
-    ) -> Result<ImportCounts, LedgerError> {
+    ) -> Result<(ImportCounts, BTreeSet<(&AppId, &UserId)>), LedgerError> {
         let mut counts = ImportCounts::default();
         let now = self.now().await?;
         let all: Vec<_> = batch.iter().map(|new| (new.key, &new.device)).collect();
@@ -161,8 +173,7 @@ impl Tx {
                 self.register(&known, now).await?;
             }
         }
-        counts.displaced = self.make_room(&gained, most, now).await?;
         self.commit().await?;
-        Ok(counts)
+        Ok((counts, gained))
     }
 }

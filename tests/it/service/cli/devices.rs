@@ -99,7 +99,7 @@ async fn every_refused_line_is_reported_and_a_hundred_are_named() {
     let times = ["seconds", "devices_per_second"].map(|name| counts[name].take());
     assert!(times.iter().all(|time| time.as_f64().is_some_and(|time| time > 0.0)), "{times:?}");
     let expected = serde_json::json!({
-        "new": 1, "updated": 0, "moved": 0, "repeated": 1, "refused": 150, "devices": 2,
+        "new": 1, "updated": 0, "moved": 0, "repeated": 1, "displaced": 0, "refused": 150, "devices": 2,
         "seconds": null, "devices_per_second": null,
     });
     assert_eq!(counts, expected);
@@ -140,7 +140,7 @@ async fn the_report_of_refused_lines_is_made_before_anything_is_imported_and_nev
     assert_snapshot!(report(to.to_string_lossy().into_owned()).await, @r#"
     exit 0
     -- out
-    1 new, 0 updated, 0 moved to another user, 0 repeated, 0 lines refused
+    1 new, 0 updated, 0 moved to another user, 0 repeated, 0 displaced, 0 lines refused
     1 devices in TIME
     "#);
     assert_eq!(std::fs::read_to_string(&to).expect("a report"), "file,line,field,reason\n");
@@ -155,7 +155,7 @@ async fn an_import_that_cannot_go_on_says_what_is_in() {
     assert_snapshot!(timeless(&stage, &run), @r#"
     exit 1
     -- out
-    0 new, 0 updated, 0 moved to another user, 0 repeated, 0 lines refused
+    0 new, 0 updated, 0 moved to another user, 0 repeated, 0 displaced, 0 lines refused
     0 devices in TIME
     -- err
     error: DIR/devices.ndjson: the import stopped; what is counted above is in: cannot read DIR/devices.ndjson: Is a directory (os error 21)
