@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     ImportCounts, Ledger, LedgerError,
-    register::{Belief, KeyedDevice},
+    register::{Belief, KeyedDevice, last_of_each},
 };
 use crate::model::NewDevice;
 
@@ -35,6 +35,7 @@ const SQLITE: Shape = Shape { ways: 1, batch: 20_000 };
 /// Takes registrations one by one, and has them written behind the caller's back.
 #[derive(Debug)]
 pub struct Importer {
+    ledger: Ledger,
     ways: Vec<Way>,
     batch: usize,
     progress: ImportProgress,
@@ -86,7 +87,12 @@ impl Ledger {
             let writing = tokio::spawn(write(self.clone(), coming, progress.clone()));
             Way { filling: Vec::with_capacity(batch), batches, writing }
         };
-        Importer { ways: (0..ways).map(way).collect(), batch, progress: progress.clone() }
+        Importer {
+            ledger: self.clone(),
+            ways: (0..ways).map(way).collect(),
+            batch,
+            progress: progress.clone(),
+        }
     }
 }
 
@@ -97,7 +103,10 @@ async fn write(
 ) -> Result<(), LedgerError> {
     let mut belief = Belief::AllAreNew;
     while let Some(batch) = coming.recv().await {
-        progress.add(ledger.import_believing(batch, &mut belief).await?);
+        let given = batch.len();
+        let batch = last_of_each(batch);
+        let counts = ledger.import_believing(&batch, &mut belief).await?;
+        progress.add(ImportCounts { repeated: (given - batch.len()) as u64, ..counts });
     }
     Ok(())
 }
@@ -138,6 +147,12 @@ impl Importer {
                 Ok(ended) => answer = answer.and(ended),
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
+        }
+        // Once, at the end: to look for each person costs more than to write their device.
+        let ImportCounts { new, moved, .. } = self.progress.counts();
+        if answer.is_ok() && new + moved > 0 {
+            self.progress
+                .add(ImportCounts { displaced: self.ledger.sweep().await?, ..ImportCounts::default() });
         }
         answer
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ledger, LedgerError, tx::Tx};
+use super::{Ledger, LedgerError, rows::column, tx::Tx};
 use crate::model::{AppId, DeviceId, Digest, NewDevice, UserId};
 
 /// What an import came to.
@@ -83,30 +83,62 @@ impl Ledger {
     /// Registers a batch of devices (some thousands), in one transaction. The same registration again changes
     /// nothing but its instant. For a file of millions, see [`Ledger::importer`].
     pub async fn import(&self, batch: Vec<NewDevice>) -> Result<ImportCounts, LedgerError> {
-        let batch = batch.into_iter().map(KeyedDevice::from).collect();
-        self.import_believing(batch, &mut Belief::Nothing).await
+        let given = batch.len();
+        let batch: Vec<_> = last_of_each(batch.into_iter().map(KeyedDevice::from).collect());
+        let mut counts = self.import_believing(&batch, &mut Belief::Nothing).await?;
+        counts.repeated = (given - batch.len()) as u64;
+        let gained = batch.iter().map(|new| (&new.device.app, &new.device.user)).collect();
+        counts.displaced = self.make_room(&gained).await?;
+        Ok(counts)
     }
 
-    /// The same, as fast as what is believed allows. The outcome does not depend on it.
+    /// A batch of distinct tokens in their order, as fast as what is believed allows. The outcome does not depend on it. Nobody
+    /// has to make room yet.
     pub(super) async fn import_believing(
         &self,
-        batch: Vec<KeyedDevice>,
+        batch: &[KeyedDevice],
         belief: &mut Belief,
     ) -> Result<ImportCounts, LedgerError> {
-        let given = batch.len();
-        let batch = last_of_each(batch);
         if batch.is_empty() {
             return Ok(ImportCounts::default());
         }
-        let (mut counts, gained) = loop {
-            match (self.begin().await?.import(&batch, *belief).await, belief.shaken()) {
+        loop {
+            match (self.begin().await?.import(batch, *belief).await, belief.shaken()) {
                 (Err(error), Some(less)) if error.is_key_taken() => *belief = less,
-                (answer, _) => break answer?,
+                (answer, _) => return answer,
+            }
+        }
+    }
+
+    /// Looks through the whole registry for people who have too many devices, and lets those go that were not seen for longest.
+    /// Answers how many. After a large import this costs a fiftieth of looking for each person.
+    pub(super) async fn sweep(&self) -> Result<u64, LedgerError> {
+        let most = i64::from(self.max_devices_per_user().get());
+        let of_table = |table: &str| {
+            format!(
+                "select app, user_id from {table} where gone_at is null group by app, user_id having count(*) > $1"
+            )
+        };
+        let rows: Vec<(String, String)> = match self {
+            Self::Postgres(store) => {
+                let mut rows = Vec::new();
+                // Each partition by its name: its people fit into the memory of one statement.
+                for partition in 0..64 {
+                    let sql = of_table(&format!("device_p{partition:02}"));
+                    rows.extend(sqlx::query_as(&sql).bind(most).fetch_all(&store.pool).await?);
+                }
+                rows
+            }
+            Self::Sqlite(store) => {
+                sqlx::query_as(&of_table("device")).bind(most).fetch_all(&store.readers).await?
             }
         };
-        counts.repeated = (given - batch.len()) as u64;
-        counts.displaced = self.make_room(&gained).await?;
-        Ok(counts)
+        let person = |(app, user): (String, String)| {
+            let app = column("device", &app, "app", AppId::parse(&app))?;
+            Ok((app, column("device", "of a person", "user_id", UserId::parse(&user))?))
+        };
+        let people = rows.into_iter().map(person).collect::<Result<Vec<_>, LedgerError>>()?;
+        self.make_room(&people.iter().map(|(app, user)| (app, user)).collect()).await
     }
 
     /// In a transaction of its own: whoever has to go has a token, too, and the batch's tokens are taken in their order.
@@ -124,7 +156,7 @@ impl Ledger {
 }
 
 /// The last registration of each token, in the order of keys: one order for all who register.
-fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
+pub(super) fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
     batch.reverse();
     // Stable: of one key, the last comes first now. By the keys beside it, because a registration is large to move.
     batch.sort_by_cached_key(|registration| registration.key);
@@ -133,12 +165,8 @@ fn last_of_each(mut batch: Vec<KeyedDevice>) -> Vec<KeyedDevice> {
 }
 
 impl Tx {
-    /// One batch, to the end of the transaction: what it came to, and who has a phone more.
-    async fn import(
-        mut self,
-        batch: &[KeyedDevice],
-        belief: Belief,
-    ) -> Result<(ImportCounts, BTreeSet<(&AppId, &UserId)>), LedgerError> {
+    /// One batch, to the end of the transaction.
+    async fn import(mut self, batch: &[KeyedDevice], belief: Belief) -> Result<ImportCounts, LedgerError> {
         let mut counts = ImportCounts::default();
         let now = self.now().await?;
         let all: Vec<_> = batch.iter().map(|new| (new.key, &new.device)).collect();
@@ -147,19 +175,16 @@ impl Tx {
             Belief::FreeTokensAreNew | Belief::Nothing => self.claim_tokens(&all).await?,
         };
         let (mut free, mut known, mut former) = (Vec::new(), Vec::new(), Vec::new());
-        let mut gained = BTreeSet::new();
         for (new, owner) in batch.iter().zip(owners) {
             match owner {
                 None => {
                     counts.new += 1;
-                    gained.insert((&new.device.app, &new.device.user));
                     free.push(new);
                     continue;
                 }
                 Some(owner) if owner == new.id => counts.updated += 1,
                 Some(owner) => {
                     counts.moved += 1;
-                    gained.insert((&new.device.app, &new.device.user));
                     former.push(owner);
                 }
             }
@@ -174,6 +199,6 @@ impl Tx {
             }
         }
         self.commit().await?;
-        Ok((counts, gained))
+        Ok(counts)
     }
 }

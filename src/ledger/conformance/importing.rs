@@ -9,7 +9,7 @@ use proptest::{
 
 use super::{Store, fixtures::*};
 use crate::{
-    ledger::{ImportCounts, Ledger},
+    ledger::{ImportCounts, Ledger, LedgerOptions},
     model::{Attributes, Locale, NewDevice, Platform, Scalar, Tags, Token},
 };
 
@@ -141,6 +141,23 @@ pub(super) async fn an_import_revives_what_was_gone_and_leaves_its_version(store
     }
     .expect("the registry is readable");
     assert_eq!((versions, strays(store).await), (3, 0));
+}
+
+pub(super) async fn an_import_leaves_nobody_with_too_many(store: &Store) {
+    let options = LedgerOptions {
+        max_devices_per_user: std::num::NonZeroU32::new(3).expect("not zero"),
+        ..LedgerOptions::default()
+    };
+    let ledger = Ledger::connect(&store.url, options).await.expect("the ledger answers");
+    let phones = |owner: &str, count: u32| -> Vec<_> {
+        (0..count).map(|n| phone(owner, &format!("{owner}-{n}"))).collect()
+    };
+    let counts = import(&ledger, 2, 2, [phones("many", 5), phones("few", 3)].concat()).await;
+    assert_eq!((counts.new, counts.displaced), (8, 2));
+    for (owner, left) in [("many", 3), ("few", 3)] {
+        assert_eq!(ledger.devices_of(None, &user(owner)).await.expect("an answer").len(), left, "{owner}");
+    }
+    assert_eq!(strays(store).await, 0);
 }
 
 pub(super) async fn imports_at_once_wait_for_each_other_and_leave_one_owner_a_token(store: &Store) {

@@ -113,6 +113,7 @@ on_both_engines! {
         hostile_text_is_kept_as_it_came,
         an_import_tells_new_updated_moved_and_repeated_apart,
         an_import_revives_what_was_gone_and_leaves_its_version,
+        an_import_leaves_nobody_with_too_many,
         imports_at_once_wait_for_each_other_and_leave_one_owner_a_token,
         a_stream_and_single_rows_leave_the_same_registry,
         an_import_that_fails_says_why_and_takes_no_more;
