@@ -26,8 +26,27 @@ pub(super) enum Placed {
     New,
     /// The same person.
     Same,
-    /// Somebody else, who has it no longer.
-    Moved,
+    /// Somebody else, as this device, who has it no longer.
+    Moved(DeviceId),
+}
+
+impl Placed {
+    /// A token that was `owner`'s, as it becomes that of the device `id`.
+    pub(super) fn over(owner: Option<DeviceId>, id: DeviceId) -> Self {
+        match owner {
+            None => Self::New,
+            Some(owner) if owner == id => Self::Same,
+            Some(owner) => Self::Moved(owner),
+        }
+    }
+
+    /// Who has to go.
+    pub(super) const fn former(&self) -> Option<DeviceId> {
+        match self {
+            Self::New | Self::Same => None,
+            Self::Moved(former) => Some(*former),
+        }
+    }
 }
 
 /// A device with what is known about it beyond the sending.
@@ -217,17 +236,9 @@ impl Tx {
             return Ok(Vec::new());
         }
         let owners = self.claim_tokens(batch).await?;
-        let (mut placed, mut former) = (Vec::with_capacity(batch.len()), Vec::new());
-        for ((_, device), owner) in batch.iter().zip(owners) {
-            placed.push(match owner {
-                None => Placed::New,
-                Some(owner) if owner == device.id() => Placed::Same,
-                Some(owner) => {
-                    former.push(owner);
-                    Placed::Moved
-                }
-            });
-        }
+        let placed: Vec<_> =
+            batch.iter().zip(owners).map(|((_, device), owner)| Placed::over(owner, device.id())).collect();
+        let former: Vec<_> = placed.iter().filter_map(Placed::former).collect();
         self.retire(&former, now).await?;
         self.register(batch, now).await?;
         Ok(placed)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ledger, LedgerError, rows::column, tx::Tx};
+use super::{Ledger, LedgerError, devices::Placed, rows::column, tx::Tx};
 use crate::model::{AppId, DeviceId, Digest, NewDevice, UserId};
 
 /// What an import came to.
@@ -176,14 +176,14 @@ impl Tx {
         };
         let (mut free, mut known, mut former) = (Vec::new(), Vec::new(), Vec::new());
         for (new, owner) in batch.iter().zip(owners) {
-            match owner {
-                None => {
+            match Placed::over(owner, new.id) {
+                Placed::New => {
                     counts.new += 1;
                     free.push(new);
                     continue;
                 }
-                Some(owner) if owner == new.id => counts.updated += 1,
-                Some(owner) => {
+                Placed::Same => counts.updated += 1,
+                Placed::Moved(owner) => {
                     counts.moved += 1;
                     former.push(owner);
                 }

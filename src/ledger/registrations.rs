@@ -99,7 +99,7 @@ impl Ledger {
             round.applied[*at] = match placed {
                 Placed::New => Applied::Registered,
                 Placed::Same => Applied::Updated,
-                Placed::Moved => Applied::Moved,
+                Placed::Moved(_) => Applied::Moved,
             };
             if placed != Placed::Same {
                 gained.insert((&device.app, &device.user));

@@ -23,8 +23,8 @@ use crate::{
     ledger::Ledger,
     metrics::Metrics,
     model::{
-        AppId, Attributes, Environment, JobKey, Lane, Locale, NewDevice, Platform, ProducerId, Tags, Token,
-        UserId,
+        AppId, Attributes, Environment, JobKey, Lane, Locale, NewDevice, Phone, Platform, ProducerId, Tags,
+        Token, UserId,
     },
     simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
 };
@@ -253,20 +253,13 @@ async fn register_testers(
         let token = crate::model::Digest::of(user.as_str().as_bytes()).to_string();
         simulator.register([NewPhone::new(crate::simulator::Platform::Ios, token.clone())]);
         let token = Token::parse(&token).context("a digest is a token")?;
-        devices.push(NewDevice {
-            user: user.clone(),
+        let phone = Phone {
             app: app.clone(),
             platform: Platform::Ios,
             environment: Environment::Production,
             token: token.clone(),
-            country: None,
-            language: None,
-            timezone: None,
-            app_version: None,
-            last_seen_at: None,
-            tags: Tags::default(),
-            attributes: Attributes::default(),
-        });
+        };
+        devices.push(phone.of(user.clone()));
         testers.push((user.clone(), token));
     }
     ledger.import(devices).await.context("cannot register the testers' phones")?;

@@ -59,11 +59,22 @@ pub enum BrokerError {
 /// Opens a connection. It has no recovery of its own: whoever holds it opens the next one, so that a receipt always
 /// says which channel it is from.
 pub(super) async fn connect(config: &RabbitMqConfig, link: Link) -> Result<Connection, BrokerError> {
-    connect_as(config, link.as_str()).await
+    connect_as(config, link.as_str(), None).await
 }
 
-/// The same, by the name that operators see on the broker.
-pub(super) async fn connect_as(config: &RabbitMqConfig, name: &str) -> Result<Connection, BrokerError> {
+/// The same for what processes say to each other, which is a line at a time and has no headers. The client library holds
+/// 64 frames of memory for a connection: with the broker's own frame size, 8 MiB.
+pub(super) async fn connect_control(config: &RabbitMqConfig) -> Result<Connection, BrokerError> {
+    const LARGEST_FRAME: u32 = 8 * 1024;
+    connect_as(config, "control", Some(LARGEST_FRAME)).await
+}
+
+/// By the name that operators see on the broker.
+async fn connect_as(
+    config: &RabbitMqConfig,
+    name: &str,
+    largest_frame: Option<u32>,
+) -> Result<Connection, BrokerError> {
     let tls = OwnedTLSConfig { identity: None, cert_chain: trusted(config).await? };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("bellwether {name}").into())
@@ -72,8 +83,10 @@ pub(super) async fn connect_as(config: &RabbitMqConfig, name: &str) -> Result<Co
     let limit = config.connect_timeout;
     let socket = Arc::new(Mutex::new(None));
     let opened = Arc::clone(&socket);
+    let mut uri = config.uri.clone();
+    uri.query.frame_max = largest_frame.or(uri.query.frame_max);
     let connecting = Connection::connector(
-        config.uri.clone(),
+        uri,
         runtime::default_runtime()?,
         async move |uri: AMQPUri, runtime| {
             let stream = timeout(limit, async {

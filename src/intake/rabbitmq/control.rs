@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::RabbitMqConfig,
-    connect::{BrokerError, Pauses, close, connect, connect_as},
+    connect::{BrokerError, Pauses, close, connect, connect_control},
     enqueue::confirmed,
     names, wire,
 };
@@ -166,7 +166,7 @@ struct Session {
 }
 
 async fn open(config: &RabbitMqConfig) -> Result<Session, BrokerError> {
-    let connection = Arc::new(connect_as(config, "control").await?);
+    let connection = Arc::new(connect_control(config).await?);
     let (hearing, channel) = (connection.create_channel().await?, connection.create_channel().await?);
     if config.declare {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

@@ -12,8 +12,8 @@ use crate::{
         TargetOutcome,
     },
     model::{
-        AppId, Attributes, Device, Digest, Environment, Job, JobKey, NewDevice, NotSent, Outcome, Platform,
-        ProducerId, Reason, Tags, Token, UserId,
+        AppId, Device, Digest, Environment, Job, JobKey, NewDevice, NotSent, Outcome, Phone, Platform,
+        ProducerId, Reason, Token, UserId,
     },
 };
 
@@ -31,20 +31,13 @@ pub(super) fn user(name: &str) -> UserId {
 }
 
 pub(super) fn phone(owner: &str, token: &str) -> NewDevice {
-    NewDevice {
-        user: user(owner),
+    let phone = Phone {
         app: app(),
         platform: Platform::Ios,
         environment: Environment::Production,
         token: Token::parse(token).expect("a token"),
-        country: Some("PL".into()),
-        language: None,
-        timezone: None,
-        app_version: None,
-        last_seen_at: None,
-        tags: Tags::default(),
-        attributes: Attributes::default(),
-    }
+    };
+    NewDevice { country: Some("PL".into()), ..phone.of(user(owner)) }
 }
 
 /// A job for users, with further fields (JSON, ending in a comma) and a text.
