@@ -19,7 +19,7 @@ use crate::model::{AppId, AudienceName, PlanName, UserId};
 pub const TEST_CLASS_CAP: u64 = 500;
 
 /// Most people that one tier may ask for; more could hardly be found in an hour.
-const MAX_APPROVERS: u64 = 10;
+pub const MAX_APPROVERS: u64 = 10;
 
 /// What an audience is, which decides what may be sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,17 @@ impl Audience {
     /// The plan that its campaigns follow if they name none.
     pub fn default_plan(&self) -> Option<&PlanName> {
         self.default_plan.as_ref().map(|plan| &plan.value)
+    }
+
+    /// How many distinct people must approve a campaign to so many devices (I4): at least one for the people whom the app
+    /// serves, nobody for testers and our own people.
+    pub fn people_for(&self, devices: u64) -> u32 {
+        let asked = self.approvals.iter().filter(|tier| devices > tier.above).map(|tier| tier.people).max();
+        let asked = u32::try_from(asked.unwrap_or(0)).unwrap_or(u32::MAX);
+        match self.class {
+            Class::Production => asked.max(1),
+            Class::Test | Class::Internal => asked,
+        }
     }
 
     /// Its members, if it lists them.

@@ -84,6 +84,7 @@ impl DirectLane {
             policy: self.policy.hash(),
             plan: &plan,
             traceparent: asked.delivery.traceparent.as_deref(),
+            requester: None,
             received_at: asked.delivery.received_at,
             expires_at: asked.job.expires_at(asked.delivery.received_at),
         };

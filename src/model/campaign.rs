@@ -91,7 +91,7 @@ pub struct FrozenDevice {
 }
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
     /// Being frozen.
@@ -183,6 +183,60 @@ impl std::str::FromStr for RolloutState {
             "expired",
         ];
         let known = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        known.ok_or(UnknownWord { expected: EXPECTED })
+    }
+}
+
+/// Why a rollout waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// A person said so.
+    Manual,
+    /// The next stage waits for a person. What is left of the stages before it, the late tail, goes on.
+    Gate,
+    /// The watched wait ended without an answer: neither healthy enough nor unhealthy enough.
+    Inconclusive,
+    /// Nothing can be seen of what must be watched.
+    NoData,
+    /// A provider refuses our credentials.
+    Credentials,
+    /// A provider does not answer.
+    ProviderDown,
+}
+
+impl Pause {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Manual, Self::Gate, Self::Inconclusive, Self::NoData, Self::Credentials, Self::ProviderDown];
+
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Gate => "gate",
+            Self::Inconclusive => "inconclusive",
+            Self::NoData => "no_data",
+            Self::Credentials => "credentials",
+            Self::ProviderDown => "provider_down",
+        }
+    }
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Pause {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        const EXPECTED: &[&str] =
+            &["manual", "gate", "inconclusive", "no_data", "credentials", "provider_down"];
+        let known = Self::ALL.into_iter().find(|pause| pause.as_str() == word);
         known.ok_or(UnknownWord { expected: EXPECTED })
     }
 }

@@ -21,7 +21,7 @@ mod version;
 
 pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use campaign::{
-    CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, RolloutId, RolloutState, SEGMENT_DEVICES,
+    CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, Pause, RolloutId, RolloutState, SEGMENT_DEVICES,
     StageNumber,
 };
 pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Token, UnknownWord};

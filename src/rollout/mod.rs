@@ -1,16 +1,19 @@
-//! Rollouts: how a campaign widens. Pure: the plan as it was frozen, the order in which devices are taken, the
-//! packing of frozen lists, the waits between retries.
+//! Rollouts: how a campaign widens. Pure: the state machine ([`machine`]), what is due next ([`next()`]), the plan as it
+//! was frozen, the order in which devices are taken, the packing of frozen lists, the waits between retries.
 //!
+//! - **I4 widening-needs-two**: the machine counts distinct people, and none who asked for it.
 //! - **I6 once**: [`freeze`] puts each device into one stage; a person whom an earlier stage has is left out later.
 //! - **I8 approved-is-what-is-sent**: the plan is frozen with the audience, and the digest covers both.
 
 pub mod freeze;
+pub mod machine;
 mod next;
 pub mod packed;
 mod plan;
 mod quiet;
 
-pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, Why, next};
+pub use machine::{Electorate, Ending, Pause, Refused, Rollout, RolloutEvent};
+pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
 pub use plan::{FrozenPlan, FrozenStage, FrozenTake};
 pub use quiet::{Nights, quiet_until};
 

@@ -1,19 +1,23 @@
-//! The coordinator's next step for one rollout. Pure: the coordinator reads the facts, asks, and carries the answer
-//! out; a step that the ledger refuses (a halt came first) is decided again from new facts.
+//! The coordinator's next step for one rollout, and why. Pure: the coordinator reads the facts, asks, and carries the
+//! answer out; a step that the state machine refuses (a halt came first) is decided again from new facts. Operators see the
+//! same answer: what their rollout waits for.
 //!
-//! - A stage is opened once, in order, when every first-time chunk of the one before is done, and not before `not_before`
-//!   nor after the expiry. What was deferred, by a provider or until the end of somebody's quiet hours, goes on beside the
-//!   later stages, as a tail: it is over at the expiry.
+//! - A stage is opened once, in order, when every first-time chunk of the one before is done and it was watched for its
+//!   time, and not before `not_before` nor after the expiry. What was deferred, by a provider or until the end of
+//!   somebody's quiet hours, goes on beside the later stages, as a tail: it is over at the expiry.
 //! - **I9 nothing-late**: past the expiry the only step is the end.
-//! - A gate that a person must open is passed here without one: only campaigns to testers and to our own people come
-//!   so far. The watched wait before it is kept.
+//! - **I8 approved-is-what-is-sent**: under another policy than the one that was approved, the approvals are void.
 
 use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use super::{FrozenPlan, FrozenTake, quiet::quiet_until};
-use crate::model::{RolloutState, StageNumber};
+use super::{
+    FrozenPlan, FrozenTake,
+    machine::{Approved, Baking, Held, Pause, Paused, Pending, Rollout},
+    quiet::quiet_until,
+};
+use crate::model::StageNumber;
 
 /// How long a campaign whose audience is not frozen yet waits for a coordinator with the policy that cleared it: as long
 /// as a fleet may run on two policies while a new one is rolled out.
@@ -23,10 +27,8 @@ pub const OTHER_POLICY_FOR: Duration = Duration::from_mins(2);
 #[derive(Debug, Clone)]
 pub struct RolloutFacts<'a> {
     /// Where it stands.
-    pub state: RolloutState,
-    /// The stage that was opened last; `None` before the first.
-    pub stage: Option<StageNumber>,
-    /// When it changed last.
+    pub rollout: &'a Rollout,
+    /// When its state changed last: the watched wait counts from here, so that a pause begins it anew.
     pub changed_at: Timestamp,
     /// The plan as it was frozen.
     pub plan: &'a FrozenPlan,
@@ -36,8 +38,12 @@ pub struct RolloutFacts<'a> {
     pub expires_at: Timestamp,
     /// Most devices of the campaign's own audience: the producer's bound, and the policy's.
     pub at_most: u64,
-    /// Whether the policy here is the one that cleared it.
+    /// Whether the policy in force is the one that it was cleared, or approved, under.
     pub same_policy: bool,
+    /// Whether people must approve it.
+    pub needs_people: bool,
+    /// When the first of the approvals that it has is too old to start on.
+    pub approvals_until: Option<Timestamp>,
     /// The app's time zone; `None` if this machine does not know it.
     pub zone: Option<&'a TimeZone>,
     /// How each stage stands, by its number; one that is not here has nobody.
@@ -74,6 +80,10 @@ pub enum Step {
     FollowRetries,
     /// Note that this stage has been sent.
     StageSent(StageNumber),
+    /// The watched wait is over: a person must open the next stage.
+    Gate,
+    /// Its approvals do not hold any more.
+    Void(VoidBecause),
     /// It is over.
     End(End),
     /// Nothing to do until a person does something, or ever.
@@ -89,6 +99,28 @@ pub enum End {
     Expired,
     /// It cannot go on, for this reason.
     Halted(String),
+}
+
+/// Why approvals do not hold any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VoidBecause {
+    /// The policy in force is another than the one that was approved.
+    Policy,
+    /// They are older than approvals may be when a rollout starts.
+    Age,
+}
+
+impl VoidBecause {
+    /// As the cause that operators see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => {
+                "policy-changed: the policy in force is not the one that was approved; see `bellwether policy diff`"
+            }
+            Self::Age => "approvals-expired: they were given too long before the start",
+        }
+    }
 }
 
 /// Why nothing is done now.
@@ -110,8 +142,10 @@ pub enum Why {
     OtherPolicy,
     /// People must approve it.
     Approval,
+    /// A person must start it.
+    Start,
     /// It is paused.
-    Paused,
+    Paused(Pause),
     /// It is over.
     Over,
 }
@@ -129,7 +163,15 @@ impl fmt::Display for Why {
             Self::Tail => "the late tail is left: what providers deferred, and who sleeps",
             Self::OtherPolicy => "the policy here is not the one that cleared it",
             Self::Approval => "people must approve it",
-            Self::Paused => "it is paused",
+            Self::Start => "it is approved; a person must start it",
+            Self::Paused(Pause::Manual) => "a person has paused it",
+            Self::Paused(Pause::Gate) => "a person must open the next stage",
+            Self::Paused(Pause::Inconclusive) => {
+                "what was watched gives no clear answer; a person must decide"
+            }
+            Self::Paused(Pause::NoData) => "nothing can be seen of what must be watched",
+            Self::Paused(Pause::Credentials) => "a provider refuses our credentials",
+            Self::Paused(Pause::ProviderDown) => "a provider does not answer",
             Self::Over => "it is over",
         })
     }
@@ -138,22 +180,51 @@ impl fmt::Display for Why {
 /// What to do next for one rollout.
 #[must_use]
 pub fn next(facts: &RolloutFacts<'_>) -> Step {
-    if facts.state.is_terminal() {
+    if matches!(facts.rollout, Rollout::Over(_)) {
         return Step::Nothing(Why::Over);
     }
     if facts.now >= facts.expires_at {
         return Step::End(End::Expired);
     }
-    match facts.state {
-        RolloutState::Draft => draft(facts),
-        RolloutState::PendingApproval => waiting(facts, None, Why::Approval),
-        RolloutState::Paused => waiting(facts, None, Why::Paused),
-        RolloutState::Approved | RolloutState::Running | RolloutState::Baking => going(facts),
-        RolloutState::Completed
-        | RolloutState::Halted
-        | RolloutState::Aborted
-        | RolloutState::Rejected
-        | RolloutState::Expired => Step::Nothing(Why::Over),
+    if let Some(because) = void(facts) {
+        return Step::Void(because);
+    }
+    match facts.rollout {
+        Rollout::Draft => draft(facts),
+        Rollout::PendingApproval(_) => waiting(facts, facts.approvals_until, Why::Approval),
+        Rollout::Approved(Approved { started: false, .. }) => {
+            waiting(facts, facts.approvals_until, Why::Start)
+        }
+        Rollout::Approved(Approved { started: true, at: Held::Start }) => start(facts),
+        // The machine leads from there to the stage at once.
+        Rollout::Approved(Approved { started: true, at: Held::Running(_) | Held::Baking(_) }) => {
+            waiting(facts, None, Why::Start)
+        }
+        Rollout::Running(stage) => running(facts, *stage),
+        Rollout::Baking(baking) => follow(facts).unwrap_or_else(|| bake(facts, baking)),
+        Rollout::Paused(Paused { why, .. }) => {
+            let tail = if *why == Pause::Gate { follow(facts) } else { None };
+            tail.unwrap_or_else(|| waiting(facts, None, Why::Paused(*why)))
+        }
+        Rollout::Over(_) => Step::Nothing(Why::Over),
+    }
+}
+
+/// Whether approvals that were given hold no more.
+fn void(facts: &RolloutFacts<'_>) -> Option<VoidBecause> {
+    let (given, not_started) = match facts.rollout {
+        Rollout::Draft | Rollout::Over(_) => (false, false),
+        Rollout::PendingApproval(Pending { approved, .. }) => (!approved.is_empty(), true),
+        Rollout::Approved(Approved { started, .. }) => (true, !started),
+        Rollout::Running(_) | Rollout::Baking(_) | Rollout::Paused(_) => (true, false),
+    };
+    match () {
+        () if !given || !facts.needs_people => None,
+        () if !facts.same_policy => Some(VoidBecause::Policy),
+        () if not_started && facts.approvals_until.is_some_and(|until| facts.now >= until) => {
+            Some(VoidBecause::Age)
+        }
+        () => None,
     }
 }
 
@@ -176,9 +247,9 @@ fn draft(facts: &RolloutFacts<'_>) -> Step {
     Step::End(End::Halted(reason.to_owned()))
 }
 
-fn going(facts: &RolloutFacts<'_>) -> Step {
+fn start(facts: &RolloutFacts<'_>) -> Step {
     let own = own_devices(facts);
-    if facts.stage.is_none() && own > facts.at_most {
+    if own > facts.at_most {
         let reason = format!(
             "audience-above-limit: {own} devices; at_most and the audience's max_devices allow {}",
             facts.at_most
@@ -188,31 +259,45 @@ fn going(facts: &RolloutFacts<'_>) -> Step {
     if let Some(start) = facts.not_before.filter(|start| facts.now < *start) {
         return waiting(facts, Some(start), Why::NotYet);
     }
-    let Some(current) = facts.stage else { return widen(facts, 0) };
-    if facts.stages.iter().any(|stage| stage.to_follow > 0) {
-        return Step::FollowRetries;
-    }
-    let stage = stage(facts, current);
-    if stage.first_left > 0 {
-        return waiting(facts, None, Why::Sending);
-    }
-    let Some(sent_at) = stage.sent_at else { return Step::StageSent(current) };
-    let following = usize::from(current) + 1;
-    if following >= facts.plan.stages.len() {
-        return finish(facts);
-    }
-    let bake = facts.plan.stages.get(usize::from(current)).map_or(0, |stage| stage.bake_ms);
-    let baked = baked(sent_at, bake);
-    // There is nothing to watch where nobody was sent anything.
-    if stage.devices > 0 && facts.now < baked {
-        return waiting(facts, Some(baked), Why::Bake);
-    }
-    StageNumber::try_from(following).map_or_else(|_| finish(facts), |stage| widen(facts, stage))
+    widen(facts, 0)
 }
 
-fn baked(sent_at: Timestamp, bake_ms: u64) -> Timestamp {
+/// The late tail: what was deferred is to be sent again.
+fn follow(facts: &RolloutFacts<'_>) -> Option<Step> {
+    facts.stages.iter().any(|stage| stage.to_follow > 0).then_some(Step::FollowRetries)
+}
+
+fn running(facts: &RolloutFacts<'_>, current: StageNumber) -> Step {
+    if let Some(step) = follow(facts) {
+        return step;
+    }
+    if stage(facts, current).first_left > 0 {
+        return waiting(facts, None, Why::Sending);
+    }
+    Step::StageSent(current)
+}
+
+fn bake(facts: &RolloutFacts<'_>, baking: &Baking) -> Step {
+    let Baking { stage: current, promoted } = *baking;
+    let Some(following) = facts.plan.stage_after(current) else { return finish(facts) };
+    if promoted {
+        return widen(facts, following);
+    }
+    let bake = facts.plan.stages.get(usize::from(current)).map_or(0, |stage| stage.bake_ms);
+    let baked = baked(facts.changed_at, bake);
+    // There is nothing to watch where nobody was sent anything.
+    if stage(facts, current).devices > 0 && facts.now < baked {
+        return waiting(facts, Some(baked), Why::Bake);
+    }
+    if facts.plan.has_manual_gate(current) {
+        return Step::Gate;
+    }
+    widen(facts, following)
+}
+
+fn baked(since: Timestamp, bake_ms: u64) -> Timestamp {
     let bake = SignedDuration::from_millis(i64::try_from(bake_ms).unwrap_or(i64::MAX));
-    sent_at.checked_add(bake).unwrap_or(Timestamp::MAX)
+    since.checked_add(bake).unwrap_or(Timestamp::MAX)
 }
 
 /// Opens a stage, unless phones are to be left alone now.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Gate, Plan, Rate, StageTake};
+use crate::{
+    audience::{Gate, Plan, Rate, StageTake},
+    model::StageNumber,
+};
 
 /// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,19 @@ pub enum FrozenTake {
 }
 
 impl FrozenPlan {
+    /// The stage that follows this one.
+    #[must_use]
+    pub fn stage_after(&self, stage: StageNumber) -> Option<StageNumber> {
+        let next = stage.checked_add(1)?;
+        (usize::from(next) < self.stages.len()).then_some(next)
+    }
+
+    /// True if a person must open the stage that follows this one. So they must behind a stage that the plan does not have.
+    #[must_use]
+    pub fn has_manual_gate(&self, stage: StageNumber) -> bool {
+        self.stages.get(usize::from(stage)).is_none_or(|stage| stage.manual_gate)
+    }
+
     /// The plan as it stands now.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {

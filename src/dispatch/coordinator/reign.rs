@@ -10,14 +10,14 @@ use tokio::sync::{broadcast, watch};
 
 use super::Coordinator;
 use crate::{
-    audience::{Audience, Policy},
+    audience::{Audience, Class, MAX_APPROVERS, Policy},
     dispatch::control::ControlMessage,
     ledger::{
-        CampaignRecord, Deposed, FreezeSource, LedgerError, OverBecause, RolloutRecord, Ruling, StageCount,
-        StageProgress,
+        CampaignRecord, Deposed, FreezeSource, LedgerError, OverBecause, RolloutRecord, Ruled, Ruling,
+        StageCount, StageProgress,
     },
     model::{AudienceName, RolloutId, RolloutState},
-    rollout::{End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next},
+    rollout::{Electorate, End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next},
 };
 
 /// How long between two looks while something is being sent, and while nothing is. Whoever has news says so.
@@ -123,8 +123,7 @@ impl<'c> Reign<'c> {
         let policy = &self.coordinator.policy;
         let zone = policy.app(&campaign.app).and_then(|app| TimeZone::get(app.timezone.as_str()).ok());
         let step = next(&RolloutFacts {
-            state: seen.state,
-            stage: seen.stage,
+            rollout: &seen.stands,
             changed_at: seen.changed_at,
             plan: &campaign.plan,
             not_before: campaign.not_before,
@@ -132,7 +131,9 @@ impl<'c> Reign<'c> {
             at_most: policy
                 .audience(&campaign.audience)
                 .map_or(campaign.at_most, |audience| audience.max_devices.min(campaign.at_most)),
-            same_policy: campaign.policy == policy.hash(),
+            same_policy: seen.policy.unwrap_or(campaign.policy) == policy.hash(),
+            needs_people: seen.electorate.people > 0,
+            approvals_until: seen.approvals_until,
             zone: zone.as_ref(),
             stages: &stages,
             now,
@@ -183,16 +184,7 @@ impl<'c> Reign<'c> {
         }
         match step {
             Step::Freeze => self.freeze(&ruling, seen, campaign).await,
-            Step::Open(stage) => {
-                let opened = ledger.open_stage(&ruling, seen, stage).await?;
-                if opened {
-                    tracing::info!(campaign = %id, %rollout, stage, "a stage is open");
-                    self.coordinator.control.tell(&ControlMessage::Work);
-                    return Ok(Looked::Went);
-                }
-                tracing::debug!(campaign = %id, %rollout, stage, "the stage was not opened: it changed, or is halted");
-                Ok(Looked::Until(None))
-            }
+            Step::Open(stage) => self.rule(&ruling, seen, campaign, &Ruled::Open(stage)).await,
             Step::FollowRetries => {
                 let waits = self.coordinator.retry;
                 let made = ledger.follow_retries(&ruling, seen, |tries| waits.before(tries)).await?;
@@ -203,16 +195,13 @@ impl<'c> Reign<'c> {
                 // Busy, not at once: should some be left for another time, that is not asked in a tight circle.
                 Ok(Looked::Busy)
             }
-            Step::StageSent(stage) => {
-                ledger.stage_sent(&ruling, rollout, stage).await?;
-                tracing::info!(campaign = %id, %rollout, stage, "a stage has been sent");
-                Ok(Looked::Went)
+            Step::StageSent(stage) => self.rule(&ruling, seen, campaign, &Ruled::Sent(stage)).await,
+            Step::Gate => self.rule(&ruling, seen, campaign, &Ruled::Gate).await,
+            Step::Void(because) => {
+                let electorate = electorate(&self.coordinator.policy, campaign, seen.frozen);
+                self.rule(&ruling, seen, campaign, &Ruled::Void(because, electorate)).await
             }
-            Step::End(end) => {
-                let ended = ledger.end_rollout(&ruling, seen, &because(&end)).await?;
-                tracing::info!(campaign = %id, %rollout, ?end, ended, "a rollout is over");
-                Ok(if ended { Looked::Went } else { Looked::Until(None) })
-            }
+            Step::End(end) => self.rule(&ruling, seen, campaign, &Ruled::Over(because(&end))).await,
             Step::Wait(until, why) => {
                 self.note(seen, why);
                 // A tail may last for a night.
@@ -225,6 +214,26 @@ impl<'c> Reign<'c> {
         }
     }
 
+    /// Writes what was decided, unless it is not so any more.
+    async fn rule(
+        &self,
+        ruling: &Ruling,
+        seen: &RolloutRecord,
+        campaign: &CampaignRecord,
+        ruled: &Ruled,
+    ) -> Result<Looked, Deposed> {
+        let (id, rollout) = (campaign.id, seen.rollout);
+        if !self.coordinator.ledger.ruled(ruling, seen, &campaign.plan, ruled).await? {
+            tracing::debug!(campaign = %id, %rollout, ?ruled, "not done: the rollout changed, or is halted");
+            return Ok(Looked::Until(None));
+        }
+        tracing::info!(campaign = %id, %rollout, ?ruled, "a rollout goes on");
+        if let Ruled::Open(_) = ruled {
+            self.coordinator.control.tell(&ControlMessage::Work);
+        }
+        Ok(Looked::Went)
+    }
+
     async fn freeze(
         &mut self,
         ruling: &Ruling,
@@ -235,12 +244,11 @@ impl<'c> Reign<'c> {
         let Some(source) = source(&self.coordinator.policy, campaign) else {
             let reason = "policy-changed: its audience or that of its first stage is not in the policy";
             let because = OverBecause::Halted(reason.to_owned());
-            let ended = ledger.end_rollout(ruling, seen, &because).await?;
-            return Ok(if ended { Looked::Went } else { Looked::Until(None) });
+            return self.rule(ruling, seen, campaign, &Ruled::Over(because)).await;
         };
-        let then = RolloutState::Approved;
+        let who = |frozen| electorate(&self.coordinator.policy, campaign, frozen);
         let began = self.coordinator.clock.monotonic();
-        let progress = ledger.freeze_step(ruling, seen.rollout, source, FREEZE, then).await?;
+        let progress = ledger.freeze_step(ruling, seen.rollout, source, FREEZE, who).await?;
         let (id, rollout, frozen) = (campaign.id, seen.rollout, progress.frozen);
         let took = self.freezing.entry(rollout).or_default();
         *took += self.coordinator.clock.monotonic().saturating_duration_since(began);
@@ -295,6 +303,20 @@ fn source<'p>(policy: &'p Policy, campaign: &CampaignRecord) -> Option<FreezeSou
         _ => None,
     };
     Some(FreezeSource { audience, first })
+}
+
+/// Who must approve a campaign that came to so many devices: more people the more devices, and never those who asked for
+/// it (I4).
+fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Electorate {
+    let people = match policy.audience(&campaign.audience) {
+        Some(audience) => audience.people_for(frozen),
+        // One that the policy has no longer is taken for the strictest.
+        None if campaign.class == Class::Production => u32::try_from(MAX_APPROVERS).unwrap_or(u32::MAX),
+        None => 0,
+    };
+    let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
+    let owners = owners.into_iter().flatten().cloned();
+    Electorate { people, barred: owners.chain(campaign.requester.clone()).collect() }
 }
 
 fn because(end: &End) -> OverBecause {

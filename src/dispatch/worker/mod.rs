@@ -43,7 +43,7 @@ use crate::{
     deliver::Deliver,
     ledger::{Ledger, RolloutRecord},
     metrics::Metrics,
-    model::{RolloutId, RolloutState},
+    model::RolloutId,
 };
 
 /// How often the ledger is asked what runs, while something does: this is how late a halt is heard at worst where the broker
@@ -168,14 +168,14 @@ fn follow(
     tasks: &mut JoinSet<RolloutId>,
 ) {
     for (rollout, work) in &*working {
-        let goes_on = live.iter().any(|seen| {
-            seen.rollout == *rollout && seen.epoch == work.seen.epoch && seen.state == RolloutState::Running
-        });
+        let goes_on = live
+            .iter()
+            .any(|seen| seen.rollout == *rollout && seen.epoch == work.seen.epoch && seen.stands.sends());
         if !goes_on {
             work.stopped.store(true, Ordering::Release);
         }
     }
-    for seen in live.iter().filter(|seen| seen.state == RolloutState::Running) {
+    for seen in live.iter().filter(|seen| seen.stands.sends()) {
         match working.get_mut(&seen.rollout) {
             Some(work) if work.seen.stage != seen.stage => {
                 work.seen = seen.clone();

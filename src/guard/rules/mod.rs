@@ -1,6 +1,5 @@
 //! The rules in their order, and the two entry points.
 
-mod approval_needed;
 mod environment;
 mod expired;
 mod label_missing;
@@ -50,8 +49,6 @@ pub enum Rule {
     UnfilledTemplate,
     /// A campaign without a plan, or with one that does not fit.
     PlanMissing,
-    /// A campaign to a production-class audience, as long as nobody can approve one.
-    ApprovalNeeded,
 }
 
 /// One line of the guard's table.
@@ -69,7 +66,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 11] = {
+const TABLE: [Entry; 10] = {
     use Severity::{Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -83,7 +80,6 @@ const TABLE: [Entry; 11] = {
         Entry { rule: Rule::UnfilledTemplate,    id: "unfilled-template",     broken: Refuse, again: false, check: unfilled_template::check },
         // Not again: the plan is frozen with its campaign.
         Entry { rule: Rule::PlanMissing,         id: "plan-missing",          broken: Refuse, again: false, check: plan_missing::check },
-        Entry { rule: Rule::ApprovalNeeded,      id: "approval-needed",       broken: Refuse, again: true,  check: approval_needed::check },
     ]
 };
 

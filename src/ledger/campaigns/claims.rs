@@ -47,7 +47,7 @@ pub struct Halfway {
 }
 
 impl Ledger {
-    /// Claims up to `most` chunks of a Running rollout that are due and free, in their order, for `lease` on the
+    /// Claims up to `most` chunks of a rollout that sends that are due and free, in their order, for `lease` on the
     /// database's clock. `asked` is this process's monotonic clock before the statement.
     ///
     /// Under `at_most_once`, intents that an earlier claim left without outcome are recorded as Unknown here.
@@ -59,8 +59,7 @@ impl Ledger {
         lease: Duration,
         asked: Instant,
     ) -> Result<Vec<Claim>, LedgerError> {
-        const RUNS: &str =
-            "select at_most_once from rollout where id = $1 and state = 'running' and expires_at > $2";
+        const RUNS: &str = "select at_most_once from rollout where id = $1 and sends and expires_at > $2";
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         let runs: Option<bool> = on_either!(&mut tx, c => {

@@ -8,7 +8,6 @@ use std::{
 use jiff::Timestamp;
 use sqlx::FromRow;
 
-use super::{RolloutRecord, told::Change};
 use crate::{
     audience::Audience,
     ledger::{
@@ -16,7 +15,7 @@ use crate::{
         rows::{column, count, instant, micros},
         tx::{Tx, on_either},
     },
-    model::{OutcomeCode, Provider, RolloutId, RolloutState, StageNumber},
+    model::{OutcomeCode, Provider, RolloutId, StageNumber},
 };
 
 /// By how much a holder stops earlier than the database would let another begin: clocks run unevenly, and a statement takes
@@ -224,26 +223,6 @@ impl Ledger {
             })
         };
         rows.into_iter().map(tally).collect()
-    }
-
-    /// Ends a rollout: a new epoch, its final state, an event and an audit entry. False if it is no longer what `seen`
-    /// says. Whoever has no final outcome then is told as Expired (or `NotSent`) when they are asked for: no row is written
-    /// for them.
-    pub async fn end_rollout(
-        &self,
-        ruling: &Ruling,
-        seen: &RolloutRecord,
-        because: &OverBecause,
-    ) -> Result<bool, Deposed> {
-        let (mut tx, now) = self.begin_ruling(ruling).await?;
-        let (state, cause) = match because {
-            OverBecause::Completed => (RolloutState::Completed, None),
-            OverBecause::Expired => (RolloutState::Expired, None),
-            OverBecause::Halted(cause) => (RolloutState::Halted, Some(cause.as_str())),
-        };
-        let changed = tx.change(&Change { seen, state, cause, new_epoch: true }, now).await?;
-        tx.commit().await?;
-        Ok(changed)
     }
 }
 

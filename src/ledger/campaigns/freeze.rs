@@ -6,7 +6,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling, told::RolloutTold};
+use super::{
+    CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling,
+    steer::{Steer, Steered},
+};
 use crate::{
     audience::Audience,
     ledger::{
@@ -16,9 +19,9 @@ use crate::{
         selection::{Found, Range, Selection, Users, builds},
         tx::{Tx, on_either, stored_bucket},
     },
-    model::{CHUNK_DEVICES, FrozenDevice, RolloutId, RolloutState, StageNumber},
+    model::{CHUNK_DEVICES, FrozenDevice, RolloutId, StageNumber},
     rollout::{
-        FrozenTake,
+        Electorate, FrozenTake, RolloutEvent,
         freeze::{Cursor, Next, frozen_digest, offset},
         packed,
     },
@@ -34,27 +37,27 @@ struct NewChunk {
 
 impl Ledger {
     /// Freezes up to `devices` devices more of a Draft, in one transaction: chunks, stages, cursor. The last step
-    /// writes the digest of I8 and sets the state to `then` (Approved, or `PendingApproval`). More devices than the job or
-    /// the audience allows: Rejected, and nothing is ever sent.
+    /// writes the digest of I8, and asks `electorate` of the audience's own devices for whoever must approve it. More devices
+    /// than the job or the audience allows: Rejected, and nothing is ever sent.
     pub async fn freeze_step(
         &self,
         ruling: &Ruling,
         rollout: RolloutId,
         source: FreezeSource<'_>,
         devices: usize,
-        then: RolloutState,
+        electorate: impl Fn(u64) -> Electorate,
     ) -> Result<FreezeProgress, Deposed> {
         const READ: &str =
-            "select epoch, frozen, chunks, freeze_cursor from rollout where id = $1 and state = 'draft'";
+            "select frozen, chunks, freeze_cursor from rollout where id = $1 and state = 'draft'";
         const WRITE: &str =
             "update rollout set frozen = $1, chunks = $2, freeze_cursor = $3, changed_at = $4 where id = $5";
         let nowhere = || Deposed::Ledger(LedgerError::nonsense("rollout", rollout, "it is no draft"));
         let campaign = self.campaign_of(rollout).await?.ok_or_else(nowhere)?;
         let (mut tx, now) = self.begin_ruling(ruling).await?;
-        let row: Option<(i32, i64, i32, Option<String>)> = on_either!(&mut tx, c => {
+        let row: Option<(i64, i32, Option<String>)> = on_either!(&mut tx, c => {
             sqlx::query_as(READ).bind(rollout.get()).fetch_optional(c).await.map_err(LedgerError::from)?
         });
-        let Some((epoch, frozen, chunks, cursor)) = row else { return Err(nowhere()) };
+        let Some((frozen, chunks, cursor)) = row else { return Err(nowhere()) };
         let cursor = cursor.as_deref().map(serde_json::from_str).transpose();
         let cursor: Option<Cursor> = column("rollout", rollout, "freeze_cursor", cursor)?;
         let mut step = Step {
@@ -90,10 +93,10 @@ impl Ledger {
                 "comes to more than {limit} devices: the job allows {}, the audience {}",
                 campaign.at_most, source.audience.max_devices
             );
-            step.settle(&mut tx, epoch, RolloutState::Rejected, Some(&cause)).await?;
+            step.settle(&mut tx, RolloutEvent::Reject, Some(&cause)).await?;
         } else if done {
             step.write_stages(&mut tx).await?;
-            step.settle(&mut tx, epoch, then, None).await?;
+            step.settle(&mut tx, RolloutEvent::Frozen(electorate(step.frozen)), None).await?;
         }
         tx.commit().await?;
         Ok(FreezeProgress { frozen: step.frozen, done: done || too_many })
@@ -204,42 +207,26 @@ impl Step<'_> {
         Ok(())
     }
 
-    async fn settle(
-        &self,
-        tx: &mut Tx,
-        epoch: i32,
-        state: RolloutState,
-        cause: Option<&str>,
-    ) -> Result<(), LedgerError> {
-        const SQL: &str =
-            "update rollout set state = $1, cause = $2, frozen_digest = $3, finished_at = $4 where id = $5";
-        let CampaignRecord { digest, plan, policy, .. } = self.campaign;
+    async fn settle(&self, tx: &mut Tx, event: RolloutEvent, cause: Option<&str>) -> Result<(), LedgerError> {
+        const SQL: &str = "update rollout set frozen_digest = $1 where id = $2";
+        let CampaignRecord { rollout, digest, plan, policy, .. } = self.campaign;
         let frozen_digest = frozen_digest(digest, plan, policy, &self.cursor);
         let bytes = cause.is_none().then(|| frozen_digest.as_bytes().to_vec());
         on_either!(&mut *tx, c => {
-            sqlx::query(SQL)
-                .bind(state.as_str())
-                .bind(cause)
-                .bind(bytes)
-                .bind(state.is_terminal().then(|| micros(self.now)))
-                .bind(self.campaign.rollout.get())
-                .execute(c)
-                .await?;
+            sqlx::query(SQL).bind(bytes).bind(rollout.get()).execute(c).await?;
         });
-        let told = RolloutTold {
-            campaign: self.campaign.id,
-            app: &self.campaign.app,
-            audience: &self.campaign.audience,
-            frozen: self.frozen,
-        };
-        let epoch = u32::try_from(epoch).unwrap_or_default();
-        tx.tell(&[told.event(self.now, epoch, state, None, cause)]).await?;
-        let body = json!({
-            "campaign": self.campaign.id, "state": state, "cause": cause, "frozen": self.frozen,
-            "digest": frozen_digest, "stages": self.cursor.full,
-        });
-        tx.append_audit(self.now, SERVICE, "campaign.frozen", &body).await?;
-        Ok(())
+        let no_row = || LedgerError::nonsense("rollout", rollout, "its row is gone");
+        let seen = tx.locked_rollout(*rollout).await?.ok_or_else(no_row)?;
+        let particulars =
+            json!({ "frozen": self.frozen, "digest": frozen_digest, "stages": self.cursor.full });
+        let steer = Steer { event, actor: SERVICE, cause, particulars };
+        match tx.steer(seen, plan, steer, self.now).await? {
+            Steered::Moved(_) => Ok(()),
+            Steered::Refused(refused) => {
+                tracing::error!(rollout = %rollout, %refused, "a frozen audience has no use");
+                Err(LedgerError::nonsense("rollout", rollout, "it is no draft"))
+            }
+        }
     }
 }
 

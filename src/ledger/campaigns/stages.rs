@@ -1,87 +1,134 @@
-//! Opening stages: from a frozen list to chunks that can be claimed.
+//! What the coordinator lets happen to a rollout: stages open, are sent, wait at gates; rollouts end.
 
 use serde_json::json;
 
 use super::{
-    Deposed, RolloutRecord, Ruling,
-    told::{Change, RolloutTold},
+    Deposed, OverBecause, RolloutRecord, Ruling,
+    steer::{Steer, Steered},
 };
 use crate::{
-    ledger::{Ledger, LedgerError, commit::SERVICE, rows::micros, tx::on_either},
-    model::{RolloutId, RolloutState, StageNumber},
+    ledger::{
+        Ledger, LedgerError,
+        commit::SERVICE,
+        rows::micros,
+        tx::{Tx, on_either},
+    },
+    model::{RolloutId, StageNumber},
+    rollout::{Electorate, FrozenPlan, Pause, RolloutEvent, VoidBecause},
 };
 
+/// What the coordinator decided for a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruled {
+    /// This stage opens: its chunks can be claimed from now on.
+    Open(StageNumber),
+    /// The last first-time chunk of this stage is done.
+    Sent(StageNumber),
+    /// A person must open the next stage.
+    Gate,
+    /// It must wait, for a reason that operators are told.
+    Pause(Pause, String),
+    /// What it waited for is there again.
+    Resume,
+    /// Its approvals do not hold any more; these must approve it.
+    Void(VoidBecause, Electorate),
+    /// It is over. Whoever has no final outcome then is told as Expired (or `NotSent`) when they are asked for: no row is
+    /// written for them.
+    Over(OverBecause),
+}
+
+impl Ruled {
+    /// What that is to the rollout, and the cause that operators see.
+    fn event(&self) -> (RolloutEvent, Option<&str>) {
+        match self {
+            Self::Open(stage) => (RolloutEvent::Open(*stage), None),
+            Self::Sent(_) => (RolloutEvent::Sent, None),
+            Self::Gate => (RolloutEvent::Gate, None),
+            Self::Pause(why, cause) => (RolloutEvent::Pause(*why), Some(cause)),
+            Self::Resume => (RolloutEvent::Resume, None),
+            Self::Void(because, electorate) => {
+                (RolloutEvent::Void(electorate.clone()), Some(because.as_str()))
+            }
+            Self::Over(OverBecause::Completed) => (RolloutEvent::Complete, None),
+            Self::Over(OverBecause::Expired) => (RolloutEvent::Expire, None),
+            Self::Over(OverBecause::Halted(cause)) => (RolloutEvent::Halt, Some(cause)),
+        }
+    }
+}
+
 impl Ledger {
-    /// Opens the next stage of an Approved, Running or Baking rollout: its chunks can be claimed from now on. False if the
-    /// rollout is no longer what `seen` says (a halt came first), if another stage would be next, or if a halt in force
-    /// covers it.
-    pub async fn open_stage(
+    /// Carries out what was decided for a rollout that still is what `seen` says. False if it is not (a halt or a person
+    /// came first), if it may not happen, or if a stage would open under a halt in force.
+    pub async fn ruled(
         &self,
         ruling: &Ruling,
         seen: &RolloutRecord,
-        stage: StageNumber,
+        plan: &FrozenPlan,
+        ruled: &Ruled,
     ) -> Result<bool, Deposed> {
-        const STAGE: &str = "update rollout set stage = $1 where id = $2 and stage = $1 - 1";
+        let (mut tx, now) = self.begin_ruling(ruling).await?;
+        let Some(current) = tx.locked_rollout(seen.rollout).await? else { return Ok(false) };
+        if (current.epoch, &current.stands) != (seen.epoch, &seen.stands)
+            || current.changed_at != seen.changed_at
+        {
+            return Ok(false);
+        }
+        if let Ruled::Open(_) = ruled
+            && tx.halts().await?.iter().any(|halt| current.is_covered_by(&halt.scope))
+        {
+            return Ok(false);
+        }
+        let (event, cause) = ruled.event();
+        let particulars = json!({ "term": ruling.term });
+        let steer = Steer { event, actor: SERVICE, cause, particulars };
+        match tx.steer(current, plan, steer, now).await? {
+            Steered::Refused(refused) => {
+                tracing::debug!(rollout = %seen.rollout, %refused, "what was decided may not happen any more");
+                return Ok(false);
+            }
+            Steered::Moved(_) => {}
+        }
+        match ruled {
+            Ruled::Open(stage) => tx.open_chunks(seen.rollout, *stage, micros(now)).await?,
+            Ruled::Sent(stage) => tx.note_sent(seen.rollout, *stage, micros(now)).await?,
+            Ruled::Void(because, _) => tx.void_approvals(seen.rollout, because.as_str(), now).await?,
+            Ruled::Gate | Ruled::Pause(..) | Ruled::Resume | Ruled::Over(_) => {}
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+impl Tx {
+    async fn open_chunks(
+        &mut self,
+        rollout: RolloutId,
+        stage: StageNumber,
+        now: i64,
+    ) -> Result<(), LedgerError> {
         const OPENED: &str =
             "update stage set opened_at = $1 where rollout = $2 and stage = $3 and opened_at is null";
         const CLAIMS: &str = "insert into claim (rollout, chunk, stage, until) \
              select rollout, chunk, stage, $1 from chunk where rollout = $2 and stage = $3 and source is null";
-        let (mut tx, now) = self.begin_ruling(ruling).await?;
-        let may = matches!(seen.state, RolloutState::Approved | RolloutState::Running | RolloutState::Baking);
-        let halts = tx.halts().await?;
-        if !may || halts.iter().any(|halt| seen.is_covered_by(&halt.scope)) {
-            return Ok(false);
-        }
-        let change = Change { seen, state: RolloutState::Running, cause: None, new_epoch: false };
-        if !tx.change(&change, now).await? {
-            return Ok(false);
-        }
-        let number = i64::from(stage);
-        let opened = on_either!(&mut tx, c => {
-            sqlx::query(STAGE).bind(number).bind(seen.rollout.get()).execute(c).await.map_err(LedgerError::from)?.rows_affected()
-        });
-        if opened == 0 {
-            return Ok(false);
-        }
         for sql in [OPENED, CLAIMS] {
-            on_either!(&mut tx, c => {
-                sqlx::query(sql)
-                    .bind(micros(now))
-                    .bind(seen.rollout.get())
-                    .bind(number)
-                    .execute(c)
-                    .await
-                    .map_err(LedgerError::from)?;
+            on_either!(&mut *self, c => {
+                sqlx::query(sql).bind(now).bind(rollout.get()).bind(i64::from(stage)).execute(c).await?;
             });
         }
-        let told = RolloutTold::of(seen).event(now, seen.epoch, RolloutState::Running, Some(stage), None);
-        tx.tell(&[told]).await?;
-        let body = json!({ "campaign": seen.id, "stage": stage, "epoch": seen.epoch, "term": ruling.term });
-        tx.append_audit(now, SERVICE, "rollout.stage_opened", &body).await?;
-        tx.commit().await?;
-        Ok(true)
+        Ok(())
     }
 
-    /// Notes that the last first-time chunk of a stage is done.
-    pub async fn stage_sent(
-        &self,
-        ruling: &Ruling,
+    async fn note_sent(
+        &mut self,
         rollout: RolloutId,
         stage: StageNumber,
-    ) -> Result<(), Deposed> {
+        now: i64,
+    ) -> Result<(), LedgerError> {
         const SQL: &str =
             "update stage set sent_at = $1 where rollout = $2 and stage = $3 and sent_at is null";
-        let (mut tx, now) = self.begin_ruling(ruling).await?;
-        on_either!(&mut tx, c => {
-            sqlx::query(SQL)
-                .bind(micros(now))
-                .bind(rollout.get())
-                .bind(i64::from(stage))
-                .execute(c)
-                .await
-                .map_err(LedgerError::from)?;
+        on_either!(&mut *self, c => {
+            sqlx::query(SQL).bind(now).bind(rollout.get()).bind(i64::from(stage)).execute(c).await?;
         });
-        tx.commit().await?;
         Ok(())
     }
 }

@@ -9,14 +9,14 @@ use super::told::RolloutTold;
 use crate::{
     audience::{Audience, Class},
     ledger::{
-        HaltScope, Ledger, LedgerError, on_pool,
-        rows::{column, count, digest, instant, micros},
+        Ledger, LedgerError, on_pool,
+        rows::{column, digest, instant, micros},
         stored::Stored,
         tx::{Tx, on_either},
     },
     model::{
-        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, ProducerId, RolloutId,
-        RolloutState, StageNumber,
+        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, OperatorName, ProducerId,
+        RolloutId, RolloutState,
     },
     rollout::FrozenPlan,
 };
@@ -44,6 +44,8 @@ pub struct NewCampaign<'a> {
     pub plan: &'a FrozenPlan,
     /// W3C trace context, if the job brought one.
     pub traceparent: Option<&'a str>,
+    /// Who submitted it by hand; `None`: it came by AMQP.
+    pub requester: Option<&'a OperatorName>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent after this.
@@ -92,47 +94,14 @@ pub struct CampaignRecord {
     pub at_most_once: bool,
     /// W3C trace context, if the job brought one.
     pub traceparent: Option<String>,
+    /// Who submitted it by hand; `None`: it came by AMQP, and its producer is the requester.
+    pub requester: Option<OperatorName>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent before this.
     pub not_before: Option<Timestamp>,
     /// Nothing is sent after this.
     pub expires_at: Timestamp,
-}
-
-/// How a rollout stands: the small row that every segment looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolloutRecord {
-    /// Its row.
-    pub rollout: RolloutId,
-    /// As people know it.
-    pub id: CampaignId,
-    /// Whose devices.
-    pub app: AppId,
-    /// Whom it is for.
-    pub audience: AudienceName,
-    /// Where it stands.
-    pub state: RolloutState,
-    /// Why, if that needs a word.
-    pub cause: Option<String>,
-    /// The stage that was opened last; `None` before the first.
-    pub stage: Option<StageNumber>,
-    /// Which run is valid.
-    pub epoch: u32,
-    /// Devices frozen so far.
-    pub frozen: u64,
-    /// Chunks so far, retries included.
-    pub chunks: u32,
-    /// The digest of I8; `None` until it is frozen.
-    pub frozen_digest: Option<Digest>,
-    /// Nothing is sent after this.
-    pub expires_at: Timestamp,
-    /// When this row changed last.
-    pub changed_at: Timestamp,
-    /// When it came to its end.
-    pub finished_at: Option<Timestamp>,
-    /// Requests that ended after a worker had heard of its halt: they were on the wire.
-    pub after_halt: u64,
 }
 
 #[derive(Debug, FromRow)]
@@ -152,6 +121,7 @@ struct CampaignRow {
     policy: Vec<u8>,
     plan: String,
     traceparent: Option<String>,
+    requester: Option<String>,
     received_at: i64,
     not_before: Option<i64>,
     expires_at: i64,
@@ -193,77 +163,16 @@ impl TryFrom<CampaignRow> for CampaignRecord {
             at_most: column(TABLE, id, "at_most", u64::try_from(row.at_most))?,
             at_most_once: row.at_most_once,
             traceparent: row.traceparent,
+            requester: column(
+                TABLE,
+                id,
+                "requester",
+                row.requester.as_deref().map(OperatorName::parse).transpose(),
+            )?,
             received_at: instant(TABLE, id, row.received_at)?,
             not_before: row.not_before.map(|at| instant(TABLE, id, at)).transpose()?,
             expires_at: instant(TABLE, id, row.expires_at)?,
         })
-    }
-}
-
-/// What every query for [`RolloutRow`] begins with.
-pub(super) const ROLLOUTS: &str = "select r.id, k.public_id, r.app, r.audience, r.state, r.cause, r.stage, \
-     r.epoch, r.frozen, r.chunks, r.frozen_digest, r.changed_at, r.finished_at, r.expires_at, \
-     r.after_halt from rollout r join campaign k on k.id = r.id ";
-
-#[derive(Debug, FromRow)]
-pub(super) struct RolloutRow {
-    id: i64,
-    public_id: Uuid,
-    app: String,
-    audience: String,
-    state: String,
-    cause: Option<String>,
-    stage: i16,
-    epoch: i32,
-    frozen: i64,
-    chunks: i32,
-    frozen_digest: Option<Vec<u8>>,
-    changed_at: i64,
-    finished_at: Option<i64>,
-    expires_at: i64,
-    after_halt: i64,
-}
-
-impl TryFrom<RolloutRow> for RolloutRecord {
-    type Error = LedgerError;
-
-    fn try_from(row: RolloutRow) -> Result<Self, LedgerError> {
-        const TABLE: &str = "rollout";
-        let id = row.id;
-        let stage = (row.stage >= 0).then(|| StageNumber::try_from(row.stage)).transpose();
-        Ok(Self {
-            rollout: RolloutId::new(id),
-            id: CampaignId::from_uuid(row.public_id),
-            app: column(TABLE, id, "app", AppId::parse(&row.app))?,
-            audience: column(TABLE, id, "audience", AudienceName::parse(&row.audience))?,
-            state: column(TABLE, id, "state", row.state.parse())?,
-            cause: row.cause,
-            stage: column(TABLE, id, "stage", stage)?,
-            epoch: count(TABLE, id, "epoch", row.epoch)?,
-            frozen: column(TABLE, id, "frozen", u64::try_from(row.frozen))?,
-            chunks: count(TABLE, id, "chunks", row.chunks)?,
-            frozen_digest: row
-                .frozen_digest
-                .map(|bytes| digest(TABLE, id, "frozen_digest", &bytes))
-                .transpose()?,
-            changed_at: instant(TABLE, id, row.changed_at)?,
-            finished_at: row.finished_at.map(|at| instant(TABLE, id, at)).transpose()?,
-            after_halt: column(TABLE, id, "after_halt", u64::try_from(row.after_halt))?,
-            expires_at: instant(TABLE, id, row.expires_at)?,
-        })
-    }
-}
-
-impl RolloutRecord {
-    /// True if a halt of this scope stops it.
-    #[must_use]
-    pub fn is_covered_by(&self, scope: &HaltScope) -> bool {
-        match scope {
-            HaltScope::All => true,
-            HaltScope::App(app) => *app == self.app,
-            HaltScope::Audience(audience) => *audience == self.audience,
-            HaltScope::Campaign(campaign) => *campaign == self.id,
-        }
     }
 }
 
@@ -287,8 +196,9 @@ impl Ledger {
     /// message may be acknowledged (I7).
     pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
-                 intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+                 intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
+                 requester) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
              on conflict (producer, job_id) do nothing returning id";
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
@@ -315,6 +225,7 @@ impl Ledger {
                 .bind(micros(new.received_at))
                 .bind(new.job.not_before().map(micros))
                 .bind(micros(new.expires_at))
+                .bind(new.requester.map(OperatorName::as_str))
                 .fetch_optional(c)
                 .await?
         });
@@ -342,7 +253,8 @@ impl Ledger {
             "campaign": id, "producer": new.key.producer, "job": new.key.id, "digest": digest, "audience": new.audience,
             "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy,
         });
-        tx.append_audit(now, new.key.producer.as_str(), "campaign.submitted", &body).await?;
+        let by = new.requester.map_or(new.key.producer.as_str(), OperatorName::as_str);
+        tx.append_audit(now, by, "campaign.submitted", &body).await?;
         tx.commit().await?;
         Ok(Submitted::Stored(id))
     }
@@ -381,14 +293,6 @@ impl Ledger {
         Ok(id.map(CampaignId::from_uuid))
     }
 
-    /// How a rollout stands.
-    pub async fn rollout(&self, id: CampaignId) -> Result<Option<RolloutRecord>, LedgerError> {
-        let sql = format!("{ROLLOUTS} where k.public_id = $1");
-        let row: Option<RolloutRow> =
-            on_pool!(self, pool => sqlx::query_as(&sql).bind(id.as_uuid()).fetch_optional(pool).await?);
-        row.map(RolloutRecord::try_from).transpose()
-    }
-
     /// The latest campaign of an audience that was frozen to its end.
     pub async fn last_frozen(&self, audience: &Audience) -> Result<Option<CampaignRecord>, LedgerError> {
         const SQL: &str = "select k.* from campaign k join rollout r on r.id = k.id \
@@ -401,21 +305,5 @@ impl Ledger {
                 .await?
         });
         row.map(CampaignRecord::try_from).transpose()
-    }
-
-    /// The latest rollouts, the newest first; only those that are not over, if `live`.
-    pub async fn latest_rollouts(&self, live: bool, most: u32) -> Result<Vec<RolloutRecord>, LedgerError> {
-        let only = if live { "where r.finished_at is null" } else { "" };
-        let sql = format!("{ROLLOUTS} {only} order by r.id desc limit $1");
-        let rows: Vec<RolloutRow> =
-            on_pool!(self, pool => sqlx::query_as(&sql).bind(i64::from(most)).fetch_all(pool).await?);
-        rows.into_iter().map(RolloutRecord::try_from).collect()
-    }
-
-    /// Every rollout that is not over, the oldest first: what the coordinator and the workers follow.
-    pub async fn live_rollouts(&self) -> Result<Vec<RolloutRecord>, LedgerError> {
-        let sql = format!("{ROLLOUTS} where r.finished_at is null order by r.id");
-        let rows: Vec<RolloutRow> = on_pool!(self, pool => sqlx::query_as(&sql).fetch_all(pool).await?);
-        rows.into_iter().map(RolloutRecord::try_from).collect()
     }
 }

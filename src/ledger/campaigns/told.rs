@@ -1,13 +1,11 @@
 //! What is told of a rollout, and halts that end one.
 
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::submit::{ROLLOUTS, RolloutRow};
+use super::rollouts::{ROLLOUTS, RolloutRow};
 use crate::{
     ledger::{
         HaltScope, Ledger, LedgerError, RolloutRecord,
-        commit::SERVICE,
         rows::micros,
         tx::{Tx, on_either},
     },
@@ -50,46 +48,6 @@ impl<'a> RolloutTold<'a> {
     }
 }
 
-/// A change of a rollout's state: the row, the event, the audit.
-#[derive(Debug)]
-pub(super) struct Change<'a> {
-    pub(super) seen: &'a RolloutRecord,
-    pub(super) state: RolloutState,
-    pub(super) cause: Option<&'a str>,
-    pub(super) new_epoch: bool,
-}
-
-impl Tx {
-    /// Changes a rollout that still is what `seen` says; false if it is not. The caller commits.
-    pub(super) async fn change(&mut self, change: &Change<'_>, now: Timestamp) -> Result<bool, LedgerError> {
-        const SQL: &str = "update rollout set state = $1, cause = $2, epoch = $3, changed_at = $4, \
-                 finished_at = $5 where id = $6 and epoch = $7 and state = $8 and finished_at is null";
-        let Change { seen, state, cause, new_epoch } = *change;
-        let epoch = seen.epoch + u32::from(new_epoch);
-        let changed = on_either!(self, c => {
-            sqlx::query(SQL)
-                .bind(state.as_str())
-                .bind(cause)
-                .bind(i64::from(epoch))
-                .bind(micros(now))
-                .bind(state.is_terminal().then(|| micros(now)))
-                .bind(seen.rollout.get())
-                .bind(i64::from(seen.epoch))
-                .bind(seen.state.as_str())
-                .execute(c)
-                .await?
-                .rows_affected()
-        });
-        if changed == 0 {
-            return Ok(false);
-        }
-        self.tell(&[RolloutTold::of(seen).event(now, epoch, state, seen.stage, cause)]).await?;
-        let body = json!({ "campaign": seen.id, "state": state, "cause": cause, "epoch": epoch });
-        self.append_audit(now, SERVICE, "rollout.changed", &body).await?;
-        Ok(true)
-    }
-}
-
 impl Ledger {
     /// So many requests of a halted rollout were on the wire when this worker heard of the halt. Told once by each worker.
     pub async fn note_after_halt(&self, rollout: RolloutId, requests: usize) -> Result<(), LedgerError> {
@@ -110,8 +68,8 @@ impl Ledger {
         word: &str,
         now: Timestamp,
     ) -> Result<u64, LedgerError> {
-        const HALT: &str = "update rollout set state = 'halted', cause = $1, epoch = epoch + 1, changed_at = $2, \
-             finished_at = $2 where id = $3";
+        const HALT: &str = "update rollout set state = 'halted', pause = null, cause = $1, epoch = epoch + 1, \
+             changed_at = $2, finished_at = $2 where id = $3";
         // Locks the rows: an intent that is under way is waited for, and none can begin.
         let lock = if matches!(tx, Tx::Postgres(_)) { "for update of r" } else { "" };
         let sql = format!("{ROLLOUTS} where r.finished_at is null order by r.id {lock}");

@@ -15,13 +15,13 @@ use crate::{
     clock::Clock,
     ledger::{
         CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Ledger,
-        NewCampaign, RolloutRecord, Ruling, SegmentAsk, SegmentEnd, Submitted,
+        NewCampaign, RolloutRecord, Ruled, Ruling, SegmentAsk, SegmentEnd, Submitted,
     },
     model::{
         AudienceName, Bucket, CampaignId, Device, FrozenDevice, Intent, Job, JobKey, Outcome, OutcomeCode,
-        ProducerId, RolloutState,
+        ProducerId,
     },
-    rollout::{FrozenPlan, freeze},
+    rollout::{Electorate, FrozenPlan, freeze},
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -125,6 +125,7 @@ impl<'s> Set<'s> {
             policy: self.policy.hash(),
             plan: &plan,
             traceparent: None,
+            requester: None,
             received_at: now,
             expires_at: job.expires_at(now),
         };
@@ -157,13 +158,24 @@ impl<'s> Set<'s> {
         loop {
             let progress = self
                 .ledger
-                .freeze_step(ruling, campaign.rollout, self.source(), step, RolloutState::Approved)
+                .freeze_step(ruling, campaign.rollout, self.source(), step, |_| Electorate::default())
                 .await
                 .expect("it is frozen");
             if progress.done {
                 return self.seen(campaign.id).await;
             }
         }
+    }
+
+    /// Carries out what was decided for a rollout.
+    pub(super) async fn ruled(
+        &self,
+        ruling: &Ruling,
+        seen: &RolloutRecord,
+        ruled: Ruled,
+    ) -> Result<bool, Deposed> {
+        let campaign = self.ledger.campaign_of(seen.rollout).await?.expect("it is there");
+        self.ledger.ruled(ruling, seen, &campaign.plan, &ruled).await
     }
 
     pub(super) async fn seen(&self, id: CampaignId) -> RolloutRecord {
@@ -174,7 +186,7 @@ impl<'s> Set<'s> {
     pub(super) async fn open(&self) -> (CampaignRecord, Ruling, RolloutRecord) {
         let (campaign, ruling) = (self.submit().await, self.rule().await);
         let seen = self.freeze(&ruling, &campaign, 5_000).await;
-        assert!(self.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+        assert!(self.ruled(&ruling, &seen, Ruled::Open(0)).await.expect("it rules"));
         let seen = self.seen(campaign.id).await;
         (campaign, ruling, seen)
     }
@@ -261,5 +273,5 @@ pub(super) async fn step(
     ruling: &Ruling,
     campaign: &CampaignRecord,
 ) -> Result<FreezeProgress, Deposed> {
-    set.ledger.freeze_step(ruling, campaign.rollout, set.source(), 1_000, RolloutState::Approved).await
+    set.ledger.freeze_step(ruling, campaign.rollout, set.source(), 1_000, |_| Electorate::default()).await
 }

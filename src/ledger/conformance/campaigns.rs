@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     audience::Class,
-    ledger::{Deposed, Exchange, HaltScope, NoIntent, OverBecause, Submitted},
+    ledger::{Deposed, Exchange, HaltScope, NoIntent, OverBecause, Ruled, Submitted},
     model::{Bucket, Job, OutcomeCode, RolloutState},
 };
 
@@ -69,10 +69,10 @@ pub(super) async fn i5_an_older_term_changes_nothing(store: &Store) {
     let new = set.ledger.rule("b", None, LEASE, set.now()).await.expect("an answer").expect("nobody rules");
     assert!(new.term > old.term);
     let ledger = set.ledger;
-    assert!(matches!(ledger.open_stage(&old, &seen, 0).await, Err(Deposed::Deposed)));
-    assert!(matches!(ledger.stage_sent(&old, seen.rollout, 0).await, Err(Deposed::Deposed)));
+    assert!(matches!(set.ruled(&old, &seen, Ruled::Open(0)).await, Err(Deposed::Deposed)));
+    assert!(matches!(set.ruled(&old, &seen, Ruled::Sent(0)).await, Err(Deposed::Deposed)));
     assert!(matches!(ledger.follow_retries(&old, &seen, |_| LEASE).await, Err(Deposed::Deposed)));
-    let ended = ledger.end_rollout(&old, &seen, &OverBecause::Completed).await;
+    let ended = set.ruled(&old, &seen, Ruled::Over(OverBecause::Completed)).await;
     assert!(matches!(ended, Err(Deposed::Deposed)));
     assert_eq!(set.seen(campaign.id).await, seen);
 }
@@ -81,11 +81,11 @@ pub(super) async fn a_stage_is_opened_once_and_in_order(store: &Store) {
     let set = Set::with(store, 20, THREE, "").await;
     let (campaign, ruling) = (set.submit().await, set.rule().await);
     let seen = set.freeze(&ruling, &campaign, 5_000).await;
-    assert!(!set.ledger.open_stage(&ruling, &seen, 1).await.expect("it rules"), "not the first");
+    assert!(!set.ruled(&ruling, &seen, Ruled::Open(1)).await.expect("it rules"), "not the first");
     assert!(set.claim(&campaign, "w", LEASE).await.is_empty(), "nothing is open");
-    assert!(set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+    assert!(set.ruled(&ruling, &seen, Ruled::Open(0)).await.expect("it rules"));
     let seen = set.seen(campaign.id).await;
-    assert!(!set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"), "not twice");
+    assert!(!set.ruled(&ruling, &seen, Ruled::Open(0)).await.expect("it rules"), "not twice");
     let claims = set.claim(&campaign, "w", LEASE).await;
     assert_eq!(claims.iter().map(|claim| (claim.stage, claim.devices.len())).collect::<Vec<_>>(), [(0, 2)]);
 }
@@ -127,7 +127,12 @@ pub(super) async fn outcomes_go_in_and_retries_carry_what_is_not_final(store: &S
     let told = told(&set, &campaign).await;
     assert!(told.values().all(|(_, code, _)| *code == OutcomeCode::Accepted));
     assert_eq!(told[&claim.devices[3]].2, 2, "tried twice");
-    assert!(set.ledger.end_rollout(&ruling, &seen, &OverBecause::Completed).await.expect("it rules"));
+    let completed = Ruled::Over(OverBecause::Completed);
+    assert!(!set.ruled(&ruling, &seen, completed.clone()).await.expect("it rules"), "its stage is not sent");
+    assert!(set.ruled(&ruling, &seen, Ruled::Sent(0)).await.expect("it rules"));
+    let baking = set.seen(campaign.id).await;
+    assert_eq!(baking.state, RolloutState::Baking);
+    assert!(set.ruled(&ruling, &baking, completed).await.expect("it rules"));
     assert_eq!(set.seen(campaign.id).await.state, RolloutState::Completed);
     let history = set.ledger.deliveries_to(&app(), claim.devices[3], 10).await.expect("an answer");
     assert_eq!((history.len(), history[0].campaign), (1, campaign.id));
@@ -227,7 +232,7 @@ pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store
         assert_eq!(answer.recorded, [true]);
         assert_eq!(answer.segments[0].as_ref().err(), Some(&NoIntent::Halted));
         assert!(set.claim(&campaign, "w", LEASE).await.is_empty());
-        assert!(!set.ledger.open_stage(&ruling, &seen, 0).await.expect("it rules"));
+        assert!(!set.ruled(&ruling, &seen, Ruled::Open(0)).await.expect("it rules"));
         let told = told(&set, &campaign).await;
         let count = |code| told.values().filter(|(_, told, _)| *told == code).count();
         assert_eq!((count(OutcomeCode::Accepted), count(OutcomeCode::NotSent)), (1, told.len() - 1));

@@ -10,7 +10,7 @@ use super::{
     fixtures::{accepted, hours, phone, throttled},
 };
 use crate::{
-    ledger::{CampaignRecord, Claim, LateTail, OverBecause, RolloutRecord, Ruling},
+    ledger::{CampaignRecord, Claim, LateTail, OverBecause, RolloutRecord, Ruled, Ruling},
     model::{FrozenDevice, NewDevice, Outcome, OutcomeCode},
 };
 
@@ -84,7 +84,7 @@ pub(super) async fn i6_a_minutes_throttle_is_no_night_and_a_night_is_not_asked_a
     let count = |code| tallies[0].counts[&code];
     assert_eq!((count(OutcomeCode::QuietHours), count(OutcomeCode::Throttled)), (8, 1));
     assert_eq!(told(&set, &campaign).await[&early].1, OutcomeCode::Accepted);
-    assert!(set.ledger.end_rollout(&ruling, &seen, &OverBecause::Expired).await.expect("it rules"));
+    assert!(set.ruled(&ruling, &seen, Ruled::Over(OverBecause::Expired)).await.expect("it rules"));
     let told = told(&set, &campaign).await;
     let accepted = told.values().filter(|(_, code, _)| *code == OutcomeCode::Accepted).count();
     assert_eq!(accepted, first.devices.len() - 2);
@@ -103,7 +103,7 @@ pub(super) async fn i9_a_night_that_outlasts_the_campaign_holds_it_until_its_exp
     assert_eq!((progress[0].first_left, progress[0].retries_left), (0, 1), "not everyone has had it");
     assert!(claim(&set, &campaign).await.is_none());
     assert_eq!(told(&set, &campaign).await[&owl].1, OutcomeCode::QuietHours);
-    assert!(set.ledger.end_rollout(&ruling, &seen, &OverBecause::Expired).await.expect("it rules"));
+    assert!(set.ruled(&ruling, &seen, Ruled::Over(OverBecause::Expired)).await.expect("it rules"));
     assert_eq!(told(&set, &campaign).await[&owl].1, OutcomeCode::Expired);
 }
 

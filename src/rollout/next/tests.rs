@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rollout::FrozenStage;
+use crate::rollout::{
+    FrozenStage,
+    machine::{Electorate, Ending, RolloutEvent},
+};
+
+const STARTED: Rollout = Rollout::Approved(Approved { started: true, at: Held::Start });
 
 fn at(second: i64) -> Timestamp {
     // 12:00 in Warsaw, so that the night of the plans here is ten hours away.
@@ -11,7 +16,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn take(take: FrozenTake, bake_ms: u64) -> FrozenStage {
-    FrozenStage { take, bake_ms, manual_gate: true, max_rate: None }
+    FrozenStage { take, bake_ms, manual_gate: false, max_rate: None }
 }
 
 /// Two stages, the first watched for a minute.
@@ -26,14 +31,15 @@ fn plan() -> FrozenPlan {
 
 fn facts<'a>(plan: &'a FrozenPlan, stages: &'a [StageFacts]) -> RolloutFacts<'a> {
     RolloutFacts {
-        state: RolloutState::Approved,
-        stage: None,
+        rollout: &STARTED,
         changed_at: at(0),
         plan,
         not_before: None,
         expires_at: at(3_600),
         at_most: 100,
         same_policy: true,
+        needs_people: false,
+        approvals_until: None,
         zone: None,
         stages,
         now: at(0),
@@ -47,7 +53,7 @@ fn of(devices: u64) -> StageFacts {
 #[test]
 fn a_draft_is_frozen_by_the_policy_that_cleared_it_or_ends() {
     let plan = plan();
-    let draft = RolloutFacts { state: RolloutState::Draft, ..facts(&plan, &[]) };
+    let draft = RolloutFacts { rollout: &Rollout::Draft, ..facts(&plan, &[]) };
     assert_eq!(next(&draft), Step::Freeze);
     let other = RolloutFacts { same_policy: false, ..draft };
     assert_eq!(next(&other), Step::Wait(Some(at(120)), Why::OtherPolicy));
@@ -57,24 +63,104 @@ fn a_draft_is_frozen_by_the_policy_that_cleared_it_or_ends() {
     assert!(reason.starts_with("policy-changed: "), "{reason}");
 }
 
+fn pending(approved: &[&str]) -> Rollout {
+    let name = |name: &&str| crate::model::OperatorName::parse(name).expect("a name");
+    let electorate = Electorate { people: 2, ..Electorate::default() };
+    Rollout::PendingApproval(Pending {
+        electorate,
+        approved: approved.iter().map(name).collect(),
+        at: Held::Start,
+    })
+}
+
 #[test]
 fn what_waits_for_people_waits_until_its_expiry() {
     let plan = plan();
-    for (state, why) in [(RolloutState::PendingApproval, Why::Approval), (RolloutState::Paused, Why::Paused)]
+    let approved = Rollout::Approved(Approved { started: false, at: Held::Start });
+    let paused = Rollout::Paused(Paused { why: Pause::Manual, at: Held::Running(0) });
+    for (rollout, why) in
+        [(pending(&[]), Why::Approval), (approved, Why::Start), (paused, Why::Paused(Pause::Manual))]
     {
-        let waiting = RolloutFacts { state, ..facts(&plan, &[]) };
+        let waiting = RolloutFacts { rollout: &rollout, needs_people: true, ..facts(&plan, &[]) };
         assert_eq!(next(&waiting), Step::Wait(Some(at(3_600)), why));
         assert_eq!(next(&RolloutFacts { now: at(3_600), ..waiting }), Step::End(End::Expired));
     }
 }
 
 #[test]
+fn i8_approvals_are_void_under_another_policy_wherever_it_stands() {
+    let plan = plan();
+    let stages = [of(10), of(20)];
+    let given = [
+        pending(&["ada"]),
+        STARTED,
+        Rollout::Running(0),
+        Rollout::Baking(Baking { stage: 0, promoted: true }),
+        Rollout::Paused(Paused { why: Pause::Gate, at: Held::Baking(0) }),
+    ];
+    for rollout in &given {
+        let drifted =
+            RolloutFacts { rollout, same_policy: false, needs_people: true, ..facts(&plan, &stages) };
+        assert_eq!(next(&drifted), Step::Void(VoidBecause::Policy), "{rollout:?}");
+        let unasked = RolloutFacts { needs_people: false, ..drifted };
+        assert!(!matches!(next(&unasked), Step::Void(_)), "nobody had to approve it: {rollout:?}");
+    }
+    let nobody = pending(&[]);
+    let drifted =
+        RolloutFacts { rollout: &nobody, same_policy: false, needs_people: true, ..facts(&plan, &[]) };
+    assert_eq!(next(&drifted), Step::Wait(Some(at(3_600)), Why::Approval), "nothing was given");
+}
+
+#[test]
+fn approvals_grow_too_old_to_start_on_but_not_once_it_has_started() {
+    let plan = plan();
+    let stages = [of(10), of(20)];
+    let approved = Rollout::Approved(Approved { started: false, at: Held::Start });
+    let given = |rollout, now| {
+        let facts = facts(&plan, &stages);
+        next(&RolloutFacts {
+            rollout,
+            needs_people: true,
+            approvals_until: Some(at(60)),
+            now: at(now),
+            ..facts
+        })
+    };
+    let half = pending(&["ada"]);
+    for waiting in [&approved, &half] {
+        assert!(matches!(given(waiting, 59), Step::Wait(Some(until), _) if until == at(60)));
+        assert_eq!(given(waiting, 60), Step::Void(VoidBecause::Age));
+    }
+    assert_eq!(given(&STARTED, 60), Step::Open(0));
+}
+
+#[test]
 fn what_is_over_stays_over() {
     let plan = plan();
-    for state in RolloutState::ALL.into_iter().filter(|state| state.is_terminal()) {
-        let over = RolloutFacts { state, now: at(9_999), ..facts(&plan, &[]) };
+    for ending in [Ending::Completed, Ending::Halted, Ending::Aborted, Ending::Rejected, Ending::Expired] {
+        let over = RolloutFacts { rollout: &Rollout::Over(ending), now: at(9_999), ..facts(&plan, &[]) };
         assert_eq!(next(&over), Step::Nothing(Why::Over));
     }
+}
+
+#[test]
+fn i3_behind_a_manual_gate_a_person_opens_the_next_stage_and_the_tail_goes_on() {
+    let mut plan = plan();
+    plan.stages[0].manual_gate = true;
+    let stages = [of(10), of(20)];
+    let standing = |rollout: &Rollout, stages: &[StageFacts], now| {
+        next(&RolloutFacts { rollout, now: at(now), ..facts(&plan, stages) })
+    };
+    let baking = |promoted| Rollout::Baking(Baking { stage: 0, promoted });
+    assert_eq!(standing(&baking(false), &stages, 59), Step::Wait(Some(at(60)), Why::Bake));
+    assert_eq!(standing(&baking(false), &stages, 60), Step::Gate);
+    assert_eq!(standing(&baking(true), &stages, 1), Step::Open(1), "promoted before its time");
+    let gate = Rollout::Paused(Paused { why: Pause::Gate, at: Held::Baking(0) });
+    assert_eq!(standing(&gate, &stages, 61), Step::Wait(Some(at(3_600)), Why::Paused(Pause::Gate)));
+    let deferred = [StageFacts { to_follow: 1, ..of(10) }, of(20)];
+    assert_eq!(standing(&gate, &deferred, 61), Step::FollowRetries);
+    let manual = Rollout::Paused(Paused { why: Pause::Manual, at: Held::Baking(0) });
+    assert!(matches!(standing(&manual, &deferred, 61), Step::Wait(..)), "nothing leaves it");
 }
 
 #[test]
@@ -100,20 +186,18 @@ fn nothing_is_opened_before_its_time() {
 #[test]
 fn a_stage_is_sent_then_watched_then_the_next_is_opened() {
     let plan = plan();
-    let running = |first: StageFacts, now: i64| {
+    let standing = |rollout: Rollout, first: StageFacts, now: i64| {
         let stages = [first, of(20)];
-        let facts = facts(&plan, &stages);
-        next(&RolloutFacts { state: RolloutState::Running, stage: Some(0), now: at(now), ..facts })
+        next(&RolloutFacts { rollout: &rollout, now: at(now), ..facts(&plan, &stages) })
     };
+    let baking = || Rollout::Baking(Baking { stage: 0, promoted: false });
     let sending = StageFacts { first_left: 1, retries_left: 1, ..of(10) };
-    assert_eq!(running(sending, 5), Step::Wait(Some(at(3_600)), Why::Sending));
+    assert_eq!(standing(Rollout::Running(0), sending, 5), Step::Wait(Some(at(3_600)), Why::Sending));
     let done = StageFacts { retries_left: 1, ..of(10) };
-    assert_eq!(running(done, 5), Step::StageSent(0));
-    let noted = StageFacts { sent_at: Some(at(5)), ..done };
-    assert_eq!(running(noted, 6), Step::Wait(Some(at(65)), Why::Bake));
-    assert_eq!(running(noted, 65), Step::Open(1));
-    let nobody = StageFacts { sent_at: Some(at(5)), ..of(0) };
-    assert_eq!(running(nobody, 6), Step::Open(1), "there is nothing to watch");
+    assert_eq!(standing(Rollout::Running(0), done, 5), Step::StageSent(0));
+    assert_eq!(standing(baking(), done, 59), Step::Wait(Some(at(60)), Why::Bake));
+    assert_eq!(standing(baking(), done, 60), Step::Open(1));
+    assert_eq!(standing(baking(), of(0), 1), Step::Open(1), "there is nothing to watch");
 }
 
 #[test]
@@ -121,21 +205,23 @@ fn what_was_deferred_is_followed_whatever_the_stage_does() {
     let plan = plan();
     let deferred = StageFacts { first_left: 1, to_follow: 1, ..of(10) };
     let stages = [deferred, of(20)];
-    let facts = RolloutFacts { state: RolloutState::Running, stage: Some(0), ..facts(&plan, &stages) };
-    assert_eq!(next(&facts), Step::FollowRetries);
+    for rollout in [Rollout::Running(0), Rollout::Baking(Baking { stage: 0, promoted: false })] {
+        let facts = RolloutFacts { rollout: &rollout, ..facts(&plan, &stages) };
+        assert_eq!(next(&facts), Step::FollowRetries);
+    }
 }
 
 #[test]
 fn it_is_completed_when_the_last_stage_and_every_retry_is_done() {
     let plan = plan();
-    let sent = StageFacts { sent_at: Some(at(1)), ..of(10) };
+    let baking = Rollout::Baking(Baking { stage: 1, promoted: false });
     let last = |first: StageFacts| {
-        let stages = [first, sent];
-        next(&RolloutFacts { state: RolloutState::Running, stage: Some(1), ..facts(&plan, &stages) })
+        let stages = [first, of(10)];
+        next(&RolloutFacts { rollout: &baking, ..facts(&plan, &stages) })
     };
-    let tail = StageFacts { retries_left: 1, ..sent };
+    let tail = StageFacts { retries_left: 1, ..of(10) };
     assert_eq!(last(tail), Step::Wait(Some(at(3_600)), Why::Tail));
-    assert_eq!(last(sent), Step::End(End::Completed));
+    assert_eq!(last(of(10)), Step::End(End::Completed));
 }
 
 #[test]
@@ -160,8 +246,8 @@ struct World {
     plan: FrozenPlan,
     not_before: Option<Timestamp>,
     stages: Vec<StageFacts>,
-    state: RolloutState,
-    stage: Option<StageNumber>,
+    rollout: Rollout,
+    changed_at: Timestamp,
     /// First-time chunks of the stages that are not open.
     chunks: Vec<u32>,
     now: Timestamp,
@@ -170,8 +256,8 @@ struct World {
 impl World {
     fn facts(&self) -> RolloutFacts<'_> {
         RolloutFacts {
-            state: self.state,
-            stage: self.stage,
+            rollout: &self.rollout,
+            changed_at: self.changed_at,
             not_before: self.not_before,
             at_most: u64::MAX,
             now: self.now,
@@ -179,18 +265,24 @@ impl World {
         }
     }
 
+    /// What happens to the rollout must be something that may.
+    fn happen(&mut self, event: RolloutEvent) -> Result<(), TestCaseError> {
+        let moved = self.rollout.clone().on(event, &self.plan);
+        self.rollout = moved.map_err(|refused| TestCaseError::fail(refused.to_string()))?.rollout;
+        self.changed_at = self.now;
+        Ok(())
+    }
+
     /// Carries a step out as the coordinator would; what it asks for must be allowed.
     fn carry_out(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Freeze => self.state = RolloutState::Approved,
+            Step::Freeze => self.happen(RolloutEvent::Frozen(Electorate::default()))?,
             Step::Open(stage) => {
-                prop_assert_eq!(usize::from(*stage), self.stage.map_or(0, |last| usize::from(last) + 1));
-                prop_assert!(usize::from(*stage) < self.plan.stages.len());
                 prop_assert!(self.now < at(3_600), "opened after its expiry");
                 prop_assert!(self.not_before.is_none_or(|start| start <= self.now), "opened early");
-                let before = self.stage.map(|last| self.stages[usize::from(last)]);
+                let before = self.rollout.stage().map(|last| self.stages[usize::from(last)]);
                 prop_assert!(before.is_none_or(|before| before.first_left == 0 && before.sent_at.is_some()));
-                (self.state, self.stage) = (RolloutState::Running, Some(*stage));
+                self.happen(RolloutEvent::Open(*stage))?;
                 self.stages[usize::from(*stage)].first_left = self.chunks[usize::from(*stage)];
             }
             Step::FollowRetries => {
@@ -198,23 +290,25 @@ impl World {
                     stage.retries_left += std::mem::take(&mut stage.to_follow);
                 }
             }
-            Step::StageSent(stage) => {
-                prop_assert_eq!(self.stage, Some(*stage));
-                let stage = &mut self.stages[usize::from(*stage)];
+            Step::StageSent(number) => {
+                prop_assert_eq!(self.rollout.stage(), Some(*number));
+                let stage = &mut self.stages[usize::from(*number)];
                 prop_assert!(stage.first_left == 0 && stage.sent_at.is_none());
                 stage.sent_at = Some(self.now);
+                self.happen(RolloutEvent::Sent)?;
             }
             Step::End(End::Completed) => {
                 let left = |stage: &StageFacts| stage.first_left + stage.retries_left + stage.to_follow;
                 prop_assert!(self.stages.iter().all(|stage| left(stage) == 0));
-                prop_assert_eq!(self.stage.map(|last| usize::from(last) + 1), Some(self.plan.stages.len()));
-                self.state = RolloutState::Completed;
+                self.happen(RolloutEvent::Complete)?;
             }
             Step::End(End::Expired) => {
                 prop_assert!(self.now >= at(3_600));
-                self.state = RolloutState::Expired;
+                self.happen(RolloutEvent::Expire)?;
             }
-            Step::End(End::Halted(reason)) => prop_assert!(false, "halted: {}", reason),
+            Step::Gate | Step::Void(_) | Step::End(End::Halted(_)) => {
+                prop_assert!(false, "not here: {:?}", step)
+            }
             Step::Wait(until, _) => {
                 prop_assert!(until.is_none_or(|until| until > self.now), "a wait for nothing");
             }
@@ -265,8 +359,8 @@ fn world() -> impl Strategy<Value = World> {
             avoid_quarter_hours: false,
         },
         not_before: start.map(at),
-        state: if frozen { RolloutState::Approved } else { RolloutState::Draft },
-        stage: None,
+        rollout: if frozen { STARTED } else { Rollout::Draft },
+        changed_at: at(0),
         chunks: stages.iter().map(|(chunks, _)| *chunks).collect(),
         stages: stages.iter().map(|(chunks, _)| of(u64::from(*chunks) * 1_000)).collect(),
         now: at(0),
@@ -299,6 +393,6 @@ proptest! {
                 _ => {}
             }
         }
-        prop_assert!(world.state.is_terminal(), "{:?}", world);
+        prop_assert!(matches!(world.rollout, Rollout::Over(_)), "{:?}", world);
     }
 }

@@ -72,24 +72,23 @@ struct Run {
 impl Run {
     async fn read(tx: &mut Tx, exchange: &Exchange<'_>) -> Result<Self, LedgerError> {
         let sql = format!(
-            "select state, epoch, stage, expires_at, ({NOW}), \
+            "select state, sends, epoch, stage, expires_at, ({NOW}), \
                  exists (select 1 from stage s where s.rollout = $1 and s.stage <= r.stage and not s.ramped) \
              from rollout r where id = $1"
         );
         let rollout = exchange.rollout;
-        let row: Option<(String, i32, i16, i64, i64, bool)> =
+        let row: Option<(String, bool, i32, i16, i64, i64, bool)> =
             on_either!(&mut *tx, c => sqlx::query_as(&sql).bind(rollout.get()).fetch_optional(c).await?);
-        let (word, epoch, opened, expires_at, now, ramping) =
+        let (word, sends, epoch, opened, expires_at, now, ramping) =
             row.ok_or_else(|| LedgerError::nonsense("rollout", rollout, "it is not there"))?;
         let now = instant("clock", "now", now)?;
         let state: RolloutState = column("rollout", rollout, "state", word.parse())?;
         let refusal = match state {
             RolloutState::Halted => Some(NoIntent::Halted),
             RolloutState::Expired => Some(NoIntent::Expired),
-            RolloutState::Running if i64::from(epoch) != i64::from(exchange.epoch) => Some(NoIntent::Stopped),
-            RolloutState::Running if expires_at <= micros(now) => Some(NoIntent::Expired),
-            RolloutState::Running => None,
-            _ => Some(NoIntent::Stopped),
+            _ if !sends || i64::from(epoch) != i64::from(exchange.epoch) => Some(NoIntent::Stopped),
+            _ if expires_at <= micros(now) => Some(NoIntent::Expired),
+            _ => None,
         };
         let held = held(tx, exchange, now).await?;
         let left = Duration::from_micros(u64::try_from(expires_at - micros(now)).unwrap_or_default());

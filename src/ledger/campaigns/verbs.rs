@@ -1,0 +1,160 @@
+//! What people let happen to a rollout: they approve, refuse, start, pause, go on, promote, give up.
+//!
+//! - **I4 widening-needs-two**: an approval is of exactly one digest, by one person; the machine counts them.
+//! - **I10 explained**: every verb stands in the audit with who said it, and why.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    RolloutRecord,
+    steer::{Steer, Steered},
+};
+use crate::{
+    ledger::{Ledger, LedgerError},
+    model::{CampaignId, Digest, OperatorName},
+    rollout::{Pause, Refused, RolloutEvent},
+};
+
+/// What a person may do to a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Approve exactly this.
+    Approve {
+        /// The digest that they were shown.
+        digest: Digest,
+        /// The policy under which they approve it.
+        policy: Digest,
+        /// For how long that may wait for the start.
+        holds: Duration,
+    },
+    /// Refuse it for good.
+    Reject,
+    /// Start it.
+    Start,
+    /// Let nothing more leave until somebody says otherwise.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Open the next stage.
+    Promote,
+    /// Give it up for good.
+    Abort,
+}
+
+/// A verb, by whom, and why.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// What they ask for.
+    pub verb: Verb,
+    /// Who they are.
+    pub by: &'a OperatorName,
+    /// Why, in their words.
+    pub reason: Option<&'a str>,
+}
+
+/// Why a verb did not happen. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerbRefused {
+    /// No campaign has this id.
+    #[error("no campaign has this id")]
+    NotFound,
+    /// What is frozen, or the policy in force, is not what they were shown.
+    #[error("it is not what you were shown; look at it again, and approve what it is now")]
+    OtherDigest,
+    /// A halt in force covers it.
+    #[error("a halt of {0} is in force; `bellwether unhalt` first")]
+    UnderHalt(String),
+    /// The state machine says no.
+    #[error(transparent)]
+    Machine(#[from] Refused),
+}
+
+impl Verb {
+    fn event(&self, asked: &Asked<'_>) -> RolloutEvent {
+        match self {
+            Self::Approve { .. } => RolloutEvent::Approve(asked.by.clone()),
+            Self::Reject => RolloutEvent::Reject,
+            Self::Start => RolloutEvent::Start,
+            Self::Pause => RolloutEvent::Pause(Pause::Manual),
+            Self::Resume => RolloutEvent::Resume,
+            Self::Promote => RolloutEvent::Promote { reasoned: asked.reason.is_some() },
+            Self::Abort => RolloutEvent::Abort,
+        }
+    }
+
+    /// What operators see beside the state.
+    fn cause(&self, asked: &Asked<'_>) -> Option<String> {
+        let by = asked.by;
+        let why = asked.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        match self {
+            Self::Reject => Some(format!("rejected by {by}{why}")),
+            Self::Pause => Some(format!("paused by {by}{why}")),
+            Self::Abort => Some(format!("aborted by {by}{why}")),
+            Self::Approve { .. } | Self::Start | Self::Resume | Self::Promote => None,
+        }
+    }
+}
+
+impl RolloutRecord {
+    /// What an approval is bound to, under the policy in force (I8): the frozen job, plan, audience and chunks under the
+    /// policy that they were frozen under. Under another, which people have seen as a difference, it is another digest.
+    /// `None` until it is frozen.
+    #[must_use]
+    pub fn approval_digest(&self, frozen_under: &Digest, in_force: &Digest) -> Option<Digest> {
+        let frozen = self.frozen_digest?;
+        if frozen_under == in_force {
+            return Some(frozen);
+        }
+        Some(Digest::of_parts(&[b"under", frozen.as_bytes(), in_force.as_bytes()]))
+    }
+}
+
+impl Ledger {
+    /// Does what a person asks, or says why not. Whether they may ask it at all is for the caller to know.
+    pub async fn verb(
+        &self,
+        campaign: CampaignId,
+        asked: &Asked<'_>,
+    ) -> Result<Result<RolloutRecord, VerbRefused>, LedgerError> {
+        let Some(known) = self.campaign(campaign).await? else { return Ok(Err(VerbRefused::NotFound)) };
+        let mut tx = self.begin().await?;
+        let Some(mut seen) = tx.locked_rollout(known.rollout).await? else {
+            return Ok(Err(VerbRefused::NotFound));
+        };
+        let now = tx.now().await?;
+        let mut particulars = json!({ "reason": asked.reason });
+        match &asked.verb {
+            Verb::Approve { digest, policy, holds } => {
+                if seen.approval_digest(&known.policy, policy) != Some(*digest) {
+                    return Ok(Err(VerbRefused::OtherDigest));
+                }
+                particulars["digest"] = Value::String(digest.to_string());
+                let until = now.checked_add(*holds).unwrap_or(Timestamp::MAX);
+                seen.approvals_until = Some(seen.approvals_until.map_or(until, |first| first.min(until)));
+                seen.policy = Some(*policy);
+            }
+            Verb::Start | Verb::Resume | Verb::Promote => {
+                let halts = tx.halts().await?;
+                if let Some(halt) = halts.iter().find(|halt| seen.is_covered_by(&halt.scope)) {
+                    return Ok(Err(VerbRefused::UnderHalt(halt.scope.to_string())));
+                }
+            }
+            Verb::Reject | Verb::Pause | Verb::Abort => {}
+        }
+        let (event, cause) = (asked.verb.event(asked), asked.verb.cause(asked));
+        let steer = Steer { event, actor: asked.by.as_str(), cause: cause.as_deref(), particulars };
+        let after = match tx.steer(seen, &known.plan, steer, now).await? {
+            Steered::Moved(after) => *after,
+            Steered::Refused(refused) => return Ok(Err(refused.into())),
+        };
+        if let Verb::Approve { digest, .. } = &asked.verb {
+            let until = after.approvals_until.unwrap_or(now);
+            tx.note_approval(known.rollout, asked, digest, (now, until)).await?;
+        }
+        tx.commit().await?;
+        Ok(Ok(after))
+    }
+}
