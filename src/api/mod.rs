@@ -1,3 +1,4 @@
-//! HTTP: what other machines ask the service. Today its health; the operators' API joins here.
+//! HTTP: what other machines, and operators, ask the service.
 
 pub mod health;
+pub mod wire;

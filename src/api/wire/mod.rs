@@ -1,0 +1,15 @@
+//! What the operators' API says and hears, as its server, its client and the command line share it. JSON only ever gains
+//! fields: whoever reads ignores what it does not know.
+
+mod access;
+mod preview;
+mod problem;
+mod rollout;
+
+pub use access::{NewToken, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami};
+pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
+pub use problem::{Code, Problem};
+pub use rollout::{
+    ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, ReasonBody, RolloutList,
+    RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits,
+};

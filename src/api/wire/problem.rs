@@ -1,0 +1,106 @@
+//! Errors, as RFC 9457 has them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An answer that is none: what went wrong, and what to do (`application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// In a few words, the same for every problem of this code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here, and what to do.
+    pub detail: String,
+    /// For programs.
+    pub code: Code,
+    /// How the policy in force differs from what was approved, for `stale_digest`: as `diff -u` writes it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub diff: Vec<String>,
+}
+
+/// What kind of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request cannot be understood.
+    Malformed,
+    /// No token, or one that is unknown, expired or revoked.
+    NotAuthenticated,
+    /// The token does not allow this, or the person may not do it.
+    NotAllowed,
+    /// There is no such thing.
+    NotFound,
+    /// It may not happen in this state.
+    Conflict,
+    /// It is not what was shown.
+    StaleDigest,
+    /// The guard refuses it.
+    RefusedByGuard,
+    /// It is halted, or over.
+    Halted,
+    /// The same idempotency key stands for another request.
+    KeyReused,
+    /// Too many requests.
+    TooMany,
+    /// The body is too large.
+    TooLarge,
+    /// Something that the service depends on is away.
+    Unavailable,
+    /// A defect.
+    Internal,
+}
+
+impl Code {
+    /// The HTTP status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::NotAuthenticated => 401,
+            Self::NotAllowed => 403,
+            Self::NotFound => 404,
+            Self::Conflict | Self::Halted => 409,
+            Self::StaleDigest => 412,
+            Self::TooLarge => 413,
+            Self::RefusedByGuard | Self::KeyReused => 422,
+            Self::TooMany => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// In a few words.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Malformed => "the request cannot be understood",
+            Self::NotAuthenticated => "who are you?",
+            Self::NotAllowed => "not allowed",
+            Self::NotFound => "not found",
+            Self::Conflict => "not in this state",
+            Self::StaleDigest => "not what was shown",
+            Self::RefusedByGuard => "refused by the guard",
+            Self::Halted => "halted, or over",
+            Self::KeyReused => "the idempotency key stands for another request",
+            Self::TooMany => "too many requests",
+            Self::TooLarge => "too large",
+            Self::Unavailable => "something that the service depends on is away",
+            Self::Internal => "a defect of the service",
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of this kind, in these words.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            diff: Vec::new(),
+        }
+    }
+}

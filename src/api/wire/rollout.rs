@@ -1,0 +1,256 @@
+//! Rollouts and halts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Pause, RolloutState};
+
+/// `GET /api/v1/rollouts`: the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutList {
+    /// One page of them.
+    pub rollouts: Vec<RolloutSummary>,
+}
+
+/// A rollout in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutSummary {
+    /// The campaign's id (UUID).
+    pub campaign: String,
+    /// Its producer; of one that a person submitted, `operator:<name>`.
+    pub producer: String,
+    /// The job's id.
+    pub job: String,
+    /// Whose devices.
+    pub app: String,
+    /// Whom it is for.
+    pub audience: String,
+    /// Where it stands.
+    pub state: RolloutState,
+    /// Why it is paused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pause: Option<Pause>,
+    /// Why it stands there, if that needs words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<String>,
+    /// The stage that was opened last, counting from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<u32>,
+    /// How many stages its plan has.
+    pub stages: u32,
+    /// Devices frozen so far.
+    pub frozen: u64,
+    /// Which run is valid.
+    pub epoch: u32,
+    /// When it arrived.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub received_at: Timestamp,
+    /// When its state changed last.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub changed_at: Timestamp,
+    /// Nothing is sent after this.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub expires_at: Timestamp,
+    /// When it came to its end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// `GET /api/v1/rollouts/{campaign}`, and the answer to every verb: a rollout, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutView {
+    /// In one line.
+    #[serde(flatten)]
+    pub summary: RolloutSummary,
+    /// The plan's name.
+    pub plan: String,
+    /// What an approval is bound to now; absent until it is frozen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<String>,
+    /// Who submitted it by hand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requester: Option<String>,
+    /// How many distinct people must approve it.
+    pub approvals_needed: u32,
+    /// Who approved it, and what became of that.
+    pub approvals: Vec<ApprovalView>,
+    /// Who may not approve it: they asked for it.
+    pub barred: Vec<String>,
+    /// What it waits for, in words; absent when it is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<Waits>,
+    /// Every stage, in order; without counts until it is frozen.
+    pub stages_view: Vec<StageView>,
+    /// What is left beside the stages.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub late_tail: Option<TailView>,
+    /// Requests that ended after a worker had heard of its halt: they were on the wire.
+    pub after_halt: u64,
+}
+
+/// What a rollout waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waits {
+    /// For what, in words.
+    pub why: String,
+    /// Until when, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub until: Option<Timestamp>,
+    /// True if a person must do something.
+    pub on_people: bool,
+}
+
+/// One person's approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalView {
+    /// Who.
+    pub by: String,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// Of what.
+    pub digest: String,
+    /// What they said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// How long it may wait for the start.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub until: Timestamp,
+    /// When it ceased to hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub voided_at: Option<Timestamp>,
+    /// Why it ceased to hold.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub voided_by: Option<String>,
+}
+
+/// A stage of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StageView {
+    /// Counting from 1.
+    pub stage: u32,
+    /// Whom it takes, in words: `staff`, `1 %`, `5000 devices`.
+    pub takes: String,
+    /// Its devices, once it is frozen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub devices: Option<u64>,
+    /// Devices with a final outcome.
+    pub done: u64,
+    /// How often each outcome was recorded.
+    pub outcomes: BTreeMap<String, u64>,
+    /// The watched wait after it, in milliseconds.
+    pub bake_ms: u64,
+    /// A person opens the stage after it.
+    pub manual_gate: bool,
+    /// Most notifications a second, over the whole fleet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_rate: Option<u32>,
+    /// When it was opened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub opened_at: Option<Timestamp>,
+    /// When its last first-time chunk was done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub sent_at: Option<Timestamp>,
+}
+
+/// What is left beside the stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TailView {
+    /// So many devices.
+    pub devices: u64,
+    /// When the first of them is due.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub due_at: Timestamp,
+}
+
+/// `POST /api/v1/rollouts/{campaign}/approve`: exactly this, by typing what it comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveBody {
+    /// The digest that the approver was shown.
+    pub digest: String,
+    /// The count of devices, as they typed it.
+    pub count: u64,
+    /// The audience, as they typed it.
+    pub audience: String,
+    /// What they say to it; at most 1,000 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// The body of the other verbs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonBody {
+    /// Why; at most 1,000 characters. `reject`, `abort` and an early `promote` need one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// The answer to a submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubmittedView {
+    /// The campaign's id (UUID).
+    pub campaign: String,
+    /// True if it was on record already.
+    pub known: bool,
+}
+
+/// `POST /api/v1/halts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HaltBody {
+    /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
+    pub scope: String,
+    /// Why; at most 1,000 characters.
+    pub reason: String,
+}
+
+/// `POST /api/v1/halts/lift`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LiftBody {
+    /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
+    pub scope: String,
+}
+
+/// The answer to a halt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HaltSet {
+    /// What is halted.
+    pub scope: String,
+    /// How many rollouts it ended.
+    pub rollouts: u64,
+}
+
+/// `GET /api/v1/halts`: those in force, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HaltList {
+    /// Each of them.
+    pub halts: Vec<HaltView>,
+}
+
+/// A halt in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HaltView {
+    /// What is halted.
+    pub scope: String,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// The first of the two people whom lifting a halt of everything needs, if one has asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lift_asked_by: Option<String>,
+}
