@@ -99,8 +99,8 @@ impl Load {
     pub(crate) async fn finished(&self, stage: &Stage, count: usize) {
         const LEFT: &str = "select j.job_id, j.state, j.tries, coalesce(w.reason, '') \
              from direct_job j left join failure_word w using (producer, job_id) \
-             where j.state <> 'finished' order by j.due_at limit 10";
-        const FINISHED: &str = "select count(*) from direct_job where state = 'finished'";
+             where j.state <> 'finished' and not j.campaign order by j.due_at limit 10";
+        const FINISHED: &str = "select count(*) from direct_job where state = 'finished' and not campaign";
         let mut connection = connection(stage).await;
         let count = i64::try_from(count).expect("a count");
         let (clock, mut before) = (Clock::system(), -1);
