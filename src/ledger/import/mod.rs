@@ -168,7 +168,7 @@ fn csv_record(
 ) -> Result<NewDevice, RefusedLine> {
     let values = split.read(bytes).map_err(|problem| refuse(line, "line", problem))?;
     if values.len() != columns.len() {
-        let reason = format!("has {}, the header has {}", counted(values.len()), counted(columns.len()));
+        let reason = format!("has {}, the header has {}", counted(values.len()), columns.len());
         return Err(refuse(line, "line", &reason));
     }
     let mut fields = Fields::default();
