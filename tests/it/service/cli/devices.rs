@@ -65,7 +65,7 @@ async fn good_lines_are_imported_and_the_others_named_by_line_and_field() {
     assert_snapshot!(timeless(&stage, &import(&stage, "devices.csv", "user_id,tokn\n").await), @r#"
     exit 1
     -- err
-    error: cannot read DIR/devices.csv: the header names "tokn"; known: user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at, tags, attributes
+    error: cannot read DIR/devices.csv: the first line must name the fields; column 2 is none of user_id, app, platform, token, environment, country, language, timezone, app_version, last_seen_at, tags, attributes
     "#);
     assert_snapshot!(timeless(&stage, &import(&stage, "devices.txt", "").await), @r#"
     exit 1
