@@ -1,4 +1,5 @@
 //! HTTP: what other machines, and operators, ask the service.
 
+pub mod client;
 pub mod health;
 pub mod wire;

@@ -33,6 +33,8 @@ pub enum Code {
     NotFound,
     /// It may not happen in this state.
     Conflict,
+    /// It waits: for approvals, or for an answer of what is watched.
+    Waits,
     /// It is not what was shown.
     StaleDigest,
     /// The guard refuses it.
@@ -60,7 +62,7 @@ impl Code {
             Self::NotAuthenticated => 401,
             Self::NotAllowed => 403,
             Self::NotFound => 404,
-            Self::Conflict | Self::Halted => 409,
+            Self::Conflict | Self::Waits | Self::Halted => 409,
             Self::StaleDigest => 412,
             Self::TooLarge => 413,
             Self::RefusedByGuard | Self::KeyReused => 422,
@@ -79,6 +81,7 @@ impl Code {
             Self::NotAllowed => "not allowed",
             Self::NotFound => "not found",
             Self::Conflict => "not in this state",
+            Self::Waits => "it waits",
             Self::StaleDigest => "not what was shown",
             Self::RefusedByGuard => "refused by the guard",
             Self::Halted => "halted, or over",
