@@ -10,6 +10,7 @@ mod exit;
 mod halt;
 mod job;
 mod ledger;
+mod man;
 mod migrate;
 mod output;
 mod rollout;
@@ -67,7 +68,7 @@ enum Command {
     /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
-    /// Look at rollouts
+    /// Look at rollouts; approve, start, pause, promote and stop them
     #[command(subcommand)]
     Rollout(rollout::Rollout),
     /// Ask who was sent what, and export it
@@ -89,6 +90,11 @@ enum Command {
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// Print a manual page, in roff: `bellwether man rollout approve | man -l -`
+    Man {
+        /// Of which command; of the whole program without
+        command: Vec<String>,
     },
 }
 
@@ -135,5 +141,6 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
             Ok(Exit::Ok)
         }
+        Command::Man { command } => man::run(Cli::command(), &command),
     }
 }
