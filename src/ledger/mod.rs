@@ -53,8 +53,8 @@ use jiff::Timestamp;
 pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
 pub use campaigns::{
     Approval, Asked, CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource,
-    Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruled, Ruling,
-    SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
+    Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutLine, RolloutRecord, Ruled,
+    Ruling, SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};
