@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod health;
+pub mod server;
 pub mod views;
 pub mod wire;

@@ -40,6 +40,7 @@ impl From<Code> for Exit {
             Code::RefusedByGuard => Self::Refused,
             Code::Halted => Self::Halted,
             Code::Malformed
+            | Code::WrongMethod
             | Code::Conflict
             | Code::KeyReused
             | Code::TooMany

@@ -1,12 +1,16 @@
-//! `bellwether halt` and `unhalt`: break-glass, straight into the ledger.
+//! `bellwether halt` and `unhalt`: through the operators' API, or as break-glass straight into the ledger.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{Exit, exit::With, ledger, output};
+use super::{Exit, api, exit::With, ledger, output};
 use crate::{
+    api::{
+        client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
+        wire::{HaltBody, HaltSet, LiftBody, Lifted},
+    },
     app,
     audience::Policy,
     config::Config,
@@ -35,12 +39,12 @@ pub(super) struct UnhaltArgs {
 
 #[derive(Debug, clap::Args)]
 struct What {
-    /// Write into the ledger directly (the only way until the operators' API runs)
-    #[arg(long, required = true)]
+    /// Break-glass: write into the ledger directly, also while the operators' API is away
+    #[arg(long)]
     ledger: bool,
     #[command(flatten)]
     scope: Scope,
-    /// Who you are; it stands in the audit log
+    /// Who you are, with --ledger; it stands in the audit log
     #[arg(long = "by", value_name = "NAME", env = "USER")]
     by: Option<OperatorName>,
 }
@@ -70,6 +74,17 @@ impl What {
         let audience = audience.clone().map(HaltScope::Audience);
         let campaign = campaign.map(|id| HaltScope::Campaign(CampaignId::from_uuid(id)));
         app.or(audience).or(campaign).unwrap_or(HaltScope::All)
+    }
+
+    /// Where it goes: the API, unless the ledger is named.
+    fn client(&self) -> anyhow::Result<Option<Client>> {
+        match self.ledger {
+            true => Ok(None),
+            false if api::is_configured() => Ok(Some(api::client()?)),
+            false => bail!(
+                "{URL_VARIABLE} is not set: set it and {TOKEN_VARIABLE}, or write into the ledger directly with --ledger"
+            ),
+        }
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -130,21 +145,20 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
 
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
-    let (scope, by) = (args.what.scope(), args.what.operator()?);
+    let scope = args.what.scope();
+    if let Some(client) = args.what.client()? {
+        let body = HaltBody { scope: scope.to_string(), reason: args.reason };
+        let set: HaltSet = client.post("halts", &body).await?;
+        output::remark(&format!("halted: {}. {}", set.scope, meaning(&scope)));
+        return Ok(Exit::Ok);
+    }
+    let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
     let ledger = ledger::open(config).await?;
     refuse_unknown(&settings, &ledger, &scope).await?;
     ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
     let told = tell(&settings, &scope).await;
-    let meaning = match scope {
-        HaltScope::All | HaltScope::App(_) => {
-            "Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
-        }
-        HaltScope::Audience(_) | HaltScope::Campaign(_) => {
-            "Nothing more is sent, and a campaign that was running is over."
-        }
-    };
-    output::remark(&format!("halted: {scope}. {meaning}"));
+    output::remark(&format!("halted: {scope}. {}", meaning(&scope)));
     if let Err(why) = told {
         output::remark(&format!(
             "The broker could not pass it on ({why}): processes read it in the ledger, within a second."
@@ -153,9 +167,25 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
+const fn meaning(scope: &HaltScope) -> &'static str {
+    match scope {
+        HaltScope::All | HaltScope::App(_) => {
+            "Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
+        }
+        HaltScope::Audience(_) | HaltScope::Campaign(_) => {
+            "Nothing more is sent, and a campaign that was running is over."
+        }
+    }
+}
+
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
-    let (scope, by) = (args.what.scope(), args.what.operator()?);
+    let scope = args.what.scope();
+    if let Some(client) = args.what.client()? {
+        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: scope.to_string() }).await?;
+        return Ok(told(&lifted));
+    }
+    let by = args.what.operator()?;
     let ledger = ledger::open(config).await?;
     if ledger.clear_halt(&scope, by.as_str()).await.context("the halt is NOT lifted")? {
         output::remark(&format!("no longer halted: {scope}. Waiting jobs go on within 30 seconds."));
@@ -164,4 +194,16 @@ pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Ex
         output::remark(&format!("{scope} was not halted"));
         Ok(Exit::NotFound)
     }
+}
+
+fn told(lifted: &Lifted) -> Exit {
+    if lifted.lifted {
+        output::remark(&format!("no longer halted: {}. Waiting jobs go on within 30 seconds.", lifted.scope));
+        return Exit::Ok;
+    }
+    output::remark(&format!(
+        "still halted: {}. You have asked to lift it; another person must run the same command.",
+        lifted.scope
+    ));
+    Exit::Waits
 }

@@ -1,5 +1,6 @@
 //! The command line: nouns, then verbs; data on standard output, everything else on standard error.
 
+mod api;
 mod audience;
 mod bench;
 mod check;
@@ -12,6 +13,7 @@ mod job;
 mod ledger;
 mod man;
 mod migrate;
+mod operator;
 mod output;
 mod rollout;
 mod serve;
@@ -77,7 +79,12 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
-    /// Stop sending: everything, or one app
+    /// Make, confirm, revoke and list operators' tokens
+    #[command(subcommand)]
+    Operator(operator::Operator),
+    /// Say whose token BELLWETHER_TOKEN is, and what it allows
+    Whoami,
+    /// Stop sending: everything, an app, an audience or a campaign
     Halt(halt::HaltArgs),
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
@@ -86,6 +93,8 @@ enum Command {
     Bench(bench::Bench),
     /// Print the JSON Schema of what is published on `bellwether.events`
     EventSchema,
+    /// Print the OpenAPI document of the operators' API
+    Openapi,
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -136,6 +145,9 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
         Command::Bench(bench) => bench::run(&common.config, bench).await,
+        Command::Operator(operator) => operator::run(&common.config, common.output, operator).await,
+        Command::Whoami => operator::whoami(common.output).await,
+        Command::Openapi => output::print_json(&crate::api::server::document()).map(|()| Exit::Ok),
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());

@@ -23,11 +23,13 @@ mod direct;
 mod erasure;
 mod error;
 mod halts;
+mod idempotency;
 mod import;
 mod importer;
 mod jobs;
 mod leases;
 mod open;
+mod operators;
 mod outbox;
 mod postgres;
 mod read;
@@ -62,12 +64,17 @@ pub use direct::{
 };
 pub use erasure::Erasure;
 pub use error::LedgerError;
-pub use halts::{Halt, HaltScope, UnknownScope};
+pub use halts::{Halt, HaltScope, Lift, UnknownScope};
+pub use idempotency::KeyUse;
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
+pub use operators::{
+    Authenticated, Issuer, MintedToken, NewOperatorToken, NotAuthentic, NotConfirmed, NotIssued, TokenId,
+    TokenRecord,
+};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use register::ImportCounts;

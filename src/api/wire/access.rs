@@ -115,10 +115,12 @@ pub struct Whoami {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Whose. Names that read alike are one person.
+    #[schemars(length(min = 1, max = 64), extend("examples" = ["ada"]))]
     pub operator: String,
     /// What it allows.
     pub scopes: Vec<Scope>,
     /// For how many days; 1 to 366.
+    #[schemars(range(min = 1, max = 366))]
     pub days: u16,
 }
 
@@ -178,3 +180,8 @@ pub struct OperatorList {
     /// By name.
     pub operators: Vec<Operator>,
 }
+
+/// A body that says nothing: `{}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}

@@ -31,6 +31,8 @@ pub enum Code {
     NotAllowed,
     /// There is no such thing.
     NotFound,
+    /// The address does not know this method.
+    WrongMethod,
     /// It may not happen in this state.
     Conflict,
     /// It waits: for approvals, or for an answer of what is watched.
@@ -62,6 +64,7 @@ impl Code {
             Self::NotAuthenticated => 401,
             Self::NotAllowed => 403,
             Self::NotFound => 404,
+            Self::WrongMethod => 405,
             Self::Conflict | Self::Waits | Self::Halted => 409,
             Self::StaleDigest => 412,
             Self::TooLarge => 413,
@@ -69,6 +72,28 @@ impl Code {
             Self::TooMany => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotAuthenticated => "not_authenticated",
+            Self::NotAllowed => "not_allowed",
+            Self::NotFound => "not_found",
+            Self::WrongMethod => "wrong_method",
+            Self::Conflict => "conflict",
+            Self::Waits => "waits",
+            Self::StaleDigest => "stale_digest",
+            Self::RefusedByGuard => "refused_by_guard",
+            Self::Halted => "halted",
+            Self::KeyReused => "key_reused",
+            Self::TooMany => "too_many",
+            Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
         }
     }
 
@@ -80,6 +105,7 @@ impl Code {
             Self::NotAuthenticated => "who are you?",
             Self::NotAllowed => "not allowed",
             Self::NotFound => "not found",
+            Self::WrongMethod => "not that method",
             Self::Conflict => "not in this state",
             Self::Waits => "it waits",
             Self::StaleDigest => "not what was shown",

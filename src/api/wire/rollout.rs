@@ -231,6 +231,18 @@ pub struct HaltSet {
     pub rollouts: u64,
 }
 
+/// The answer to lifting a halt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lifted {
+    /// What was halted.
+    pub scope: String,
+    /// True if it is not halted any more. False: another person must lift it, too.
+    pub lifted: bool,
+    /// Who has asked for it first, if it takes two.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked_by: Option<String>,
+}
+
 /// `GET /api/v1/halts`: those in force, the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HaltList {
