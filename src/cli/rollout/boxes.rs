@@ -165,7 +165,7 @@ mod tests {
         let text = |body: &str| Truncated { title: None, body: vec![body.to_owned()], cut: false };
         for body in ["plain", "東京都", "שלום", "👨‍👩‍👧", "e\u{301}"] {
             let drawn = phone("x", IPHONE, &text(body));
-            let widths: Vec<usize> = drawn.lines().map(|line| line.width()).collect();
+            let widths: Vec<usize> = drawn.lines().map(unicode_width::UnicodeWidthStr::width).collect();
             assert!(widths.iter().all(|width| *width == IPHONE + 4), "{widths:?}\n{drawn}");
         }
         assert!(phone("x", IPHONE, &text("\u{1b}[2J\u{202e}")).contains("\\u{1b}[2J\\u{202e}"));
