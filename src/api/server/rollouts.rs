@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{
         views,
-        wire::{ApproveBody, Code, Preview, ReasonBody, RolloutList, RolloutView, Scope},
+        wire::{ApproveBody, Code, Preview, ReasonBody, RolloutList, RolloutView, Scope, WhyBody},
     },
     dispatch::control::ControlMessage,
     ledger::{self, CampaignRecord, HaltScope, RolloutRecord, Verb},
@@ -115,8 +115,10 @@ pub(super) fn operations() -> Vec<Operation> {
             ..Operation::post::<ApproveBody>(APPROVE, "approve", "Approve exactly what was shown")
         },
     ];
+    let needs_reason = |operation| Operation { body: Some(schema::<WhyBody>), ..operation };
     all.push(Operation {
         needs: Some("approve:<its audience>"),
+        body: Some(schema::<WhyBody>),
         ..moved(REJECT, "reject", "Refuse it for good; needs a reason")
     });
     all.extend([
@@ -124,7 +126,7 @@ pub(super) fn operations() -> Vec<Operation> {
         moved(PAUSE, "pause", "Let nothing more leave until somebody says otherwise"),
         moved(RESUME, "resume", "Go on"),
         moved(PROMOTE, "promote", "Open the next stage"),
-        moved(ABORT, "abort", "Give it up for good; needs a reason"),
+        needs_reason(moved(ABORT, "abort", "Give it up for good; needs a reason")),
     ]);
     all
 }
@@ -198,11 +200,11 @@ async fn reject(
     State(api): State<Api>,
     caller: Caller,
     Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
+    Said(body): Said<WhyBody>,
 ) -> Result<Json<RolloutView>, ApiError> {
     let (known, _) = find(&api, id).await?;
     caller.need(&Scope::Approve(known.audience))?;
-    carry_out(&api, &caller, id, Verb::Reject, Some(needed_reason(body.reason)?)).await
+    carry_out(&api, &caller, id, Verb::Reject, Some(needed_reason(Some(body.reason))?)).await
 }
 
 async fn start(
@@ -245,10 +247,10 @@ async fn abort(
     State(api): State<Api>,
     caller: Caller,
     Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
+    Said(body): Said<WhyBody>,
 ) -> Result<Json<RolloutView>, ApiError> {
     caller.need(&Scope::Promote)?;
-    promoted(&api, &caller, id, Verb::Abort, Some(needed_reason(body.reason)?)).await
+    promoted(&api, &caller, id, Verb::Abort, Some(needed_reason(Some(body.reason))?)).await
 }
 
 /// What takes the scope `promote`.

@@ -93,7 +93,7 @@ impl JsonSchema for Scope {
         schemars::json_schema!({
             "type": "string",
             "description": UnknownScopeWord.to_string(),
-            "pattern": "^(enqueue:(test|production)|approve:[a-z0-9][a-z0-9._-]*|promote|halt|policy|audit|admin)$",
+            "pattern": "^(enqueue:(test|production)|approve:[a-z0-9-]{1,64}|promote|halt|policy|audit|admin)$",
         })
     }
 }
@@ -115,7 +115,7 @@ pub struct Whoami {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Whose. Names that read alike are one person.
-    #[schemars(length(min = 1, max = 64), extend("examples" = ["ada"]))]
+    #[schemars(regex(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$"), length(max = 64), extend("examples" = ["ada"]))]
     pub operator: String,
     /// What it allows.
     pub scopes: Vec<Scope>,

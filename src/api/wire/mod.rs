@@ -13,5 +13,5 @@ pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, Pr
 pub use problem::{Code, Problem};
 pub use rollout::{
     ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, ReasonBody,
-    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits,
+    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits, WhyBody,
 };
