@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::{
     Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said,
-    operation::Link,
     read::{Campaign, needed_reason, reason},
     schema,
 };
@@ -73,12 +72,6 @@ const PAGE_PARAMETERS: &[QueryParameter] = &[
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    const TO_ONE: &[Link] = &[
-        Link { to: "showRollout", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "previewRollout", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "pause", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "resume", parameter: "campaign", from: "/rollouts/0/campaign" },
-    ];
     const MOVES: &[Code] = &[Code::NotFound, Code::Conflict];
     let moved = |path, name, summary| Operation {
         needs: Some("promote"),
@@ -90,7 +83,6 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             query: PAGE_PARAMETERS,
             answers: &[(200, schema::<RolloutList>)],
-            links: TO_ONE,
             ..Operation::get(ALL, "listRollouts", "Rollouts, the newest first")
         },
         Operation {

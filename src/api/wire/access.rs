@@ -120,6 +120,7 @@ pub struct NewToken {
     /// What it allows.
     pub scopes: Vec<Scope>,
     /// For how many days; 1 to 366.
+    #[serde(deserialize_with = "super::whole::number")]
     #[schemars(range(min = 1, max = 366))]
     pub days: u16,
 }
@@ -185,3 +186,20 @@ pub struct OperatorList {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_a_whole_number_however_json_writes_it() {
+        let days = |text: &str| {
+            let body = format!(r#"{{"operator":"ada","scopes":[],"days":{text}}}"#);
+            serde_json::from_str::<NewToken>(&body).map(|new| new.days).ok()
+        };
+        assert_eq!((days("7"), days("7.0"), days("70e0")), (Some(7), Some(7), Some(70)));
+        for wrong in ["7.5", "-1", "-1.0", "65536", "1e300", "\"7\"", "null", "true"] {
+            assert_eq!(days(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod access;
 mod preview;
 mod problem;
 mod rollout;
+mod whole;
 
 pub use access::{
     NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,

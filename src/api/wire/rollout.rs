@@ -188,6 +188,7 @@ pub struct ApproveBody {
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub digest: String,
     /// The count of devices, as they typed it.
+    #[serde(deserialize_with = "super::whole::number")]
     pub count: u64,
     /// The audience, as they typed it.
     pub audience: String,
