@@ -260,15 +260,21 @@ fn may_try_again(error: &reqwest::Error) -> bool {
 fn tls_reason(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        // An input/output error passes over what it holds, when it is asked for its source.
-        let held = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let held = held.and_then(|held| held.downcast_ref::<rustls::Error>());
-        if let Some(tls) = error.downcast_ref::<rustls::Error>().or(held) {
-            return Some(tls.to_string());
+        if let Some(tls) = tls_in(error) {
+            return Some(tls);
         }
         cause = error.source();
     }
     None
+}
+
+/// An input/output error passes over what it holds when it is asked for its source.
+fn tls_in(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls.to_string());
+    }
+    let held: &(dyn std::error::Error + 'static) = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    tls_in(held)
 }
 
 /// The last cause: the others say that something went wrong, this one says what.

@@ -82,7 +82,7 @@ enum Command {
     /// Make, confirm, revoke and list operators' tokens
     #[command(subcommand)]
     Operator(operator::Operator),
-    /// Say whose token BELLWETHER_TOKEN is, and what it allows
+    /// Say who you are to the operators' API, and what your token allows
     Whoami,
     /// Stop sending: everything, an app, an audience or a campaign
     Halt(halt::HaltArgs),
@@ -93,7 +93,7 @@ enum Command {
     Bench(bench::Bench),
     /// Print the JSON Schema of what is published on `bellwether.events`
     EventSchema,
-    /// Print the OpenAPI document of the operators' API
+    /// Print the `OpenAPI` document of the operators' API
     Openapi,
     /// Print a completion script for a shell
     Completions {

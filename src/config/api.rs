@@ -14,6 +14,7 @@ pub(super) struct ApiTable {
     listen: Option<SocketAddr>,
     insecure: bool,
     requests_per_second: Option<NonZeroU32>,
+    failed_logins_per_minute: Option<NonZeroU32>,
     tls: Option<ApiTls>,
 }
 
@@ -26,6 +27,8 @@ pub struct Api {
     pub insecure: bool,
     /// Requests of one token a second, over time.
     pub requests_per_second: NonZeroU32,
+    /// Requests without a right token from one address in a minute.
+    pub failed_logins_per_minute: NonZeroU32,
     /// How it speaks TLS.
     pub tls: Option<ApiTls>,
 }
@@ -46,6 +49,9 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// A person who watches asks once or twice a second; a script has reason to wait.
 const DEFAULT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
+/// A person mistypes twice; 256 bits cannot be guessed at any rate, so this keeps the log and the ledger quiet.
+const DEFAULT_FAILED_LOGINS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+
 impl ApiTable {
     /// Relative paths count from the configuration's folder.
     pub(super) fn resolve(self, folder: &Path) -> Api {
@@ -57,6 +63,7 @@ impl ApiTable {
             listen: self.listen.unwrap_or(DEFAULT_LISTEN),
             insecure: self.insecure,
             requests_per_second: self.requests_per_second.unwrap_or(DEFAULT_REQUESTS_PER_SECOND),
+            failed_logins_per_minute: self.failed_logins_per_minute.unwrap_or(DEFAULT_FAILED_LOGINS),
             tls,
         }
     }

@@ -14,10 +14,6 @@ use governor::{
 use super::answer::ApiError;
 use crate::{api::wire::Code, ledger::TokenId};
 
-/// Failed logins of one peer in a minute. A person mistypes twice; 256 bits cannot be guessed at any rate, so this keeps the
-/// log and the ledger quiet.
-const FAILED_LOGINS: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-
 /// So many seconds' worth of requests may come at once: a page of the command line asks several things.
 const BURST_SECONDS: u32 = 5;
 
@@ -34,11 +30,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// So many requests of one token a second, over time.
-    pub(super) fn new(requests_per_second: NonZeroU32) -> Self {
+    /// So many requests of one token a second, over time, and so many without a right one from one address in a minute.
+    pub(super) fn new(requests_per_second: NonZeroU32, failed_logins_per_minute: NonZeroU32) -> Self {
         let burst = requests_per_second.saturating_mul(NonZeroU32::new(BURST_SECONDS).expect("not zero"));
         Self {
-            failed_logins: RateLimiter::keyed(Quota::per_minute(FAILED_LOGINS)),
+            failed_logins: RateLimiter::keyed(Quota::per_minute(failed_logins_per_minute)),
             requests: RateLimiter::keyed(Quota::per_second(requests_per_second).allow_burst(burst)),
             clock: DefaultClock::default(),
         }
@@ -92,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_its_network_and_each_has_a_budget_of_its_own() {
-        let limits = Limits::new(NonZeroU32::MIN);
+        let limits = Limits::new(NonZeroU32::MIN, NonZeroU32::new(10).expect("not zero"));
         let peer = |text: &str| text.parse::<IpAddr>().expect("an address");
         for n in 0..10 {
             limits.failed_login(peer(&format!("2001:db8::{n}"))).expect("within the limit");

@@ -74,7 +74,7 @@ impl Api {
     #[must_use]
     pub fn new(parts: ApiParts) -> Self {
         let operations = operations().into_iter().map(Arc::new).collect();
-        let limits = Limits::new(parts.settings.requests_per_second);
+        let limits = Limits::new(parts.settings.requests_per_second, parts.settings.failed_logins_per_minute);
         Self(Arc::new(Inner { parts, limits, operations }))
     }
 

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document: the operations as the server knows them, with the schemas of the types that it speaks.
+//! The `OpenAPI` 3.1 document: the operations as the server knows them, with the schemas of the types that it speaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

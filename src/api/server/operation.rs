@@ -1,4 +1,4 @@
-//! What can be asked: one entry for each endpoint, from which the OpenAPI document, the metrics' labels, the limits of bodies
+//! What can be asked: one entry for each endpoint, from which the `OpenAPI` document, the metrics' labels, the limits of bodies
 //! and the exemption of halts are read.
 
 use axum::http::Method;

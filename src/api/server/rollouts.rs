@@ -11,14 +11,13 @@ use uuid::Uuid;
 
 use super::{
     Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said,
-    operation::Link,
     read::{Campaign, needed_reason, reason},
     schema,
 };
 use crate::{
     api::{
         views,
-        wire::{ApproveBody, Code, Preview, ReasonBody, RolloutList, RolloutView, Scope},
+        wire::{ApproveBody, Code, Preview, ReasonBody, RolloutList, RolloutView, Scope, WhyBody},
     },
     dispatch::control::ControlMessage,
     ledger::{self, CampaignRecord, HaltScope, RolloutRecord, Verb},
@@ -73,12 +72,6 @@ const PAGE_PARAMETERS: &[QueryParameter] = &[
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    const TO_ONE: &[Link] = &[
-        Link { to: "showRollout", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "previewRollout", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "pause", parameter: "campaign", from: "/rollouts/0/campaign" },
-        Link { to: "resume", parameter: "campaign", from: "/rollouts/0/campaign" },
-    ];
     const MOVES: &[Code] = &[Code::NotFound, Code::Conflict];
     let moved = |path, name, summary| Operation {
         needs: Some("promote"),
@@ -90,7 +83,6 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             query: PAGE_PARAMETERS,
             answers: &[(200, schema::<RolloutList>)],
-            links: TO_ONE,
             ..Operation::get(ALL, "listRollouts", "Rollouts, the newest first")
         },
         Operation {
@@ -115,8 +107,10 @@ pub(super) fn operations() -> Vec<Operation> {
             ..Operation::post::<ApproveBody>(APPROVE, "approve", "Approve exactly what was shown")
         },
     ];
+    let needs_reason = |operation| Operation { body: Some(schema::<WhyBody>), ..operation };
     all.push(Operation {
         needs: Some("approve:<its audience>"),
+        body: Some(schema::<WhyBody>),
         ..moved(REJECT, "reject", "Refuse it for good; needs a reason")
     });
     all.extend([
@@ -124,7 +118,7 @@ pub(super) fn operations() -> Vec<Operation> {
         moved(PAUSE, "pause", "Let nothing more leave until somebody says otherwise"),
         moved(RESUME, "resume", "Go on"),
         moved(PROMOTE, "promote", "Open the next stage"),
-        moved(ABORT, "abort", "Give it up for good; needs a reason"),
+        needs_reason(moved(ABORT, "abort", "Give it up for good; needs a reason")),
     ]);
     all
 }
@@ -198,11 +192,11 @@ async fn reject(
     State(api): State<Api>,
     caller: Caller,
     Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
+    Said(body): Said<WhyBody>,
 ) -> Result<Json<RolloutView>, ApiError> {
     let (known, _) = find(&api, id).await?;
     caller.need(&Scope::Approve(known.audience))?;
-    carry_out(&api, &caller, id, Verb::Reject, Some(needed_reason(body.reason)?)).await
+    carry_out(&api, &caller, id, Verb::Reject, Some(needed_reason(Some(body.reason))?)).await
 }
 
 async fn start(
@@ -245,10 +239,10 @@ async fn abort(
     State(api): State<Api>,
     caller: Caller,
     Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
+    Said(body): Said<WhyBody>,
 ) -> Result<Json<RolloutView>, ApiError> {
     caller.need(&Scope::Promote)?;
-    promoted(&api, &caller, id, Verb::Abort, Some(needed_reason(body.reason)?)).await
+    promoted(&api, &caller, id, Verb::Abort, Some(needed_reason(Some(body.reason))?)).await
 }
 
 /// What takes the scope `promote`.

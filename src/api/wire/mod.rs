@@ -5,6 +5,7 @@ mod access;
 mod preview;
 mod problem;
 mod rollout;
+mod whole;
 
 pub use access::{
     NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,
@@ -13,5 +14,5 @@ pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, Pr
 pub use problem::{Code, Problem};
 pub use rollout::{
     ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, ReasonBody,
-    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits,
+    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits, WhyBody,
 };

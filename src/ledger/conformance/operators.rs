@@ -35,8 +35,8 @@ async fn issue(
     let (owner, scopes) = (name(owner), scopes(words));
     let new = NewOperatorToken { operator: &owner, scopes: &scopes, lasts };
     let minted = MintedToken::mint(&Clock::system());
-    let issued = store.ledger.issue_token(&new, &minted, issuer).await.expect("an answer").expect("issued");
-    (minted.into_secret().expose_secret().to_owned(), issued)
+    let made = store.ledger.issue_token(&new, &minted, issuer).await.expect("an answer").expect("issued");
+    (minted.into_secret().expose_secret().to_owned(), made)
 }
 
 async fn opens(store: &Store, token: &str) -> Result<(String, BTreeSet<Scope>), NotAuthentic> {
