@@ -3,7 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use crate::{
-    audience::{Audience, Select, Who},
+    audience::{Audience, Country, Select, Timezone, Who},
     model::{Locale, Scalar},
 };
 
@@ -24,9 +24,9 @@ fn selected(select: &Select) -> Vec<String> {
             lines.push(line());
         }
     };
-    let countries: Vec<&str> = select.country.iter().map(|country| country.as_str()).collect();
+    let countries: Vec<&str> = select.country.iter().map(Country::as_str).collect();
     let platforms: Vec<&str> = select.platform.iter().map(|platform| platform.as_str()).collect();
-    let zones: Vec<&str> = select.timezone.iter().map(|zone| zone.as_str()).collect();
+    let zones: Vec<&str> = select.timezone.iter().map(Timezone::as_str).collect();
     let versions: Vec<&str> = select.app_version.iter().map(|bound| bound.text.as_str()).collect();
     say(!countries.is_empty(), &|| format!("the country is {}", any(&countries)));
     say(!platforms.is_empty(), &|| format!("the platform is {}", any(&platforms)));

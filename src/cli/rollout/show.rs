@@ -19,10 +19,10 @@ pub(super) async fn list(
     last: u32,
     before: Option<uuid::Uuid>,
 ) -> anyhow::Result<Exit> {
-    let list = source.list(live, last, before.map(CampaignId::from_uuid)).await?;
+    let page = source.list(live, last, before.map(CampaignId::from_uuid)).await?;
     match output {
-        Output::Json | Output::Yaml => output.print(&json::list(&list))?,
-        Output::Table => output::line(&table::list(&list, Clock::system().now(), Paint::stdout()))?,
+        Output::Json | Output::Yaml => output.print(&json::list(&page))?,
+        Output::Table => output::line(&table::list(&page, Clock::system().now(), Paint::stdout()))?,
     }
     Ok(Exit::Ok)
 }

@@ -112,11 +112,11 @@ pub(super) async fn id_by_api(client: &Client, campaign: &Campaign) -> anyhow::R
     };
     let mut before = None;
     for _ in 0..PAGES {
-        let list = page(client, false, PAGE, before).await?;
-        if let Some(found) = list.rollouts.iter().find(|line| is_of(key, &line.producer, &line.job)) {
-            return Ok(CampaignId::from_uuid(found.campaign.parse()?));
+        let found = page(client, false, PAGE, before).await?.rollouts;
+        if let Some(line) = found.iter().find(|line| is_of(key, &line.producer, &line.job)) {
+            return Ok(CampaignId::from_uuid(line.campaign.parse()?));
         }
-        let Some(last) = list.rollouts.last() else { break };
+        let Some(last) = found.last() else { break };
         before = Some(CampaignId::from_uuid(last.campaign.parse()?));
     }
     let message =

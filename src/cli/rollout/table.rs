@@ -97,14 +97,19 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     lines.join("\n")
 }
 
-/// In which state, and where in the plan.
+/// In which state, where in the plan, and since when.
 pub(super) fn state(line: &RolloutSummary) -> String {
+    format!("{}, since {}", standing(line), second(line.changed_at))
+}
+
+/// In which state, and where in the plan.
+pub(super) fn standing(line: &RolloutSummary) -> String {
     let pause = match line.pause {
         Some(Pause::Manual) | None => String::new(),
         Some(pause) => format!(" ({})", pause.as_str().replace('_', " ")),
     };
     let stage = line.stage.map(|stage| format!(", stage {stage} of {}", line.stages)).unwrap_or_default();
-    format!("{}{pause}{stage}, since {}", line.state, second(line.changed_at))
+    format!("{}{pause}{stage}", line.state)
 }
 
 fn approvals(view: &RolloutView) -> String {

@@ -11,7 +11,7 @@ use super::{
     Campaign, Source, boxes,
     eta::{Eta, Seen, done, eta},
     json,
-    table::{second, state},
+    table::{second, standing},
 };
 use crate::{
     api::{client::ClientError, wire::Code, wire::RolloutView},
@@ -30,8 +30,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// Follows a campaign until it is over.
 pub(super) async fn run(source: &Source, output: Output, campaign: &Campaign) -> anyhow::Result<Exit> {
     let (clock, id) = (Clock::system(), source.id(campaign).await?);
-    let live = output == Output::Table && io::stdout().is_terminal() && io::stderr().is_terminal();
-    let mut shown = if live { Shown::Bars(bars::Bars::default()) } else { Shown::Lines(Lines::default()) };
+    let is_live = output == Output::Table && io::stdout().is_terminal() && io::stderr().is_terminal();
+    let mut shown = if is_live { Shown::Bars(bars::Bars::default()) } else { Shown::Lines(Lines::default()) };
     let (mut seen, mut view) = (Seen::default(), source.view(id).await?);
     loop {
         let now = clock.monotonic();
@@ -57,7 +57,7 @@ pub(super) async fn run(source: &Source, output: Output, campaign: &Campaign) ->
         match source.view(id).await {
             Ok(next) => view = next,
             Err(error) if may_pass(&error) => {
-                output::remark(&output::visible(&format!("{error}; still watching")))
+                output::remark(&output::visible(&format!("{error}; still watching")));
             }
             Err(error) => return Err(error),
         }
@@ -175,10 +175,8 @@ impl Line<'_> {
     /// The line, without its time.
     fn told(&self) -> String {
         let summary = &self.view.summary;
-        let state = state(summary);
-        // Since when is what the line's own time says.
-        let state = state.split(", since ").next().unwrap_or_default();
-        let mut parts = vec![format!("{state}: {} of {} devices", done(self.view), summary.frozen)];
+        let mut parts =
+            vec![format!("{}: {} of {} devices", standing(summary), done(self.view), summary.frozen)];
         if summary.state == RolloutState::Running {
             parts.push(format!("{:.0}/s", self.rate));
         }
