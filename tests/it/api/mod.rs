@@ -1,5 +1,6 @@
 //! The operators' API of a real served process: what it allows, what it refuses, and what it survives.
 
+mod commands;
 mod contract;
 mod hostile;
 mod races;
