@@ -34,7 +34,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use apps::{ApnsApp, App, FcmApp, Probe};
+pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use diff::diff;
 pub use load::check;

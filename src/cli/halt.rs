@@ -1,12 +1,21 @@
-//! `bellwether halt` and `unhalt`: break-glass, straight into the ledger.
+//! `bellwether halt` and `unhalt`: through the operators' API, or as break-glass straight into the ledger.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{Exit, exit::With, ledger, output, rollout::Campaign};
+use super::{
+    Exit, api,
+    exit::With,
+    ledger, output,
+    rollout::{Campaign, id_by_api},
+};
 use crate::{
+    api::{
+        client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
+        wire::{HaltBody, HaltSet, LiftBody, Lifted},
+    },
     app,
     audience::Policy,
     config::Config,
@@ -35,12 +44,12 @@ pub(super) struct UnhaltArgs {
 
 #[derive(Debug, clap::Args)]
 struct What {
-    /// Write into the ledger directly (the only way until the operators' API runs)
-    #[arg(long, required = true)]
+    /// Break-glass: write into the ledger directly, also while the operators' API is away
+    #[arg(long)]
     ledger: bool,
     #[command(flatten)]
     scope: Scope,
-    /// Who you are; it stands in the audit log
+    /// Who you are, with --ledger; it stands in the audit log
     #[arg(long = "by", value_name = "NAME", env = "USER")]
     by: Option<OperatorName>,
 }
@@ -66,12 +75,35 @@ struct Scope {
 impl What {
     /// What is halted. A campaign that nobody knows is an error: a typo in an emergency must not look like a halt.
     async fn scope(&self, ledger: &Ledger) -> anyhow::Result<HaltScope> {
-        let Scope { all: _, app, audience, campaign } = &self.scope;
-        if let Some(campaign) = campaign {
+        if let Some(campaign) = &self.scope.campaign {
             return Ok(HaltScope::Campaign(campaign.find(ledger).await?.0.id));
         }
+        Ok(self.named())
+    }
+
+    /// The same as the API knows it.
+    async fn scope_by_api(&self, client: &Client) -> anyhow::Result<HaltScope> {
+        match &self.scope.campaign {
+            Some(campaign) => Ok(HaltScope::Campaign(id_by_api(client, campaign).await?)),
+            None => Ok(self.named()),
+        }
+    }
+
+    fn named(&self) -> HaltScope {
+        let Scope { all: _, app, audience, campaign: _ } = &self.scope;
         let app = app.clone().map(HaltScope::App);
-        Ok(app.or_else(|| audience.clone().map(HaltScope::Audience)).unwrap_or(HaltScope::All))
+        app.or_else(|| audience.clone().map(HaltScope::Audience)).unwrap_or(HaltScope::All)
+    }
+
+    /// Where it goes: the API, unless the ledger is named.
+    fn client(&self) -> anyhow::Result<Option<Client>> {
+        match self.ledger {
+            true => Ok(None),
+            false if api::is_configured() => Ok(Some(api::client()?)),
+            false => bail!(
+                "{URL_VARIABLE} is not set: set it and {TOKEN_VARIABLE}, or write into the ledger directly with --ledger"
+            ),
+        }
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -126,6 +158,13 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
 
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
+    if let Some(client) = args.what.client()? {
+        let scope = args.what.scope_by_api(&client).await?;
+        let body = HaltBody { scope: scope.to_string(), reason: args.reason };
+        let set: HaltSet = client.post("halts", &body).await?;
+        output::remark(&format!("halted: {}. {}", set.scope, meaning(&scope, set.rollouts)));
+        return Ok(Exit::Ok);
+    }
     let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
     let ledger = ledger::open(config).await?;
@@ -165,6 +204,11 @@ fn meaning(scope: &HaltScope, ended: u64) -> String {
 
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
+    if let Some(client) = args.what.client()? {
+        let scope = args.what.scope_by_api(&client).await?;
+        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: scope.to_string() }).await?;
+        return Ok(told(&lifted));
+    }
     let by = args.what.operator()?;
     let ledger = ledger::open(config).await?;
     let scope = args.what.scope(&ledger).await?;
@@ -177,4 +221,19 @@ pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Ex
         output::remark(&format!("{scope} was not halted"));
         Ok(Exit::NotFound)
     }
+}
+
+fn told(lifted: &Lifted) -> Exit {
+    if lifted.lifted {
+        output::remark(&format!(
+            "no longer halted: {}. What waits goes on within 30 seconds; campaigns that the halt ended stay over.",
+            lifted.scope
+        ));
+        return Exit::Ok;
+    }
+    output::remark(&format!(
+        "still halted: {}. You have asked to lift it; another person must run the same command.",
+        lifted.scope
+    ));
+    Exit::Waits
 }

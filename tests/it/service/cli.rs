@@ -13,7 +13,7 @@ use std::process::Output;
 use crate::harness::service::Stage;
 
 /// Exit code, standard output and standard error, with what differs from run to run masked.
-fn told(stage: &Stage, output: &Output) -> String {
+pub(crate) fn told(stage: &Stage, output: &Output) -> String {
     let code = output.status.code().map_or("a signal".to_owned(), |code| code.to_string());
     let (out, err) = (masked(&stage.masked(&output.stdout)), masked(&stage.masked(&output.stderr)));
     let part = |name: &str, text: &str| match text.trim_end() {

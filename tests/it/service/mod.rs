@@ -2,7 +2,7 @@
 
 mod afternoon;
 mod campaigns;
-mod cli;
+pub(crate) mod cli;
 mod crash;
 mod foreign_clients;
 mod hostile;
