@@ -83,7 +83,7 @@ enum Command {
     Operator(operator::Operator),
     /// Say who you are to the operators' API, and what your token allows
     Whoami,
-    /// Stop sending: everything, an app, an audience or a campaign
+    /// Stop sending: everything, an app, an audience, or a campaign
     Halt(halt::HaltArgs),
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
@@ -144,8 +144,9 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Openapi => output::print_json(&crate::api::server::document()).map(|()| Exit::Ok),
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
-            Ok(Exit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
         }
     }
 }
