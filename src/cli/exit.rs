@@ -2,6 +2,7 @@
 
 use std::{fmt, io::Write, process::ExitCode};
 
+use super::output;
 use crate::api::{client::ClientError, wire::Code};
 
 /// How a command ended.
@@ -82,9 +83,14 @@ impl Exit {
     /// Prints the error, with its causes, and becomes the exit code.
     pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
-        writeln!(std::io::stderr(), "error: {}", causes(error)).ok();
+        writeln!(std::io::stderr(), "error: {}", shown(error)).ok();
         self.into()
     }
+}
+
+/// The error as it is shown: some have several lines; whatever else would move a cursor is text from outside.
+fn shown(error: &anyhow::Error) -> String {
+    causes(error).lines().map(output::visible).collect::<Vec<_>>().join("\n")
 }
 
 /// The error and its causes, in one line. Many errors say their cause themselves: it is not said again.
@@ -117,6 +123,12 @@ mod tests {
         }
         let slow = ClientError::TooSlow { url: String::new() };
         assert_eq!(Exit::of(&slow.into()), Exit::Timeout);
+    }
+
+    #[test]
+    fn what_an_error_quotes_is_not_obeyed() {
+        let error = anyhow::anyhow!("no such campaign \u{1b}[2J\nbut others");
+        assert_eq!(shown(&error), "no such campaign \\u{1b}[2J\nbut others");
     }
 
     #[test]

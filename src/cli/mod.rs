@@ -11,6 +11,7 @@ mod exit;
 mod halt;
 mod job;
 mod ledger;
+mod man;
 mod migrate;
 mod operator;
 mod output;
@@ -69,7 +70,7 @@ enum Command {
     /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
-    /// Look at rollouts
+    /// Look at rollouts; approve, start, pause, promote and stop them
     #[command(subcommand)]
     Rollout(rollout::Rollout),
     /// Ask who was sent what, and export it
@@ -98,6 +99,11 @@ enum Command {
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// Print a manual page, in roff: `bellwether man rollout approve | man -l -`
+    Man {
+        /// Of which command; of the whole program without
+        command: Vec<String>,
     },
 }
 
@@ -148,5 +154,6 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
             clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut script);
             output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
         }
+        Command::Man { command } => man::run(Cli::command(), &command),
     }
 }

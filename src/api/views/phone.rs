@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_title_is_one_line_and_its_cut_is_told() {
         let shown = NARROW.show(Some("A title\nof two lines"), "b");
-        assert_eq!((shown.title.as_deref(), shown.cut), (Some("A title…"), true));
+        assert_eq!((shown.title.as_deref(), shown.cut), (Some("A title o…"), true));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::{
     api::wire::{ApprovalView, RolloutList, RolloutSummary, RolloutView, StageView, TailView, Waits},
     audience::Policy,
@@ -35,7 +37,7 @@ pub async fn rollout_list(
 pub(super) struct Seen {
     pub(super) campaign: CampaignRecord,
     pub(super) stages: StagesSeen,
-    pub(super) now: jiff::Timestamp,
+    pub(super) now: Timestamp,
     pub(super) view: RolloutView,
 }
 
@@ -66,7 +68,7 @@ pub(super) async fn seen(
         approvals_needed: rollout.electorate.people,
         approvals: approvals.into_iter().map(approval).collect(),
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
-        waits: waits(&outlook(policy, &rollout, &campaign, &stages.facts, now)),
+        waits: waits(&outlook(policy, &rollout, &campaign, &stages.facts, now), campaign.expires_at),
         stages_view: stages_view(&campaign, &stages, &tallies),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
@@ -124,15 +126,17 @@ fn approval(approval: Approval) -> ApprovalView {
     }
 }
 
-/// What a rollout waits for; `None` of one that is over.
-fn waits(step: &Step) -> Option<Waits> {
+/// What a rollout waits for; `None` of one that is over. That it will not wait beyond its expiry says nothing.
+fn waits(step: &Step, expires_at: Timestamp) -> Option<Waits> {
     let soon = |why: &str| Some(Waits { why: why.to_owned(), until: None, on_people: false });
     match step {
         Step::Nothing(Why::Over) => None,
         Step::Nothing(why) => Some(Waits { why: why.to_string(), until: None, on_people: on_people(*why) }),
-        Step::Wait(until, why) => {
-            Some(Waits { why: why.to_string(), until: *until, on_people: on_people(*why) })
-        }
+        Step::Wait(until, why) => Some(Waits {
+            why: why.to_string(),
+            until: until.filter(|until| *until < expires_at),
+            on_people: on_people(*why),
+        }),
         Step::Freeze => soon("its audience is being frozen"),
         Step::Open(stage) => soon(&format!("stage {} is about to open", counted_from_one(*stage))),
         Step::FollowRetries => soon("what was deferred is about to be sent again"),

@@ -36,6 +36,8 @@ pub use claims::{Claim, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+#[cfg(test)]
+pub(in crate::ledger) use listed::listing;
 pub use listed::RolloutLine;
 pub use retries::LateTail;
 pub use rollouts::RolloutRecord;

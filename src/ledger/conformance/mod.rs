@@ -20,6 +20,7 @@ mod registrations;
 mod registry;
 mod selection;
 mod sleepers;
+mod views;
 
 #[path = "../../../tests/it/harness/database.rs"]
 mod database;
@@ -167,6 +168,11 @@ on_both_engines! {
         names_that_read_alike_are_one_operator,
         i5_a_halt_of_everything_is_lifted_by_two,
         a_key_is_answered_once_and_stands_for_one_request;
+    views:
+        a_rollout_is_shown_as_the_coordinator_sees_it,
+        who_paused_it_and_that_a_person_is_waited_for_is_shown,
+        a_preview_says_what_is_on_record_in_words_and_numbers,
+        a_page_of_ten_thousand_past_rollouts_is_read_at_once;
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
