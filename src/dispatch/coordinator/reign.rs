@@ -17,7 +17,7 @@ use crate::{
         StageCount, StageProgress,
     },
     model::{AudienceName, RolloutId, RolloutState},
-    rollout::{Electorate, End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next},
+    rollout::{Electorate, End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Tripped, Why, next},
 };
 
 /// How long between two looks while something is being sent, and while nothing is. Whoever has news says so.
@@ -122,6 +122,7 @@ impl<'c> Reign<'c> {
         let stages = self.stages(seen, &campaign.plan).await?;
         let policy = &self.coordinator.policy;
         let zone = policy.app(&campaign.app).and_then(|app| TimeZone::get(app.timezone.as_str()).ok());
+        let breaker = self.breaker(seen).await?;
         let step = next(&RolloutFacts {
             rollout: &seen.stands,
             changed_at: seen.changed_at,
@@ -135,6 +136,7 @@ impl<'c> Reign<'c> {
             needs_people: seen.electorate.people > 0,
             approvals_until: seen.approvals_until,
             zone: zone.as_ref(),
+            breaker: breaker.as_ref(),
             stages: &stages,
             now,
         });
@@ -167,6 +169,15 @@ impl<'c> Reign<'c> {
         Ok(gather(plan.stages.len(), &counts, &progress))
     }
 
+    /// What workers saw in this run of it, of one that sends.
+    async fn breaker(&self, seen: &RolloutRecord) -> Result<Option<Tripped>, LedgerError> {
+        if !seen.stands.sends() {
+            return Ok(None);
+        }
+        let (ledger, patience) = (&self.coordinator.ledger, &self.coordinator.patience);
+        patience.answer(ledger.breaker(seen.rollout, seen.epoch)).await
+    }
+
     async fn carry_out(
         &mut self,
         seen: &RolloutRecord,
@@ -197,6 +208,8 @@ impl<'c> Reign<'c> {
             }
             Step::StageSent(stage) => self.rule(&ruling, seen, campaign, &Ruled::Sent(stage)).await,
             Step::Gate => self.rule(&ruling, seen, campaign, &Ruled::Gate).await,
+            Step::Pause(why, cause) => self.rule(&ruling, seen, campaign, &Ruled::Pause(why, cause)).await,
+            Step::Resume => self.rule(&ruling, seen, campaign, &Ruled::Resume).await,
             Step::Void(because) => {
                 let electorate = electorate(&self.coordinator.policy, campaign, seen.frozen);
                 self.rule(&ruling, seen, campaign, &Ruled::Void(because, electorate)).await
@@ -228,7 +241,7 @@ impl<'c> Reign<'c> {
             return Ok(Looked::Until(None));
         }
         tracing::info!(campaign = %id, %rollout, ?ruled, "a rollout goes on");
-        if let Ruled::Open(_) = ruled {
+        if let Ruled::Open(_) | Ruled::Resume = ruled {
             self.coordinator.control.tell(&ControlMessage::Work);
         }
         Ok(Looked::Went)
