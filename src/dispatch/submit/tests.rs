@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     audience::PolicyFile,
+    clock::Clock,
     ledger::{Asked, LedgerOptions, Verb},
     model::RolloutState,
 };
@@ -41,9 +42,10 @@ async fn ledger() -> Ledger {
 }
 
 fn job(id: &str, intent: &str) -> Job {
+    let expires = Clock::system().now() + jiff::SignedDuration::from_hours(2);
     let json = format!(
         r#"{{"v":1,"id":"{id}","app":"{APP}","intent":"{intent}","to":{{"audience":"staff","at_most":9}},
-            "expires_at":"2099-01-01T00:00:00Z","notification":{{"body":"News"}}}}"#
+            "expires_at":"{expires}","notification":{{"body":"News"}}}}"#
     );
     Job::parse(json.as_bytes()).expect("a job")
 }
@@ -98,8 +100,10 @@ async fn nobody_submits_for_a_producer_that_is_not_theirs() {
 #[tokio::test]
 async fn what_the_guard_refuses_is_refused_and_told() {
     let ledger = ledger().await;
-    let late = job("n-1", "production").canonical_json().replace("2099", "2001");
-    let late = Job::parse(late.as_bytes()).expect("a job");
+    let mut late: serde_json::Value =
+        serde_json::from_str(job("n-1", "production").canonical_json()).expect("JSON");
+    late["expires_at"] = "2001-01-01T00:00:00Z".into();
+    let late = Job::parse(late.to_string().as_bytes()).expect("a job");
     let findings = submitted(&ledger, &late, "ada").await.expect_err("its time is over");
     assert_eq!(findings[0].rule, "expired");
     assert!(ledger.live_rollouts().await.expect("an answer").is_empty());
