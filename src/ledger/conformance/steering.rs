@@ -260,7 +260,7 @@ pub(super) async fn i6_a_retry_is_of_exactly_those_who_were_not_sent(store: &Sto
         panic!("it is new")
     };
     let retry = set.ledger.campaign(id).await.expect("an answer").expect("it is there");
-    assert_eq!((retry.retry_of, retry.requester), (Some(campaign.rollout), Some(name("ada"))));
+    assert_eq!((retry.retry_of, &retry.requester), (Some(campaign.rollout), &Some(name("ada"))));
     // Whoever comes second is told which one stands.
     let second = set.job.renamed("c-1-retry-2".parse().expect("an id"));
     let key = second.key(&set.key.producer);
