@@ -17,6 +17,7 @@ mod outbox;
 mod postgres_only;
 mod registrations;
 mod registry;
+mod schedules;
 mod selection;
 mod sleepers;
 mod steering;
@@ -189,6 +190,8 @@ on_both_engines! {
         at_a_gate_the_late_tail_goes_on_and_nothing_widens,
         a_breaker_is_a_fact_of_the_run_in_which_it_tripped,
         i6_a_retry_is_of_exactly_those_who_were_not_sent;
+    schedules:
+        whatever_happens_the_invariants_hold;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

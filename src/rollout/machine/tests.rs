@@ -1,5 +1,7 @@
 //! The ways through the machine, and every pair of state and event.
 
+mod table;
+
 use super::*;
 use crate::rollout::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};
 

@@ -32,7 +32,7 @@ async fn refused_credentials_pause_a_rollout_until_a_person_has_mended_them() {
     simulator.inject(Fault::answer(403, "InvalidProviderToken").on(Provider::Apns).always());
     let (door, worker) = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
     fleet.publish(&fleet.job("refused")).await;
-    fleet.until("the pause", "select pause = 'credentials' from rollout").await;
+    fleet.until("the pause", "select pause is not distinct from 'credentials' from rollout").await;
     let shown = fleet.show("refused").await;
     let cause = shown["cause"].as_str().expect("a cause");
     assert!(
@@ -86,13 +86,13 @@ async fn a_provider_that_is_down_is_waited_for_and_tried_again_by_itself() {
     simulator.inject(Fault::answer(503, "ServiceUnavailable").on(Provider::Apns).always());
     let (door, worker) = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
     fleet.publish(&fleet.job("down")).await;
-    fleet.until("the pause", "select pause = 'provider_down' from rollout").await;
+    fleet.until("the pause", "select pause is not distinct from 'provider_down' from rollout").await;
     let shown = fleet.show("down").await;
     let cause = shown["cause"].as_str().expect("a cause");
     assert!(cause.starts_with("provider-down: apns"), "{cause}");
     // It is tried with a few, and found down again: a second pause.
     let (first, before) = (shown["epoch"].as_u64().expect("an epoch"), times(&simulator.record()).len());
-    let again = format!("select pause = 'provider_down' and epoch > {first} from rollout");
+    let again = format!("select pause is not distinct from 'provider_down' and epoch > {first} from rollout");
     fleet.until("the next pause", &again).await;
     let tried = times(&simulator.record()).len() - before;
     assert!((1..=30).contains(&tried), "{tried} phones for one answer");
