@@ -41,16 +41,16 @@ enum Happens {
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
-        6 => (0..3_usize, any::<bool>()).prop_map(|(person, later)| Happens::Approves { person, later }),
+        18 => (0..3_usize, any::<bool>()).prop_map(|(person, later)| Happens::Approves { person, later }),
         1 => Just(Happens::Drifts),
-        3 => Just(Happens::Starts),
-        2 => Just(Happens::Pauses),
-        3 => Just(Happens::Resumes),
-        2 => Just(Happens::Promotes),
+        9 => Just(Happens::Starts),
+        5 => Just(Happens::Pauses),
+        9 => Just(Happens::Resumes),
+        6 => Just(Happens::Promotes),
         1 => proptest::bool::weighted(0.5).prop_map(|halt| Happens::Ends { halt }),
-        8 => Just(Happens::Decides),
-        8 => Just(Happens::Acts),
-        14 => (0..2_usize, proptest::bool::weighted(0.2))
+        24 => Just(Happens::Decides),
+        24 => Just(Happens::Acts),
+        42 => (0..2_usize, proptest::bool::weighted(0.2))
             .prop_map(|(worker, defers)| Happens::Works { worker, defers }),
         1 => (0..2_usize).prop_map(|worker| Happens::Dies { worker }),
     ]

@@ -141,6 +141,7 @@ impl Approved {
                 (true, ..) => Err(Because::OtherStage),
             },
             Event::Pause(_) if !started => Err(Because::NotStarted),
+            Event::Pause(Pause::Gate | Pause::Inconclusive) => Err(Because::NotSending),
             Event::Pause(why) => stop(Rollout::Paused(Paused { why, at })),
             Event::Void(electorate) => void(electorate, at),
             Event::Expire => end(Ending::Expired),
@@ -157,6 +158,8 @@ impl Approved {
 fn running(stage: StageNumber, event: Event) -> Answer {
     match event {
         Event::Sent => on(Rollout::Baking(Baking { stage, promoted: false })),
+        // A decision on a stage that is not sent yet: `promote`, which alone leads on from there, could not.
+        Event::Pause(Pause::Gate | Pause::Inconclusive) => Err(Because::Sending),
         Event::Pause(why) => stop(Rollout::Paused(Paused { why, at: Held::Running(stage) })),
         Event::Void(electorate) => void(electorate, Held::Running(stage)),
         Event::Expire => end(Ending::Expired),
