@@ -76,7 +76,7 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
-    /// Stop sending: everything, or one app
+    /// Stop sending: everything, an app, an audience, or a campaign
     Halt(halt::HaltArgs),
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
@@ -132,8 +132,9 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Bench(bench) => bench::run(&common.config, bench).await,
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
-            Ok(Exit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
         }
     }
 }
