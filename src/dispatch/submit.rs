@@ -53,7 +53,7 @@ pub async fn submit(
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
     match on_whose_behalf(policy, job, operator) {
         Ok(producer) => submit_on_behalf(ledger, policy, job, operator, &producer.id).await,
-        Err(finding) => Ok(Err(vec![finding])),
+        Err(finding) => Ok(Err(vec![*finding])),
     }
 }
 
@@ -119,7 +119,7 @@ fn on_whose_behalf<'p>(
     policy: &'p Policy,
     job: &Job,
     operator: &OperatorName,
-) -> Result<&'p Producer, FindingNote> {
+) -> Result<&'p Producer, Box<FindingNote>> {
     let may = |producer: &&Producer| {
         let audience = match job.to() {
             Some(Recipients::Audience { name, .. }) => producer.may_use_audience(name),
@@ -137,12 +137,13 @@ fn on_whose_behalf<'p>(
             let reason = format!(
                 "{operator} owns no producer that may send to this app and audience with this intent"
             );
-            Err(out_of_scope("to.audience", reason))
+            Err(Box::new(out_of_scope("to.audience", reason)))
         }
         _ => {
             let names: Vec<&str> = able.iter().map(|producer| producer.id.as_str()).collect();
             let reason = format!("on behalf of which producer: {}?", names.join(" or "));
-            Err(FindingNote { fix: "name one of them".to_owned(), ..out_of_scope("producer", reason) })
+            let fix = "name one of them".to_owned();
+            Err(Box::new(FindingNote { fix, ..out_of_scope("producer", reason) }))
         }
     }
 }

@@ -40,7 +40,6 @@ impl FrozenBreakers {
         Self { rejections_in_a_row: breakers.rejections_in_a_row, provider_down_after_ms: down_after }
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn are_usual(&self) -> bool {
         *self == Self::default()
     }

@@ -71,7 +71,7 @@ impl Ledger {
         let mut lists: Vec<(StageNumber, Vec<FrozenDevice>)> = Vec::new();
         for delivery in page.deliveries.iter().filter(|delivery| is_unsent(delivery.outcome)) {
             match lists.last_mut() {
-                Some((stage, list)) if *stage == delivery.stage && list.len() < CHUNK_DEVICES => {
+                Some((of, list)) if *of == delivery.stage && list.len() < CHUNK_DEVICES => {
                     list.push(delivery.key);
                 }
                 _ => lists.push((delivery.stage, vec![delivery.key])),

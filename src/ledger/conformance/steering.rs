@@ -235,8 +235,13 @@ pub(super) async fn i6_a_retry_is_of_exactly_those_who_were_not_sent(store: &Sto
     asks(&set, &campaign, "ada", Verb::Abort).await.expect("aborted");
 
     let before = told(&set, &campaign).await;
-    let sent = |code| matches!(code, OutcomeCode::Accepted | OutcomeCode::TokenGone | OutcomeCode::Unknown);
-    assert_eq!(before.values().filter(|(_, code, _)| sent(*code)).count(), 4, "one, two dead, one in doubt");
+    let reached =
+        |code| matches!(code, OutcomeCode::Accepted | OutcomeCode::TokenGone | OutcomeCode::Unknown);
+    assert_eq!(
+        before.values().filter(|(_, code, _)| reached(*code)).count(),
+        4,
+        "one, two dead, one in doubt"
+    );
     let job = set.job.renamed("c-1-retry-1".parse().expect("an id"));
     let (key, ada, now) =
         (job.key(&set.key.producer), name("ada"), set.ledger.now().await.expect("the clock"));
@@ -281,7 +286,7 @@ pub(super) async fn i6_a_retry_is_of_exactly_those_who_were_not_sent(store: &Sto
     let page = ledger.deliveries(&retry, frozen.state, 0, 1_000).await.expect("an answer");
     let after: Vec<_> = page.deliveries.iter().map(|delivery| (delivery.key, delivery.stage)).collect();
     let mut expected: Vec<_> =
-        before.iter().filter(|(_, told)| !sent(told.1)).map(|(key, told)| (*key, told.0)).collect();
+        before.iter().filter(|(_, told)| !reached(told.1)).map(|(key, told)| (*key, told.0)).collect();
     let mut frozen = after.clone();
     expected.sort_unstable();
     frozen.sort_unstable();

@@ -25,6 +25,7 @@ pub(super) const PEOPLE: [&str; 3] = ["author", "ada", "bob"];
 
 /// The ledger's rules, each of which can be broken on purpose.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(super) struct Rules {
     /// An intent is recorded under the current epoch only.
     pub(super) epoch: bool,
@@ -154,6 +155,7 @@ pub(super) struct Record {
 
 /// A state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct World {
     pub(super) rollout: Rollout,
     /// The watched wait is over; a provider may be tried again.
@@ -278,7 +280,8 @@ impl World {
 
     /// Its time is not over, and it was not cleared by a policy that nobody has any more.
     pub(super) fn may_complete(&self) -> bool {
-        !self.expired && !(self.drifted && self.rollout == Rollout::Draft)
+        let is_orphaned = self.drifted && self.rollout == Rollout::Draft;
+        !self.expired && !is_orphaned
     }
 
     /// What an action leads to; `None` if it cannot happen, or changes nothing.
@@ -474,7 +477,7 @@ impl World {
         });
         Some(match step {
             // A draft under another policy waits for its coordinator, and ends by itself.
-            Step::Wait(_, crate::rollout::Why::OtherPolicy) => Due::Halt,
+            Step::Wait(_, crate::rollout::Why::OtherPolicy) | Step::End(End::Halted(_)) => Due::Halt,
             Step::Wait(..) | Step::Nothing(_) => return None,
             Step::Freeze => Due::Freeze,
             Step::Open(stage) => Due::Open(stage),
@@ -486,7 +489,6 @@ impl World {
             Step::Void(_) => Due::Void,
             Step::End(End::Completed) => Due::Complete,
             Step::End(End::Expired) => Due::Expire,
-            Step::End(End::Halted(_)) => Due::Halt,
         })
     }
 

@@ -309,7 +309,7 @@ impl World {
                 self.happen(RolloutEvent::Expire)?;
             }
             Step::Gate | Step::Pause(..) | Step::Resume | Step::Void(_) | Step::End(End::Halted(_)) => {
-                prop_assert!(false, "not here: {:?}", step)
+                prop_assert!(false, "not here: {:?}", step);
             }
             Step::Wait(until, _) => {
                 prop_assert!(until.is_none_or(|until| until > self.now), "a wait for nothing");
