@@ -1,7 +1,7 @@
 //! When a breaker trips, and when not.
 
 use super::*;
-use crate::{clock::Clock, model::ThrottleScope};
+use crate::model::ThrottleScope;
 
 use Provider::{Apns, Fcm};
 
@@ -24,19 +24,20 @@ fn stopped() -> Outcome {
 /// Breakers, and the time.
 struct Try {
     breakers: Breakers,
-    clock: Clock,
+    now: Instant,
 }
 
 impl Try {
     fn new(on_probation: &[Provider]) -> Self {
         let bounds = FrozenBreakers { rejections_in_a_row: 3, provider_down_after_ms: 10_000 };
-        let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH, 1);
-        Self { breakers: Breakers::new(bounds, on_probation.iter().copied()), clock }
+        #[expect(clippy::disallowed_methods, reason = "a time to begin at; it passes by hand")]
+        let now = Instant::now();
+        Self { breakers: Breakers::new(bounds, on_probation.iter().copied()), now }
     }
 
     /// A segment ends; what has tripped then.
     fn ends(&mut self, outcomes: &[(Provider, Outcome)]) -> Option<(BreakerKind, Provider)> {
-        let now = self.clock.monotonic();
+        let now = self.now;
         self.breakers.note(outcomes.iter().map(|(provider, outcome)| (*provider, outcome)), now);
         self.breakers.tripped().map(|tripped| (tripped.kind, tripped.provider))
     }
@@ -73,16 +74,16 @@ fn refused_credentials_trip_at_once_and_so_does_a_sender_that_stands_still() {
 fn a_provider_is_down_once_it_has_taken_nothing_for_its_time() {
     let mut tried = Try::new(&[]);
     assert_eq!(tried.ends(&[(Apns, down())]), None);
-    tried.clock.advance(Duration::from_secs(9));
+    tried.now += Duration::from_secs(9);
     assert_eq!(tried.ends(&[(Apns, down()), (Fcm, accepted())]), None);
     let throttled = Outcome::Throttled {
         scope: ThrottleScope::Device,
         retry_after: None,
         reason: Reason::new("TooManyRequests"),
     };
-    tried.clock.advance(Duration::from_secs(2));
+    tried.now += Duration::from_secs(2);
     assert_eq!(tried.ends(&[(Apns, throttled), (Apns, down())]), None, "it answered: the time begins anew");
-    tried.clock.advance(Duration::from_secs(10));
+    tried.now += Duration::from_secs(10);
     let unreached = Outcome::NotSent(NotSent::NoConnection);
     assert_eq!(tried.ends(&[(Apns, unreached)]), Some((BreakerKind::ProviderDown, Apns)));
 }

@@ -6,7 +6,7 @@
 //! [`super::machine`] and the real [`super::next()`]; around them stands a small model of the ledger's rules: each step is
 //! atomic, as under the row's lock, and whoever acts on what was read earlier is told so.
 //!
-//! - [`world`]: a state, and what can happen in it.
+//! - [`world`]: a state, and all that can happen; [`steps`]: what that leads to.
 //! - [`properties`]: what must hold of every step, judged by a record of its own.
 //! - [`search`]: breadth first, so that the way to a fault is the shortest.
 //!
@@ -14,6 +14,7 @@
 
 mod properties;
 mod search;
+mod steps;
 mod world;
 
 use search::{Found, search};
