@@ -38,7 +38,7 @@ pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use diff::diff;
 pub use load::check;
-pub use plan::{Breach, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
+pub use plan::{Breach, Breakers, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
 pub use problem::{PolicyErrors, Problem};
 pub use producer::{DeclaredText, Producer};
 pub use select::{Condition, Select, Served, Side, VersionBound};

@@ -19,6 +19,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// What the providers' answers must look like.
     pub health: Health,
+    /// What stops it at once, without statistics.
+    pub breakers: Breakers,
     /// What our own systems must look like.
     pub downstream: Vec<Downstream>,
     /// How the rate follows a signal; without, each stage's own limit holds.
@@ -88,6 +90,24 @@ impl Default for Health {
     /// A true 15 % shows after a median of 19 outcomes, a true 3 % after 212; 330 clean outcomes pass.
     fn default() -> Self {
         Self { p0: 0.002, alpha: 0.001, p1: 0.01, beta: 0.05 }
+    }
+}
+
+/// What stops a rollout at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakers {
+    /// So many rejections with the same reason, one after the other at one provider, and nothing accepted between them: it is
+    /// the notification, and the rollout is halted.
+    pub rejections_in_a_row: u32,
+    /// A provider that has taken nothing for so long is down, and the rollout waits for it.
+    pub provider_down_after: Duration,
+}
+
+impl Default for Breakers {
+    /// A true 15 % of rejections comes to 20 in a row once in 10^16; ten seconds are longer than a provider's restart of a
+    /// connection, and shorter than a watched wait.
+    fn default() -> Self {
+        Self { rejections_in_a_row: 20, provider_down_after: Duration::from_secs(10) }
     }
 }
 
@@ -169,6 +189,8 @@ impl PlanPace {
 pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
     let stages = section.need("stage", "write at least one [[stage]]").and_then(|item| stages(&item));
     let health = section.get("health").map_or(Some(Health::default()), |item| health(item.section()?));
+    let breakers =
+        section.get("breakers").map_or(Some(Breakers::default()), |item| breakers(item.section()?));
     let downstream = section.get("downstream").map_or(Some(Vec::new()), |item| item.sections(downstream));
     let pace = section.get("pace").map(|item| pace(item.section()?));
     let quiet_hours = section.get("quiet_hours").map(|item| QuietHours::read(item.section()?));
@@ -179,6 +201,7 @@ pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
         name,
         stages: stages?,
         health: health?,
+        breakers: breakers?,
         downstream: downstream?,
         pace: absent_or_sound(pace)?,
         quiet_hours: absent_or_sound(quiet_hours)?,
@@ -260,6 +283,19 @@ fn health(section: Section<'_>) -> Option<Health> {
         });
     section.close();
     rejected
+}
+
+fn breakers(section: Section<'_>) -> Option<Breakers> {
+    let default = Breakers::default();
+    let in_a_row = section
+        .get("rejections_in_a_row")
+        .map_or(Some(u64::from(default.rejections_in_a_row)), |item| item.count(above_zero));
+    let down_after = section
+        .get("provider_down_after")
+        .map_or(Some(default.provider_down_after), |item| item.parse(duration));
+    section.close();
+    let rejections_in_a_row = u32::try_from(in_a_row?).unwrap_or(u32::MAX);
+    Some(Breakers { rejections_in_a_row, provider_down_after: down_after? })
 }
 
 fn open_share(number: f64) -> Result<f64, Wrong> {

@@ -3,6 +3,7 @@
 mod api;
 mod audience;
 mod bench;
+mod campaign;
 mod check;
 mod delivery;
 mod demo;
@@ -70,6 +71,9 @@ enum Command {
     /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
+    /// Submit a campaign by hand
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
     /// Look at rollouts; approve, start, pause, promote and stop them
     #[command(subcommand)]
     Rollout(rollout::Rollout),
@@ -139,6 +143,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Simulator(args) => serve::simulator(args).await,
         Command::Job(job) => job::run(&common.config, common.output, job).await,
         Command::Device(device) => device::run(&common.config, common.output, device).await,
+        Command::Campaign(campaign) => campaign::run(common.output, campaign).await,
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,

@@ -85,6 +85,7 @@ impl DirectLane {
             plan: &plan,
             traceparent: asked.delivery.traceparent.as_deref(),
             requester: None,
+            retry_of: None,
             received_at: asked.delivery.received_at,
             expires_at: asked.job.expires_at(asked.delivery.received_at),
         };

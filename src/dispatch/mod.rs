@@ -26,6 +26,7 @@ pub mod registrations;
 mod relay;
 mod send;
 mod slots;
+pub mod submit;
 mod sweep;
 mod throttles;
 mod tries;
@@ -37,6 +38,7 @@ pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use registrations::RegistrationParts;
+pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
 pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set

@@ -7,16 +7,18 @@ use crate::{
     audience::Policy,
     ledger::{CampaignRecord, Ledger, LedgerError, RolloutRecord, StageCount, StageProgress},
     model::RolloutState,
-    rollout::{FrozenPlan, RolloutFacts, StageFacts, Step, next},
+    rollout::{FrozenPlan, RolloutFacts, StageFacts, Step, Tripped, next},
 };
 
-/// How the stages of a rollout stand.
+/// How the stages of a rollout stand, and what workers saw that must stop it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StagesSeen {
     /// What each was frozen to; empty until the audience is frozen.
     pub counts: Vec<StageCount>,
     /// What the next step depends on, by number; empty until the audience is frozen.
     pub facts: Vec<StageFacts>,
+    /// A breaker that tripped in this run of it.
+    pub breaker: Option<Tripped>,
 }
 
 impl StagesSeen {
@@ -31,7 +33,11 @@ impl StagesSeen {
             None => Vec::new(),
         };
         let facts = gather(plan.stages.len(), &counts, &progress);
-        Ok(Self { counts, facts })
+        let breaker = match seen.stands.sends() {
+            true => ledger.breaker(seen.rollout, seen.epoch).await?,
+            false => None,
+        };
+        Ok(Self { counts, facts, breaker })
     }
 }
 
@@ -41,7 +47,7 @@ pub fn outlook(
     policy: &Policy,
     seen: &RolloutRecord,
     campaign: &CampaignRecord,
-    stages: &[StageFacts],
+    stages: &StagesSeen,
     now: Timestamp,
 ) -> Step {
     let zone = policy.app(&campaign.app).and_then(|app| TimeZone::get(app.timezone.as_str()).ok());
@@ -56,7 +62,8 @@ pub fn outlook(
         needs_people: seen.electorate.people > 0,
         approvals_until: seen.approvals_until,
         zone: zone.as_ref(),
-        stages,
+        breaker: stages.breaker.as_ref(),
+        stages: &stages.facts,
         now,
     })
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    AppId, AudienceName, CampaignId, DeviceId, Digest, JobId, MalformedCode, ProducerId, RolloutState,
+    AppId, AudienceName, CampaignId, DeviceId, Digest, JobId, MalformedCode, Pause, ProducerId, RolloutState,
 };
 
 /// One event, as it is published. Its `id` is derived from what it tells: a repeat has the same.
@@ -114,9 +114,18 @@ pub enum EventBody {
         audience: AudienceName,
         /// Where it stands now.
         state: RolloutState,
+        /// What it waits for, if it is paused.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pause: Option<Pause>,
         /// Why, if that needs a word.
         #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<String>,
+        /// How many distinct people have approved it, while it waits for them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approvals_given: Option<u32>,
+        /// How many must, while it waits for them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approvals_needed: Option<u32>,
         /// The stage that was opened last, counting from 1.
         #[serde(skip_serializing_if = "Option::is_none")]
         stage: Option<u32>,

@@ -229,6 +229,13 @@ impl Job {
         Ok(Self { digest: Digest::of(canonical.as_bytes()), wire, to, intent, app, canonical })
     }
 
+    /// The same job under another id.
+    #[must_use]
+    pub fn renamed(&self, id: JobId) -> Self {
+        Self::check(Wire { id, ..self.wire.clone() })
+            .expect("only the id differs from a job that was checked")
+    }
+
     /// The producer's idempotency key.
     pub const fn id(&self) -> &JobId {
         &self.wire.id

@@ -4,6 +4,7 @@
 //! not check it again. The module is pure: it imports nothing else of the crate.
 
 mod attributes;
+mod breaker;
 mod campaign;
 mod device;
 mod digest;
@@ -21,6 +22,7 @@ mod render;
 mod version;
 
 pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
+pub use breaker::BreakerKind;
 pub use campaign::{
     CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, Pause, RolloutId, RolloutState, SEGMENT_DEVICES,
     StageNumber,

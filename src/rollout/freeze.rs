@@ -28,6 +28,9 @@ pub struct Cursor {
     pub full: Vec<(u64, u32)>,
     /// A running hash over every chunk, in hex.
     pub hash: String,
+    /// Of a retry: the chunk of the other campaign that is read next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<u32>,
 }
 
 /// What is read next.
@@ -61,6 +64,7 @@ impl Default for Cursor {
             after: i64::MIN,
             full: Vec::new(),
             hash: Digest::ZERO.to_string(),
+            source: None,
         }
     }
 }
@@ -186,7 +190,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{model::RecordId, rollout::FrozenStage};
+    use crate::{
+        model::RecordId,
+        rollout::{FrozenBreakers, FrozenStage},
+    };
 
     fn plan(takes: Vec<FrozenTake>) -> FrozenPlan {
         let stage = |take| FrozenStage { take, bake_ms: 0, manual_gate: false, max_rate: None };
@@ -195,6 +202,7 @@ mod tests {
             stages: takes.into_iter().map(stage).collect(),
             quiet_hours: None,
             avoid_quarter_hours: false,
+            breakers: FrozenBreakers::default(),
         }
     }
 

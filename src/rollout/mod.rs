@@ -5,6 +5,9 @@
 //! - **I6 once**: [`freeze`] puts each device into one stage; a person whom an earlier stage has is left out later.
 //! - **I8 approved-is-what-is-sent**: the plan is frozen with the audience, and the digest covers both.
 
+mod breaker;
+#[cfg(test)]
+mod check;
 pub mod freeze;
 pub mod machine;
 mod next;
@@ -12,9 +15,10 @@ pub mod packed;
 mod plan;
 mod quiet;
 
+pub use breaker::{BreakerKind, Breakers, Tripped};
 pub use machine::{Electorate, Ending, Pause, Refused, Rollout, RolloutEvent};
 pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
-pub use plan::{FrozenPlan, FrozenStage, FrozenTake};
+pub use plan::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};
 pub use quiet::{Nights, quiet_until};
 
 use std::time::Duration;

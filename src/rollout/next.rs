@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
-    FrozenPlan, FrozenTake,
+    BreakerKind, FrozenPlan, FrozenTake, Tripped,
     machine::{Approved, Baking, Held, Pause, Paused, Pending, Rollout},
     quiet::quiet_until,
 };
@@ -46,6 +46,8 @@ pub struct RolloutFacts<'a> {
     pub approvals_until: Option<Timestamp>,
     /// The app's time zone; `None` if this machine does not know it.
     pub zone: Option<&'a TimeZone>,
+    /// What workers saw in this run that must stop it.
+    pub breaker: Option<&'a Tripped>,
     /// How each stage stands, by its number; one that is not here has nobody.
     pub stages: &'a [StageFacts],
     /// The ledger's clock.
@@ -82,6 +84,10 @@ pub enum Step {
     StageSent(StageNumber),
     /// The watched wait is over: a person must open the next stage.
     Gate,
+    /// It must wait, for this reason.
+    Pause(Pause, String),
+    /// What it waited for is tried again.
+    Resume,
     /// Its approvals do not hold any more.
     Void(VoidBecause),
     /// It is over.
@@ -189,6 +195,9 @@ pub fn next(facts: &RolloutFacts<'_>) -> Step {
     if let Some(because) = void(facts) {
         return Step::Void(because);
     }
+    if let Some(tripped) = facts.breaker.filter(|_| facts.rollout.sends()) {
+        return stop(tripped);
+    }
     match facts.rollout {
         Rollout::Draft => draft(facts),
         Rollout::PendingApproval(_) => waiting(facts, facts.approvals_until, Why::Approval),
@@ -202,6 +211,7 @@ pub fn next(facts: &RolloutFacts<'_>) -> Step {
         }
         Rollout::Running(stage) => running(facts, *stage),
         Rollout::Baking(baking) => follow(facts).unwrap_or_else(|| bake(facts, baking)),
+        Rollout::Paused(Paused { why: Pause::ProviderDown, .. }) => try_again(facts),
         Rollout::Paused(Paused { why, .. }) => {
             let tail = if *why == Pause::Gate { follow(facts) } else { None };
             tail.unwrap_or_else(|| waiting(facts, None, Why::Paused(*why)))
@@ -226,6 +236,24 @@ fn void(facts: &RolloutFacts<'_>) -> Option<VoidBecause> {
         }
         () => None,
     }
+}
+
+/// What a breaker asks for.
+fn stop(tripped: &Tripped) -> Step {
+    match tripped.kind {
+        BreakerKind::Credentials => Step::Pause(Pause::Credentials, tripped.to_string()),
+        BreakerKind::ProviderDown => Step::Pause(Pause::ProviderDown, tripped.to_string()),
+        BreakerKind::Rejections => Step::End(End::Halted(tripped.to_string())),
+    }
+}
+
+/// A provider that was down is tried again after as long as it took to call it so.
+fn try_again(facts: &RolloutFacts<'_>) -> Step {
+    let again = baked(facts.changed_at, facts.plan.breakers.provider_down_after_ms);
+    if facts.now >= again {
+        return Step::Resume;
+    }
+    waiting(facts, Some(again), Why::Paused(Pause::ProviderDown))
 }
 
 /// A wait that ends at its expiry at the latest.

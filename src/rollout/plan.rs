@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audience::{Gate, Plan, Rate, StageTake},
+    audience::{Breakers, Gate, Plan, Rate, StageTake},
     model::StageNumber,
 };
 
@@ -21,6 +21,36 @@ pub struct FrozenPlan {
     pub quiet_hours: Option<(String, String)>,
     /// Keep off the quarter hours.
     pub avoid_quarter_hours: bool,
+    /// What stops it at once. Written only where the plan says otherwise than usual, so that a plan without reads as ever.
+    #[serde(default, skip_serializing_if = "FrozenBreakers::are_usual")]
+    pub breakers: FrozenBreakers,
+}
+
+/// What stops a rollout at once, frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenBreakers {
+    /// Rejections with the same reason, one after the other at one provider.
+    pub rejections_in_a_row: u32,
+    /// How long a provider takes nothing until it is down, in milliseconds.
+    pub provider_down_after_ms: u64,
+}
+
+impl FrozenBreakers {
+    fn of(breakers: &Breakers) -> Self {
+        let down_after = u64::try_from(breakers.provider_down_after.as_millis()).unwrap_or(u64::MAX);
+        Self { rejections_in_a_row: breakers.rejections_in_a_row, provider_down_after_ms: down_after }
+    }
+
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for FrozenBreakers {
+    fn default() -> Self {
+        Self::of(&Breakers::default())
+    }
 }
 
 /// A stage, frozen.
@@ -97,6 +127,7 @@ impl FrozenPlan {
             stages: stages.collect(),
             quiet_hours: quiet,
             avoid_quarter_hours: plan.avoid_quarter_hours,
+            breakers: FrozenBreakers::of(&plan.breakers),
         }
     }
 

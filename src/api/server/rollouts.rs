@@ -3,6 +3,7 @@
 use axum::{
     Json, Router,
     extract::State,
+    http::StatusCode,
     routing::{get, post},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,18 +11,24 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said,
+    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said, campaigns,
     read::{Campaign, needed_reason, reason},
     schema,
 };
 use crate::{
     api::{
         views,
-        wire::{ApproveBody, Code, Preview, ReasonBody, RolloutList, RolloutView, Scope, WhyBody},
+        wire::{
+            ApproveBody, Code, Nothing, Preview, ReasonBody, RolloutList, RolloutView, Scope, SubmittedView,
+            WhyBody,
+        },
     },
-    dispatch::control::ControlMessage,
+    dispatch::{
+        control::ControlMessage,
+        submit::{self, RetryRefused},
+    },
     ledger::{self, CampaignRecord, HaltScope, RolloutRecord, Verb},
-    model::{CampaignId, Digest},
+    model::{CampaignId, Digest, Intent},
 };
 
 const ALL: &str = "/api/v1/rollouts";
@@ -34,6 +41,7 @@ const PAUSE: &str = "/api/v1/rollouts/{campaign}/pause";
 const RESUME: &str = "/api/v1/rollouts/{campaign}/resume";
 const PROMOTE: &str = "/api/v1/rollouts/{campaign}/promote";
 const ABORT: &str = "/api/v1/rollouts/{campaign}/abort";
+const RETRY: &str = "/api/v1/rollouts/{campaign}/retry";
 
 /// Rollouts of one page: by default a screen or two.
 const PAGE: u32 = 50;
@@ -51,6 +59,7 @@ pub(super) fn routes() -> Router<Api> {
         .route(RESUME, post(resume))
         .route(PROMOTE, post(promote))
         .route(ABORT, post(abort))
+        .route(RETRY, post(retry))
 }
 
 fn boolean(_: &mut SchemaGenerator) -> Schema {
@@ -119,6 +128,16 @@ pub(super) fn operations() -> Vec<Operation> {
         moved(RESUME, "resume", "Go on"),
         moved(PROMOTE, "promote", "Open the next stage"),
         needs_reason(moved(ABORT, "abort", "Give it up for good; needs a reason")),
+        Operation {
+            needs: Some("enqueue:test or enqueue:production, as the campaign's intent is"),
+            answers: &[(200, schema::<SubmittedView>), (201, schema::<SubmittedView>)],
+            says: &[Code::NotFound, Code::Conflict, Code::RefusedByGuard],
+            ..Operation::post::<Nothing>(
+                RETRY,
+                "retry",
+                "Make a new campaign of those whom one that is over was not sent to",
+            )
+        },
     ]);
     all
 }
@@ -243,6 +262,31 @@ async fn abort(
 ) -> Result<Json<RolloutView>, ApiError> {
     caller.need(&Scope::Promote)?;
     promoted(&api, &caller, id, Verb::Abort, Some(needed_reason(Some(body.reason))?)).await
+}
+
+async fn retry(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(Campaign(id)): Named<Campaign>,
+    Said(Nothing {}): Said<Nothing>,
+) -> Result<(StatusCode, Json<SubmittedView>), ApiError> {
+    let (known, _) = find(&api, id).await?;
+    caller.need(match known.intent {
+        Intent::Test => &Scope::EnqueueTest,
+        Intent::Production => &Scope::EnqueueProduction,
+    })?;
+    let retried = submit::retry(api.ledger(), api.policy(), id, &caller.0.operator).await?;
+    campaigns::put(
+        &api,
+        retried.map_err(|refused| match refused {
+            RetryRefused::NotFound => not_found(),
+            RetryRefused::Guard(findings) => campaigns::refused(findings),
+            RetryRefused::NotOver
+            | RetryRefused::NeverFrozen
+            | RetryRefused::Forgotten
+            | RetryRefused::Retried(_) => ApiError::new(Code::Conflict, refused.to_string()),
+        })?,
+    )
 }
 
 /// What takes the scope `promote`.

@@ -9,7 +9,7 @@ use crate::{
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
     ledger::{Approval, CampaignRecord, Ledger, LedgerError, RolloutLine, Tally},
-    model::{CampaignId, JobKey, OperatorName, Pause, StageNumber},
+    model::{CampaignId, Pause, StageNumber},
     rollout::{End, FrozenPlan, Rollout, Step, Why},
 };
 
@@ -68,7 +68,7 @@ pub(super) async fn seen(
         approvals_needed: rollout.electorate.people,
         approvals: approvals.into_iter().map(approval).collect(),
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
-        waits: waits(&outlook(policy, &rollout, &campaign, &stages.facts, now), campaign.expires_at),
+        waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at),
         stages_view: stages_view(&campaign, &stages, &tallies),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
@@ -77,10 +77,10 @@ pub(super) async fn seen(
 }
 
 fn summary(line: &RolloutLine) -> RolloutSummary {
-    let RolloutLine { rollout, key, requester, plan, received_at } = line;
+    let RolloutLine { rollout, key, requester: _, plan, received_at } = line;
     RolloutSummary {
         campaign: rollout.id.to_string(),
-        producer: producer(key, requester.as_ref()),
+        producer: key.producer.to_string(),
         job: key.id.to_string(),
         app: rollout.app.to_string(),
         audience: rollout.audience.to_string(),
@@ -96,10 +96,6 @@ fn summary(line: &RolloutLine) -> RolloutSummary {
         expires_at: rollout.expires_at,
         finished_at: rollout.finished_at,
     }
-}
-
-fn producer(key: &JobKey, requester: Option<&OperatorName>) -> String {
-    requester.map_or_else(|| key.producer.to_string(), |name| format!("operator:{name}"))
 }
 
 const fn paused_for(stands: &Rollout) -> Option<Pause> {
@@ -147,6 +143,10 @@ fn waits(step: &Step, expires_at: Timestamp) -> Option<Waits> {
             until: None,
             on_people: true,
         }),
+        Step::Pause(why, cause) => {
+            Some(Waits { why: cause.clone(), until: None, on_people: on_people(Why::Paused(*why)) })
+        }
+        Step::Resume => soon("it is about to go on: what it waited for is tried again"),
         Step::End(End::Completed) => soon("it is about to be completed"),
         Step::End(End::Expired) => soon("its time is over"),
         Step::End(End::Halted(reason)) => soon(&format!("it is about to be halted: {reason}")),

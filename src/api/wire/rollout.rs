@@ -29,7 +29,7 @@ pub struct RolloutList {
 pub struct RolloutSummary {
     /// The campaign's id (UUID).
     pub campaign: String,
-    /// Its producer; of one that a person submitted, `operator:<name>`.
+    /// Its producer; of one that a person submitted, the producer on whose behalf.
     pub producer: String,
     /// The job's id.
     pub job: String,

@@ -124,7 +124,7 @@ mistakes! {
     a_stage_that_takes_in_two_ways: "plans/cautious.toml", "percent = 1\n" => "percent = 1\ndevices = 5\n",
         "plans/cautious.toml:5: stage[1]: must say in one way whom it takes; write one of audience, percent, devices";
     no_stage_at_all: "plans/cautious.toml", "stage]]\naudience" => "stoge]]\naudience",
-        "plans/cautious.toml:1: stoge: is not a field that is known here; write one of stage, health, downstream, pace, quiet_hours, avoid_quarter_hours, customers_first";
+        "plans/cautious.toml:1: stoge: is not a field that is known here; write one of stage, health, breakers, downstream, pace, quiet_hours, avoid_quarter_hours, customers_first";
     a_bake_without_a_unit: "plans/cautious.toml", "\"5m\"" => "\"5\"",
         "plans/cautious.toml:3: stage[0].bake: \"5\" is no duration; write a number and s, m, h or d, such as \"5m\"";
     a_gate_that_is_not_known: "plans/cautious.toml", "\"manual\"" => "\"closed\"",

@@ -20,11 +20,12 @@ mod samples;
 
 use std::path::Path;
 
-use super::{Exit, Output};
+use super::{Exit, Output, campaign::submitted};
+use crate::api::wire::{Nothing, SubmittedView};
 
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
-pub(super) use source::{Source, id_by_api};
+pub(super) use source::{Source, client, id_by_api};
 
 /// What can be asked about rollouts, and of them.
 #[derive(Debug, clap::Subcommand)]
@@ -67,6 +68,11 @@ pub(super) enum Rollout {
     Promote(verbs::Asked),
     /// Give a campaign up for good
     Abort(verbs::Reasoned),
+    /// Make a new campaign, with approvals of its own, of those whom one that is over was not sent to
+    Retry {
+        /// The campaign that is over: its id, or PRODUCER/JOB
+        campaign: Campaign,
+    },
 }
 
 /// Runs the verb.
@@ -86,5 +92,11 @@ pub(super) async fn run(config: &Path, output: Output, verb: Rollout) -> anyhow:
         Rollout::Resume(args) => verbs::run(output, Verb::Resume, &args).await,
         Rollout::Promote(args) => verbs::run(output, Verb::Promote, &args).await,
         Rollout::Abort(args) => verbs::run(output, Verb::Abort, &args.into()).await,
+        Rollout::Retry { campaign } => {
+            let client = client("rollout retry")?;
+            let id = id_by_api(&client, &campaign).await?;
+            let retried: SubmittedView = client.post(&format!("rollouts/{id}/retry"), &Nothing {}).await?;
+            submitted(output, &retried)
+        }
     }
 }

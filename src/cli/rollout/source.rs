@@ -37,7 +37,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The operators' API, for what only it can do.
-pub(super) fn client(verb: &str) -> anyhow::Result<Client> {
+pub(in crate::cli) fn client(verb: &str) -> anyhow::Result<Client> {
     if !Client::is_configured(variable) {
         let message = format!(
             "`{verb}` goes by the operators' API, which knows who asks; set {URL_VARIABLE} to where it listens, \

@@ -121,7 +121,7 @@ impl<'c> Reign<'c> {
         };
         let (coordinator, plan) = (self.coordinator, &campaign.plan);
         let stages = coordinator.patience.answer(StagesSeen::read(&coordinator.ledger, seen, plan)).await?;
-        let step = outlook(&coordinator.policy, seen, &campaign, &stages.facts, now);
+        let step = outlook(&coordinator.policy, seen, &campaign, &stages, now);
         self.carry_out(seen, &campaign, step).await
     }
 
@@ -168,6 +168,8 @@ impl<'c> Reign<'c> {
             }
             Step::StageSent(stage) => self.rule(&ruling, seen, campaign, &Ruled::Sent(stage)).await,
             Step::Gate => self.rule(&ruling, seen, campaign, &Ruled::Gate).await,
+            Step::Pause(why, cause) => self.rule(&ruling, seen, campaign, &Ruled::Pause(why, cause)).await,
+            Step::Resume => self.rule(&ruling, seen, campaign, &Ruled::Resume).await,
             Step::Void(because) => {
                 let electorate = electorate(&self.coordinator.policy, campaign, seen.frozen);
                 self.rule(&ruling, seen, campaign, &Ruled::Void(because, electorate)).await
@@ -199,7 +201,7 @@ impl<'c> Reign<'c> {
             return Ok(Looked::Until(None));
         }
         tracing::info!(campaign = %id, %rollout, ?ruled, "a rollout goes on");
-        if let Ruled::Open(_) = ruled {
+        if let Ruled::Open(_) | Ruled::Resume = ruled {
             self.coordinator.control.tell(&ControlMessage::Work);
         }
         Ok(Looked::Went)

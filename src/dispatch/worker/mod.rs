@@ -10,6 +10,7 @@
 //! - **I6 once**: a worker that dies leaves intents without outcomes; whoever claims the chunk after it sends those again,
 //!   with the same ids, and nothing else of it.
 
+mod cleared;
 mod flow;
 mod gone;
 mod held;
@@ -17,6 +18,7 @@ mod limits;
 mod rollout;
 mod segment;
 mod sleepers;
+mod watch;
 
 use std::{
     collections::HashMap,

@@ -13,15 +13,17 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     Shared,
+    cleared::clear,
     flow::Flow,
     gone::Gone,
     held::{Held, Piece},
     limits::{Limits, Through},
     segment::{self, Ended, Place},
-    sleepers::{Share, asleep, nights},
+    sleepers::{Share, asleep},
+    watch::Watch,
 };
 use crate::{
-    guard::{self, Cleared, Facts},
+    guard::Cleared,
     ledger::{CampaignRecord, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd},
     model::{RolloutId, SEGMENT_DEVICES},
     rollout::Nights,
@@ -70,6 +72,7 @@ struct Work {
     /// Who is asleep; `None` if the plan has no quiet hours.
     nights: Option<Nights>,
     share: Share,
+    breakers: Watch,
 }
 
 /// Works at one rollout until it is over, stopped, or the process is.
@@ -81,7 +84,11 @@ pub(super) async fn work(
 ) -> RolloutId {
     let rollout = seen.rollout;
     let cleared = clear(&shared, rollout).await;
-    if let Some((campaign, cleared, nights)) = cleared {
+    let breakers = match &cleared {
+        Some((campaign, ..)) => Watch::of(&shared, campaign, seen.epoch).await,
+        None => None,
+    };
+    if let Some(((campaign, cleared, nights), breakers)) = cleared.zip(breakers) {
         let work = Work {
             campaign,
             cleared: Arc::new(cleared),
@@ -96,6 +103,7 @@ pub(super) async fn work(
             may_claim: true,
             nights,
             share: Share::of(Arc::clone(&shared)),
+            breakers,
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -110,33 +118,13 @@ pub(super) async fn work(
     rollout
 }
 
-/// The stored campaign, cleared again by the policy of this process, and its nights.
-async fn clear(shared: &Shared, rollout: RolloutId) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
-    let now = shared.ledger.now().await.ok()?;
-    let campaign = shared.ledger.campaign_of(rollout).await.ok()??;
-    let Some(job) = &campaign.job else {
-        tracing::error!(campaign = %campaign.id, "its text is forgotten; it cannot be sent");
-        return None;
-    };
-    let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
-    match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => {
-            let nights = nights(shared, &campaign)?;
-            Some((campaign, cleared, nights))
-        }
-        Err(findings) => {
-            let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
-            tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
-            None
-        }
-    }
-}
-
 impl Work {
     async fn run(mut self) {
         while !self.is_stopping() {
             self.claim().await;
-            let opened = self.exchange(true).await;
+            let may_open = !self.breakers.has_tripped();
+            let opened = self.exchange(may_open).await;
+            self.breakers.tell(&self.shared).await;
             self.gone.mark_some(&self.shared).await;
             self.wait(opened).await;
         }
@@ -191,7 +179,7 @@ impl Work {
 
     async fn claim(&mut self) {
         let left = self.held.iter().filter(|held| !held.is_asked()).count();
-        if left >= CLAIM_AT_ONCE / 2 || self.room() == 0 {
+        if left >= CLAIM_AT_ONCE / 2 || self.room() == 0 || self.breakers.has_tripped() {
             return;
         }
         let (shared, asked) = (&self.shared, self.shared.clock.monotonic());
@@ -249,6 +237,7 @@ impl Work {
             Ok(answer) => {
                 self.renewed = asked;
                 for end in &ends {
+                    self.breakers.note(end, asked);
                     if let Some(held) = self.held.iter_mut().find(|held| held.claim.chunk == end.chunk) {
                         held.open = held.open.saturating_sub(1);
                     }
@@ -277,6 +266,11 @@ impl Work {
     /// The next segments, as far as there is room.
     fn pieces(&mut self) -> Vec<(usize, Piece)> {
         let mut room = self.room();
+        // The first word of a provider on probation decides: one small segment at a time until then.
+        let on_probation = self.breakers.are_on_probation();
+        if on_probation {
+            room = if self.flow.on_the_way() == 0 && self.ends.is_empty() { room.min(LEAST) } else { 0 };
+        }
         // At slow rates a segment is about a second's worth.
         let most = self.slowest();
         let most =
@@ -285,7 +279,7 @@ impl Work {
         for (place, held) in self.held.iter_mut().enumerate() {
             while room > 0 {
                 let Some(piece) = held.next(most.min(room)) else { break };
-                room = room.saturating_sub(piece.positions.len());
+                room = if on_probation { 0 } else { room.saturating_sub(piece.positions.len()) };
                 pieces.push((place, piece));
             }
         }

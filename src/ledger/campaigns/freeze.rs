@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling,
+    again::Unsent,
     steer::{Steer, Steered},
 };
 use crate::{
@@ -26,6 +27,9 @@ use crate::{
         packed,
     },
 };
+
+/// Why a retry comes to nothing.
+const NOBODY_LEFT: &str = "nobody is left: everyone was sent it, or may have been";
 
 /// A chunk that is to be written.
 struct NewChunk {
@@ -53,6 +57,11 @@ impl Ledger {
             "update rollout set frozen = $1, chunks = $2, freeze_cursor = $3, changed_at = $4 where id = $5";
         let nowhere = || Deposed::Ledger(LedgerError::nonsense("rollout", rollout, "it is no draft"));
         let campaign = self.campaign_of(rollout).await?.ok_or_else(nowhere)?;
+        // What a campaign that is over left does not change any more: it is read before the transaction.
+        let unsent = match campaign.retry_of {
+            Some(of) => Some(self.unsent(of, rollout, devices).await?),
+            None => None,
+        };
         let (mut tx, now) = self.begin_ruling(ruling).await?;
         let row: Option<(i64, i32, Option<String>)> = on_either!(&mut tx, c => {
             sqlx::query_as(READ).bind(rollout.get()).fetch_optional(c).await.map_err(LedgerError::from)?
@@ -68,10 +77,9 @@ impl Ledger {
             frozen: column("rollout", rollout, "frozen", u64::try_from(frozen))?,
             chunks: column("rollout", rollout, "chunks", u32::try_from(chunks))?,
         };
-        step.cursor.close_full(&campaign.plan);
-        let mut left = devices.max(CHUNK_DEVICES);
-        while left > 0 && step.cursor.next(&campaign.plan, offset(campaign.id)) != Next::Done {
-            left = left.saturating_sub(step.take(&mut tx, left).await?.max(1));
+        match unsent {
+            Some(unsent) => step.take_again(&mut tx, unsent).await?,
+            None => step.take_some(&mut tx, devices).await?,
         }
         let done = step.cursor.next(&campaign.plan, offset(campaign.id)) == Next::Done;
         let limit = source.audience.max_devices.min(campaign.at_most);
@@ -94,6 +102,8 @@ impl Ledger {
                 campaign.at_most, source.audience.max_devices
             );
             step.settle(&mut tx, RolloutEvent::Reject, Some(&cause)).await?;
+        } else if done && campaign.retry_of.is_some() && step.frozen == 0 {
+            step.settle(&mut tx, RolloutEvent::Reject, Some(NOBODY_LEFT)).await?;
         } else if done {
             step.write_stages(&mut tx).await?;
             step.settle(&mut tx, RolloutEvent::Frozen(electorate(step.frozen)), None).await?;
@@ -124,6 +134,37 @@ impl Step<'_> {
         };
         let counts = self.cursor.full.iter().map(|(devices, _)| *devices).chain([self.cursor.in_stage]);
         counts.enumerate().filter(|(stage, _)| !beside(stage)).map(|(_, devices)| devices).sum()
+    }
+
+    /// Takes up to so many devices more.
+    async fn take_some(&mut self, tx: &mut Tx, devices: usize) -> Result<(), LedgerError> {
+        self.cursor.close_full(&self.campaign.plan);
+        let mut left = devices.max(CHUNK_DEVICES);
+        while left > 0 && self.cursor.next(&self.campaign.plan, offset(self.campaign.id)) != Next::Done {
+            left = left.saturating_sub(self.take(tx, left).await?.max(1));
+        }
+        Ok(())
+    }
+
+    /// Takes over what another campaign left unsent, each in the stage where it was.
+    async fn take_again(&mut self, tx: &mut Tx, unsent: Unsent) -> Result<(), LedgerError> {
+        // Somebody was quicker; the next step reads on from there.
+        if unsent.from != self.cursor.source.unwrap_or(0) {
+            return Ok(());
+        }
+        for (stage, devices) in unsent.lists {
+            while self.cursor.stage < stage {
+                self.cursor.close_stage();
+            }
+            self.put(tx, devices).await?;
+        }
+        self.cursor.source = unsent.next;
+        if unsent.next.is_none() {
+            while usize::from(self.cursor.stage) < self.campaign.plan.stages.len() {
+                self.cursor.close_stage();
+            }
+        }
+        Ok(())
     }
 
     /// Reads what comes next, and writes its chunks. Answers how many devices it read.

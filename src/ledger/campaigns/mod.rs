@@ -13,7 +13,9 @@
 //!     OpenSegment::start          one Started for each device, once
 //! ```
 
+mod again;
 mod approvals;
+mod breakers;
 mod claims;
 mod coordinator;
 mod exchange;

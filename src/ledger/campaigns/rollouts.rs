@@ -99,15 +99,15 @@ impl RolloutRow {
     fn stands(
         &self,
         state: RolloutState,
-        stage: Option<StageNumber>,
+        last: Option<StageNumber>,
         electorate: &Electorate,
     ) -> Result<Rollout, LedgerError> {
         let nonsense = |why| LedgerError::nonsense(TABLE, self.id, why);
-        let opened = stage.ok_or_else(|| nonsense("no stage is open in this state"));
-        let held = || match (self.held.as_deref(), stage) {
+        let opened = last.ok_or_else(|| nonsense("no stage is open in this state"));
+        let held = || match (self.held.as_deref(), last) {
             (Some("start") | None, None) => Ok(Held::Start),
-            (Some("running"), Some(stage)) => Ok(Held::Running(stage)),
-            (Some("baking"), Some(stage)) => Ok(Held::Baking(stage)),
+            (Some("running"), Some(last)) => Ok(Held::Running(last)),
+            (Some("baking"), Some(last)) => Ok(Held::Baking(last)),
             _ => Err(nonsense("where it goes on cannot be read")),
         };
         Ok(match state {
@@ -144,15 +144,15 @@ impl TryFrom<RolloutRow> for RolloutRecord {
 
     fn try_from(row: RolloutRow) -> Result<Self, LedgerError> {
         let id = row.id;
-        let stage = (row.stage >= 0).then(|| StageNumber::try_from(row.stage)).transpose();
-        let stage = column(TABLE, id, "stage", stage)?;
+        let last = (row.stage >= 0).then(|| StageNumber::try_from(row.stage)).transpose();
+        let last = column(TABLE, id, "stage", last)?;
         let state = column(TABLE, id, "state", row.state.parse())?;
         let electorate = Electorate {
             people: column(TABLE, id, "people", u32::try_from(row.people))?,
             barred: names(id, "barred", &row.barred)?,
         };
         Ok(Self {
-            stands: row.stands(state, stage, &electorate)?,
+            stands: row.stands(state, last, &electorate)?,
             electorate,
             approvals_until: row.approvals_until.map(|at| instant(TABLE, id, at)).transpose()?,
             policy: row.policy.as_deref().map(|bytes| digest(TABLE, id, "policy", bytes)).transpose()?,
@@ -162,7 +162,7 @@ impl TryFrom<RolloutRow> for RolloutRecord {
             audience: column(TABLE, id, "audience", AudienceName::parse(&row.audience))?,
             state,
             cause: row.cause,
-            stage,
+            stage: last,
             epoch: count(TABLE, id, "epoch", row.epoch)?,
             frozen: column(TABLE, id, "frozen", u64::try_from(row.frozen))?,
             chunks: count(TABLE, id, "chunks", row.chunks)?,

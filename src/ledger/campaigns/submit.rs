@@ -18,7 +18,7 @@ use crate::{
         AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, OperatorName, ProducerId,
         RolloutId, RolloutState,
     },
-    rollout::FrozenPlan,
+    rollout::{FrozenPlan, Rollout},
 };
 
 /// A campaign that the guard cleared (or will hold for people), as it is put on record.
@@ -46,6 +46,8 @@ pub struct NewCampaign<'a> {
     pub traceparent: Option<&'a str>,
     /// Who submitted it by hand; `None`: it came by AMQP.
     pub requester: Option<&'a OperatorName>,
+    /// The campaign whose unsent devices it takes; `None`: it is frozen from its audience.
+    pub retry_of: Option<RolloutId>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent after this.
@@ -96,6 +98,8 @@ pub struct CampaignRecord {
     pub traceparent: Option<String>,
     /// Who submitted it by hand; `None`: it came by AMQP, and its producer is the requester.
     pub requester: Option<OperatorName>,
+    /// The campaign whose lists it was frozen from, if that is another's.
+    pub retry_of: Option<RolloutId>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent before this.
@@ -122,6 +126,7 @@ struct CampaignRow {
     plan: String,
     traceparent: Option<String>,
     requester: Option<String>,
+    retry_of: Option<i64>,
     received_at: i64,
     not_before: Option<i64>,
     expires_at: i64,
@@ -169,6 +174,7 @@ impl TryFrom<CampaignRow> for CampaignRecord {
                 "requester",
                 row.requester.as_deref().map(OperatorName::parse).transpose(),
             )?,
+            retry_of: row.retry_of.map(RolloutId::new),
             received_at: instant(TABLE, id, row.received_at)?,
             not_before: row.not_before.map(|at| instant(TABLE, id, at)).transpose()?,
             expires_at: instant(TABLE, id, row.expires_at)?,
@@ -197,8 +203,8 @@ impl Ledger {
     pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
                  intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
-                 requester) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+                 requester, retry_of) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
              on conflict (producer, job_id) do nothing returning id";
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
@@ -206,6 +212,12 @@ impl Ledger {
         let id = CampaignId::derive(new.key, &digest);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
+        // Two who retry the same campaign wait for each other here, and one of them is refused.
+        if let Some(source) = new.retry_of
+            && let Some(retry) = tx.standing_retry(source).await?
+        {
+            return Ok(if retry == id { Submitted::Known(id) } else { Submitted::Conflict });
+        }
         let row: Option<i64> = on_either!(&mut tx, c => {
             sqlx::query_scalar(INSERT)
                 .bind(id.as_uuid())
@@ -226,6 +238,7 @@ impl Ledger {
                 .bind(new.job.not_before().map(micros))
                 .bind(micros(new.expires_at))
                 .bind(new.requester.map(OperatorName::as_str))
+                .bind(new.retry_of.map(RolloutId::get))
                 .fetch_optional(c)
                 .await?
         });
@@ -247,11 +260,17 @@ impl Ledger {
                 .execute(c)
                 .await?;
         });
-        let told = RolloutTold { campaign: id, app: new.app, audience: new.audience, frozen: 0 };
+        let told = RolloutTold {
+            campaign: id,
+            app: new.app,
+            audience: new.audience,
+            frozen: 0,
+            stands: &Rollout::Draft,
+        };
         tx.tell(&[told.event(now, 1, RolloutState::Draft, None, None)]).await?;
         let body = json!({
             "campaign": id, "producer": new.key.producer, "job": new.key.id, "digest": digest, "audience": new.audience,
-            "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy,
+            "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy, "retry_of": new.retry_of,
         });
         let by = new.requester.map_or(new.key.producer.as_str(), OperatorName::as_str);
         tx.append_audit(now, by, "campaign.submitted", &body).await?;
@@ -293,10 +312,11 @@ impl Ledger {
         Ok(id.map(CampaignId::from_uuid))
     }
 
-    /// The latest campaign of an audience that was frozen to its end.
+    /// The latest campaign that an audience was frozen to its end for.
     pub async fn last_frozen(&self, audience: &Audience) -> Result<Option<CampaignRecord>, LedgerError> {
         const SQL: &str = "select k.* from campaign k join rollout r on r.id = k.id \
-             where k.app = $1 and k.audience = $2 and r.frozen_digest is not null order by k.id desc limit 1";
+             where k.app = $1 and k.audience = $2 and r.frozen_digest is not null \
+             and k.retry_of is null order by k.id desc limit 1";
         let row: Option<CampaignRow> = on_pool!(self, pool => {
             sqlx::query_as(SQL)
                 .bind(audience.app().as_str())

@@ -10,6 +10,7 @@ use crate::{
         tx::{Tx, on_either},
     },
     model::{AppId, AudienceName, CampaignId, Event, EventBody, RolloutId, RolloutState, StageNumber},
+    rollout::Rollout,
 };
 
 /// The part of an event that does not change.
@@ -19,11 +20,14 @@ pub(super) struct RolloutTold<'a> {
     pub(super) app: &'a AppId,
     pub(super) audience: &'a AudienceName,
     pub(super) frozen: u64,
+    /// Where it stands, whole: for what it waits.
+    pub(super) stands: &'a Rollout,
 }
 
 impl<'a> RolloutTold<'a> {
     pub(super) const fn of(rollout: &'a RolloutRecord) -> Self {
-        Self { campaign: rollout.id, app: &rollout.app, audience: &rollout.audience, frozen: rollout.frozen }
+        let RolloutRecord { id, app, audience, frozen, stands, .. } = rollout;
+        Self { campaign: *id, app, audience, frozen: *frozen, stands }
     }
 
     pub(super) fn event(
@@ -34,12 +38,23 @@ impl<'a> RolloutTold<'a> {
         opened: Option<StageNumber>,
         cause: Option<&str>,
     ) -> Event {
+        let count = |people: usize| u32::try_from(people).unwrap_or(u32::MAX);
+        let (pause, approvals) = match self.stands {
+            Rollout::Paused(paused) if state == RolloutState::Paused => (Some(paused.why), None),
+            Rollout::PendingApproval(pending) if state == RolloutState::PendingApproval => {
+                (None, Some((count(pending.approved.len()), pending.electorate.people)))
+            }
+            _ => (None, None),
+        };
         let body = EventBody::RolloutChanged {
             campaign: self.campaign,
             app: self.app.clone(),
             audience: self.audience.clone(),
             state,
+            pause,
             cause: cause.map(str::to_owned),
+            approvals_given: approvals.map(|(given, _)| given),
+            approvals_needed: approvals.map(|(_, needed)| needed),
             stage: opened.map(|stage| u32::from(stage) + 1),
             epoch,
             frozen: self.frozen,

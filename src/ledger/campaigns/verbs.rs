@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ledger::{Ledger, LedgerError},
     model::{CampaignId, Digest, OperatorName},
-    rollout::{Pause, Refused, RolloutEvent, machine::Rollout},
+    rollout::{Pause, Refused, Rollout, RolloutEvent},
 };
 
 /// What a person may do to a rollout.
@@ -120,6 +120,13 @@ impl RolloutRecord {
         }
         Some(Digest::of_parts(&[b"under", frozen.as_bytes(), in_force.as_bytes()]))
     }
+
+    /// I8: approvals that were given under another policy, and that the coordinator has yet to void, are not added to: of two
+    /// approvals that count together, both are of the same digest.
+    fn is_approved_under_another(&self, policy: &Digest) -> bool {
+        let given = matches!(&self.stands, Rollout::PendingApproval(pending) if !pending.approved.is_empty());
+        given && self.policy != Some(*policy)
+    }
 }
 
 impl Ledger {
@@ -138,7 +145,9 @@ impl Ledger {
         let mut particulars = json!({ "reason": asked.reason });
         match &asked.verb {
             Verb::Approve { digest, policy, holds } => {
-                if seen.approval_digest(&known.policy, policy) != Some(*digest) {
+                if seen.approval_digest(&known.policy, policy) != Some(*digest)
+                    || seen.is_approved_under_another(policy)
+                {
                     return Ok(Err(VerbRefused::OtherDigest));
                 }
                 particulars["digest"] = Value::String(digest.to_string());

@@ -126,6 +126,7 @@ impl<'s> Set<'s> {
             plan: &plan,
             traceparent: None,
             requester: None,
+            retry_of: None,
             received_at: now,
             expires_at: job.expires_at(now),
         };

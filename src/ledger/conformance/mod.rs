@@ -19,8 +19,10 @@ mod policies;
 mod postgres_only;
 mod registrations;
 mod registry;
+mod schedules;
 mod selection;
 mod sleepers;
+mod steering;
 mod views;
 
 #[path = "../../../tests/it/harness/database.rs"]
@@ -197,6 +199,16 @@ on_both_engines! {
         i6_a_minutes_throttle_is_no_night_and_a_night_is_not_asked_about_every_minute,
         i9_a_night_that_outlasts_the_campaign_holds_it_until_its_expiry,
         devices_come_with_their_zones_where_these_are_asked_for;
+    steering:
+        i4_approvals_are_of_distinct_people_and_the_barred_are_refused,
+        i8_approvals_that_count_together_are_of_one_digest,
+        i5_nothing_starts_under_a_halt,
+        i5_a_pause_ends_what_was_begun_before_it,
+        at_a_gate_the_late_tail_goes_on_and_nothing_widens,
+        a_breaker_is_a_fact_of_the_run_in_which_it_tripped,
+        i6_a_retry_is_of_exactly_those_who_were_not_sent;
+    schedules:
+        whatever_happens_the_invariants_hold;
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;

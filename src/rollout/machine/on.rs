@@ -22,7 +22,7 @@ impl Rollout {
             Self::Draft => draft(event),
             Self::PendingApproval(pending) => pending.on(event),
             Self::Approved(approved) => approved.on(event),
-            Self::Running(stage) => running(stage, event),
+            Self::Running(opened) => running(opened, event),
             Self::Baking(baking) => baking.on(event, plan),
             Self::Paused(paused) => paused.on(event, plan),
             Self::Over(_) => over(&event),
@@ -32,11 +32,13 @@ impl Rollout {
 }
 
 /// On to `rollout`, within the same epoch.
+#[expect(clippy::unnecessary_wraps, reason = "an arm of the table, beside those that refuse")]
 const fn on(rollout: Rollout) -> Answer {
     Ok(Moved { rollout, new_epoch: false })
 }
 
 /// On to `rollout`; whatever is under way ends.
+#[expect(clippy::unnecessary_wraps, reason = "an arm of the table, beside those that refuse")]
 const fn stop(rollout: Rollout) -> Answer {
     Ok(Moved { rollout, new_epoch: true })
 }
@@ -141,13 +143,15 @@ impl Approved {
                 (true, ..) => Err(Because::OtherStage),
             },
             Event::Pause(_) if !started => Err(Because::NotStarted),
+            Event::Pause(Pause::Gate | Pause::Inconclusive) | Event::Sent | Event::Gate | Event::Complete => {
+                Err(Because::NotSending)
+            }
             Event::Pause(why) => stop(Rollout::Paused(Paused { why, at })),
             Event::Void(electorate) => void(electorate, at),
             Event::Expire => end(Ending::Expired),
             Event::Halt => end(Ending::Halted),
             Event::Abort => end(Ending::Aborted),
             Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
-            Event::Sent | Event::Gate | Event::Complete => Err(Because::NotSending),
             Event::Resume => Err(Because::NotPaused),
             Event::Promote { .. } => Err(Because::NotStarted),
         }
@@ -157,6 +161,12 @@ impl Approved {
 fn running(stage: StageNumber, event: Event) -> Answer {
     match event {
         Event::Sent => on(Rollout::Baking(Baking { stage, promoted: false })),
+        // A decision on a stage that is not sent yet: `promote`, which alone leads on from there, could not.
+        Event::Pause(Pause::Gate | Pause::Inconclusive)
+        | Event::Open(_)
+        | Event::Gate
+        | Event::Promote { .. }
+        | Event::Complete => Err(Because::Sending),
         Event::Pause(why) => stop(Rollout::Paused(Paused { why, at: Held::Running(stage) })),
         Event::Void(electorate) => void(electorate, Held::Running(stage)),
         Event::Expire => end(Ending::Expired),
@@ -164,7 +174,6 @@ fn running(stage: StageNumber, event: Event) -> Answer {
         Event::Abort => end(Ending::Aborted),
         Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
         Event::Start => Err(Because::StartedAlready),
-        Event::Open(_) | Event::Gate | Event::Promote { .. } | Event::Complete => Err(Because::Sending),
         Event::Resume => Err(Because::NotPaused),
     }
 }
@@ -231,14 +240,15 @@ impl Paused {
             Event::Pause(other) if why == Pause::Gate && other != Pause::Gate => {
                 stop(Rollout::Paused(Self { why: other, at }))
             }
-            Event::Pause(_) | Event::Gate => Err(Because::Paused),
+            Event::Pause(_) | Event::Gate | Event::Open(_) | Event::Sent | Event::Complete => {
+                Err(Because::Paused)
+            }
             Event::Void(electorate) => void(electorate, at),
             Event::Expire => end(Ending::Expired),
             Event::Halt => end(Ending::Halted),
             Event::Abort => end(Ending::Aborted),
             Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
             Event::Start => Err(Because::StartedAlready),
-            Event::Open(_) | Event::Sent | Event::Complete => Err(Because::Paused),
         }
     }
 }

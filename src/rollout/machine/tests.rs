@@ -1,7 +1,9 @@
 //! The ways through the machine, and every pair of state and event.
 
+mod table;
+
 use super::*;
-use crate::rollout::{FrozenPlan, FrozenStage, FrozenTake};
+use crate::rollout::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};
 
 fn name(name: &str) -> OperatorName {
     OperatorName::parse(name).expect("a name")
@@ -14,6 +16,7 @@ fn plan(manual: bool) -> FrozenPlan {
         stages: vec![stage.clone(), stage],
         quiet_hours: None,
         avoid_quarter_hours: false,
+        breakers: FrozenBreakers::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rollout::{
-    FrozenStage,
+    FrozenBreakers, FrozenStage,
     machine::{Electorate, Ending, RolloutEvent},
 };
 
@@ -26,6 +26,7 @@ fn plan() -> FrozenPlan {
         stages: vec![take(FrozenTake::Devices(10), 60_000), take(FrozenTake::Buckets(10_000), 0)],
         quiet_hours: None,
         avoid_quarter_hours: false,
+        breakers: FrozenBreakers::default(),
     }
 }
 
@@ -41,6 +42,7 @@ fn facts<'a>(plan: &'a FrozenPlan, stages: &'a [StageFacts]) -> RolloutFacts<'a>
         needs_people: false,
         approvals_until: None,
         zone: None,
+        breaker: None,
         stages,
         now: at(0),
     }
@@ -306,8 +308,8 @@ impl World {
                 prop_assert!(self.now >= at(3_600));
                 self.happen(RolloutEvent::Expire)?;
             }
-            Step::Gate | Step::Void(_) | Step::End(End::Halted(_)) => {
-                prop_assert!(false, "not here: {:?}", step)
+            Step::Gate | Step::Pause(..) | Step::Resume | Step::Void(_) | Step::End(End::Halted(_)) => {
+                prop_assert!(false, "not here: {:?}", step);
             }
             Step::Wait(until, _) => {
                 prop_assert!(until.is_none_or(|until| until > self.now), "a wait for nothing");
@@ -357,6 +359,7 @@ fn world() -> impl Strategy<Value = World> {
             stages: stages.iter().map(|(_, bake)| take(FrozenTake::Devices(1), *bake)).collect(),
             quiet_hours: None,
             avoid_quarter_hours: false,
+            breakers: FrozenBreakers::default(),
         },
         not_before: start.map(at),
         rollout: if frozen { STARTED } else { Rollout::Draft },

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rollout::{FrozenStage, FrozenTake};
+use crate::rollout::{FrozenBreakers, FrozenStage, FrozenTake};
 
 /// East and west of everywhere, north and south, with half hours and quarters, with and without summer time.
 const ZONES: [&str; 12] = [
@@ -82,6 +82,7 @@ fn nights(from: &str, to: &str) -> Nights {
         stages: vec![stage],
         quiet_hours: Some((from.to_owned(), to.to_owned())),
         avoid_quarter_hours: false,
+        breakers: FrozenBreakers::default(),
     };
     let none = FrozenPlan { quiet_hours: None, ..plan.clone() };
     assert!(Nights::of(&none, warsaw(), find).is_none(), "no quiet hours, no nights");

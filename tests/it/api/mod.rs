@@ -114,7 +114,7 @@ impl Office {
         let producers = policy.join("producers.toml");
         let text = std::fs::read_to_string(&producers).expect("producers.toml");
         let ours = format!(
-            "[producers.\"operator:rita\"]\nowners = [\"owen\"]\napps = [\"{APP}\"]\nintents = [\"production\"]\n\
+            "[producers.spring]\nowners = [\"rita\", \"owen\"]\napps = [\"{APP}\"]\nintents = [\"production\"]\n\
              audiences = [\"{AUDIENCE}\"]\n"
         );
         std::fs::write(&producers, format!("{text}\n{ours}")).expect("producers.toml");

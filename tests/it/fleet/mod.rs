@@ -4,6 +4,7 @@
 //! by [`SIZE`].
 
 mod asleep;
+mod breakers;
 mod changed;
 mod chaos;
 mod fenced;

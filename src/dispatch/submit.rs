@@ -1,0 +1,247 @@
+//! Campaigns that a person submits, and campaigns that a person retries.
+//!
+//! A person submits on behalf of a producer: one of those that name this person as an owner. The job is that producer's, as if
+//! it had come by queue: the guard judges it by what `producers.toml` lets that producer do, its id is one key with the ids
+//! of the producer's own jobs, and its events go to whoever follows that producer. Beyond that the person is its requester.
+//!
+//! - **I4 widening-needs-two**: neither the requester nor any other owner of the producer may approve it.
+//! - **I1 no-test-to-production**: the guard is asked as it is for every other job; nothing here goes round it.
+
+use crate::{
+    api::wire::SubmittedView,
+    audience::{Audience, Policy, Producer},
+    dispatch::judge,
+    guard::{self, Facts, Finding, Verdict},
+    ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, RefusedJob, Submitted},
+    model::{CampaignId, FindingNote, Job, JobId, JobKey, OperatorName, ProducerId, Recipients, RolloutId},
+    rollout::FrozenPlan,
+};
+
+/// The guard's findings on a campaign that it refused.
+pub type Findings = Vec<FindingNote>;
+
+/// Why a campaign is not retried. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RetryRefused {
+    /// No campaign has this id.
+    #[error("no campaign has this id")]
+    NotFound,
+    /// It is not over yet.
+    #[error("it is not over yet; abort it first, or wait for its end")]
+    NotOver,
+    /// Nobody was ever frozen for it.
+    #[error("its audience was never frozen; submit it again under a new id")]
+    NeverFrozen,
+    /// Texts are kept for a while only.
+    #[error("its text is forgotten; submit it again under a new id")]
+    Forgotten,
+    /// A retry of it stands: that one is to be retried, if anything is.
+    #[error("it has been retried, as {0}; retry that one")]
+    Retried(CampaignId),
+    /// The guard refuses it now.
+    #[error("the guard refuses it now")]
+    Guard(Findings),
+}
+
+/// Puts a person's campaign on record, as a Draft that the coordinator freezes; or says why not. The producer on whose behalf
+/// is the only one of the person's own that may send it. Answered from the record if it is there already.
+pub async fn submit(
+    ledger: &Ledger,
+    policy: &Policy,
+    job: &Job,
+    operator: &OperatorName,
+) -> Result<Result<SubmittedView, Findings>, LedgerError> {
+    match on_whose_behalf(policy, job, operator) {
+        Ok(producer) => submit_on_behalf(ledger, policy, job, operator, &producer.id).await,
+        Err(finding) => Ok(Err(vec![*finding])),
+    }
+}
+
+/// The same on behalf of a producer that is named; the person must be one of its owners.
+pub async fn submit_on_behalf(
+    ledger: &Ledger,
+    policy: &Policy,
+    job: &Job,
+    operator: &OperatorName,
+    producer: &ProducerId,
+) -> Result<Result<SubmittedView, Findings>, LedgerError> {
+    if !policy.producer(producer).is_some_and(|known| known.owners.contains(operator)) {
+        let reason = format!("{operator} is no owner of the producer {producer}");
+        return Ok(Err(vec![out_of_scope("producer", reason)]));
+    }
+    put(ledger, policy, job, &job.key(producer), operator, None).await
+}
+
+/// Makes a new campaign of those whom one that is over was not sent to: no accepted, unknown or token-gone outcome. It has a
+/// digest of its own and needs approvals of its own; its requester is whoever retries it. The text and its expiry stay.
+pub async fn retry(
+    ledger: &Ledger,
+    policy: &Policy,
+    campaign: CampaignId,
+    operator: &OperatorName,
+) -> Result<Result<SubmittedView, RetryRefused>, LedgerError> {
+    let Some(old) = ledger.campaign(campaign).await? else { return Ok(Err(RetryRefused::NotFound)) };
+    let Some(stands) = ledger.rollout(campaign).await? else { return Ok(Err(RetryRefused::NotFound)) };
+    let Some(job) = &old.job else { return Ok(Err(RetryRefused::Forgotten)) };
+    if !stands.state.is_terminal() {
+        return Ok(Err(RetryRefused::NotOver));
+    }
+    if stands.frozen_digest.is_none() {
+        return Ok(Err(RetryRefused::NeverFrozen));
+    }
+    if let Some(standing) = ledger.standing_retry(old.rollout).await? {
+        return Ok(Err(RetryRefused::Retried(standing)));
+    }
+    let tries = ledger.retries(old.rollout).await? + 1;
+    let job = job.renamed(retry_id(&old, tries));
+    let put = put(ledger, policy, &job, &job.key(&old.key.producer), operator, Some(&old)).await?;
+    Ok(match put {
+        Ok(view) => Ok(view),
+        // Somebody was quicker.
+        Err(findings) => Err(match ledger.standing_retry(old.rollout).await? {
+            Some(standing) => RetryRefused::Retried(standing),
+            None => RetryRefused::Guard(findings),
+        }),
+    })
+}
+
+/// `news` is retried as `news-retry-1`, and that as `news-retry-1-retry-1`. An id without room for that is a digest's.
+fn retry_id(old: &CampaignRecord, tries: u32) -> JobId {
+    let id = format!("{}-retry-{tries}", old.key.id);
+    JobId::parse(&id).unwrap_or_else(|_| {
+        let id = format!("retry-{tries}-of-{}", old.id);
+        JobId::parse(&id).expect("a UUID and a count are short and visible")
+    })
+}
+
+/// The only producer of this person's that may send the job.
+fn on_whose_behalf<'p>(
+    policy: &'p Policy,
+    job: &Job,
+    operator: &OperatorName,
+) -> Result<&'p Producer, Box<FindingNote>> {
+    let may = |producer: &&Producer| {
+        let audience = match job.to() {
+            Some(Recipients::Audience { name, .. }) => producer.may_use_audience(name),
+            _ => false,
+        };
+        audience
+            && producer.owners.contains(operator)
+            && job.app().is_some_and(|app| producer.may_use_app(app))
+            && job.intent().is_some_and(|intent| producer.may_claim(intent))
+    };
+    let able: Vec<&Producer> = policy.producers().filter(may).collect();
+    match able[..] {
+        [one] => Ok(one),
+        [] => {
+            let reason = format!(
+                "{operator} owns no producer that may send to this app and audience with this intent"
+            );
+            Err(Box::new(out_of_scope("to.audience", reason)))
+        }
+        _ => {
+            let names: Vec<&str> = able.iter().map(|producer| producer.id.as_str()).collect();
+            let reason = format!("on behalf of which producer: {}?", names.join(" or "));
+            let fix = "name one of them".to_owned();
+            Err(Box::new(FindingNote { fix, ..out_of_scope("producer", reason) }))
+        }
+    }
+}
+
+/// Judges a campaign, and puts it on record.
+async fn put(
+    ledger: &Ledger,
+    policy: &Policy,
+    job: &Job,
+    key: &JobKey,
+    operator: &OperatorName,
+    retried: Option<&CampaignRecord>,
+) -> Result<Result<SubmittedView, Findings>, LedgerError> {
+    let known = |campaign: CampaignId| Ok(SubmittedView { campaign: campaign.to_string(), known: true });
+    if let Some(campaign) = ledger.campaign_by_job(key).await? {
+        let is_same = CampaignId::derive(key, &job.digest()) == campaign;
+        return Ok(if is_same { known(campaign) } else { Err(vec![judge::id_reused()]) });
+    }
+    let now = ledger.now().await?;
+    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now), now);
+    let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
+    let labels = job.app().zip(job.intent()).zip(whom(policy, job));
+    let (Verdict::Clear(..), Some(((app, intent), (audience, at_most)))) = (&verdict, labels) else {
+        let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
+        return refuse(ledger, job, key, findings).await;
+    };
+    let plan = match retried {
+        // Whom it was frozen to is in the stages of that plan.
+        Some(old) => Some(old.plan.clone()),
+        None => policy.plan_for(audience, job.plan()).map(FrozenPlan::of),
+    };
+    let Some(plan) = plan else { return refuse(ledger, job, key, vec![no_campaign()]).await };
+    let new = NewCampaign {
+        key,
+        job,
+        app,
+        intent,
+        audience: &audience.name,
+        class: audience.class,
+        at_most,
+        policy: policy.hash(),
+        plan: &plan,
+        traceparent: None,
+        requester: Some(operator),
+        retry_of: retried.map(|old| -> RolloutId { old.rollout }),
+        received_at: now,
+        expires_at: job.expires_at(now),
+    };
+    Ok(match ledger.submit_campaign(&new).await? {
+        Submitted::Stored(campaign) => {
+            tracing::info!(job = %key, %campaign, %operator, "a person's campaign is on record");
+            Ok(SubmittedView { campaign: campaign.to_string(), known: false })
+        }
+        Submitted::Known(campaign) => known(campaign),
+        Submitted::Conflict => Err(vec![judge::id_reused()]),
+    })
+}
+
+/// I10: a refusal is told to whoever follows the producer, and stands in the audit, as if the job had come by queue.
+async fn refuse(
+    ledger: &Ledger,
+    job: &Job,
+    key: &JobKey,
+    findings: Findings,
+) -> Result<Result<SubmittedView, Findings>, LedgerError> {
+    let event = judge::refused_event(key, job, None, findings.clone(), ledger.now().await?);
+    ledger.commit_direct(&[], &[RefusedJob { event }]).await?;
+    Ok(Err(findings))
+}
+
+/// The audience, and the bound that the job sets.
+fn whom<'p>(policy: &'p Policy, job: &Job) -> Option<(&'p Audience, u64)> {
+    let Recipients::Audience { name, at_most } = job.to()? else { return None };
+    Some((policy.audience(name)?, *at_most))
+}
+
+fn out_of_scope(field: &str, reason: String) -> FindingNote {
+    FindingNote {
+        rule: "producer-scope".to_owned(),
+        verdict: "refuse".to_owned(),
+        field: field.to_owned(),
+        span: None,
+        reason,
+        fix: "ask an owner of the producer that sends there to submit it, or to name you in producers.toml"
+            .to_owned(),
+    }
+}
+
+fn no_campaign() -> FindingNote {
+    FindingNote {
+        rule: "plan-missing".to_owned(),
+        verdict: "refuse".to_owned(),
+        field: "to".to_owned(),
+        span: None,
+        reason: "is no campaign: it names no audience, or there is no plan for it".to_owned(),
+        fix: "name an audience and at_most; named recipients are enqueued by their producer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The state machine, proved by going everywhere: every reachable state of a small configuration is visited.
+//!
+//! Two stages of two chunks, one of them deferred once; two workers that may die in the middle of anything; a coordinator
+//! that may die or be deposed between deciding and acting, and be followed by another; three operators, one of whom asked for
+//! it; a policy that drifts, approvals that grow old, halts, breakers that trip, time that passes. What decides is the real
+//! [`super::machine`] and the real [`super::next()`]; around them stands a small model of the ledger's rules: each step is
+//! atomic, as under the row's lock, and whoever acts on what was read earlier is told so.
+//!
+//! - [`world`]: a state, and all that can happen; [`steps`]: what that leads to.
+//! - [`properties`]: what must hold of every step, judged by a record of its own.
+//! - [`search`]: breadth first, so that the way to a fault is the shortest.
+//!
+//! A search of our own: the known model checkers bring a server for looking at states, and this needs none.
+
+mod properties;
+mod search;
+mod steps;
+mod world;
+
+use search::{Found, search};
+use world::{Model, Rules};
+
+use super::{
+    FrozenPlan, Refused, Rollout, RolloutEvent, RolloutFacts, Step,
+    machine::{Baking, Moved, Pending},
+    next,
+};
+
+/// One configuration, searched to its end.
+#[expect(clippy::print_stdout, reason = "how much was visited is the answer")]
+fn all_of(name: &str, model: &Model) -> Found {
+    let found = search(model);
+    println!(
+        "{name}: {} states, {} transitions, depth {}; {}",
+        found.states,
+        found.transitions,
+        found.depth,
+        properties::NAMES.join(", ")
+    );
+    assert_eq!(found.fault, None, "{name}");
+    found
+}
+
+#[test]
+fn every_reachable_state_keeps_the_invariants() {
+    for (name, manual, test) in
+        [("manual gate", true, false), ("automatic gate", false, false), ("test campaign", false, true)]
+    {
+        let found = all_of(name, &Model::new(manual, test));
+        assert!(found.states > 1_000, "{name}: hardly anything was visited");
+        let ends: Vec<&str> = found.ends.iter().copied().collect();
+        assert_eq!(ends, ["aborted", "completed", "expired", "halted", "rejected"], "{name}");
+    }
+}
+
+/// A planner that does not ask a person.
+fn asks_nobody(facts: &RolloutFacts<'_>) -> Step {
+    match next(facts) {
+        Step::Gate => Step::Open(1),
+        step => step,
+    }
+}
+
+/// A machine that lets a stage open behind a gate that nobody has opened.
+fn opens_through_gates(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match (rollout, event) {
+        (Rollout::Baking(baking), event @ RolloutEvent::Open(_)) => {
+            Rollout::Baking(Baking { promoted: true, ..baking }).on(event, plan)
+        }
+        (rollout, event) => rollout.on(event, plan),
+    }
+}
+
+/// A machine that counts whoever asks.
+fn counts_anybody(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match rollout {
+        Rollout::PendingApproval(mut pending) => {
+            pending.electorate.barred.clear();
+            Rollout::PendingApproval(pending).on(event, plan)
+        }
+        rollout => rollout.on(event, plan),
+    }
+}
+
+/// A machine for which one person is as good as two.
+fn counts_one(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match rollout {
+        Rollout::PendingApproval(pending) => {
+            let mut one = Pending { electorate: pending.electorate.clone(), ..pending };
+            one.electorate.people = 1;
+            Rollout::PendingApproval(one).on(event, plan)
+        }
+        rollout => rollout.on(event, plan),
+    }
+}
+
+/// A machine that lets what was begun before a pause go on after it.
+fn pauses_within_an_epoch(
+    rollout: Rollout,
+    event: RolloutEvent,
+    plan: &FrozenPlan,
+) -> Result<Moved, Refused> {
+    let pauses = matches!(event, RolloutEvent::Pause(_));
+    rollout.on(event, plan).map(|moved| Moved { new_epoch: moved.new_epoch && !pauses, ..moved })
+}
+
+/// A machine that opens the last stage first.
+fn skips_a_stage(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match event {
+        RolloutEvent::Open(0) => {
+            rollout.on(event, plan).map(|moved| Moved { rollout: Rollout::Running(1), ..moved })
+        }
+        event => rollout.on(event, plan),
+    }
+}
+
+/// A machine in which a gate can be opened early and nobody needs to say why.
+fn promotes_without_a_reason(
+    rollout: Rollout,
+    event: RolloutEvent,
+    plan: &FrozenPlan,
+) -> Result<Moved, Refused> {
+    match event {
+        RolloutEvent::Promote { .. } => rollout.on(RolloutEvent::Promote { reasoned: true }, plan),
+        event => rollout.on(event, plan),
+    }
+}
+
+/// A machine that cannot resume.
+fn never_resumes(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match (rollout, event) {
+        (paused @ Rollout::Paused(_), RolloutEvent::Resume) => paused.on(RolloutEvent::Start, plan),
+        (rollout, event) => rollout.on(event, plan),
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the shortest way to each fault is worth reading")]
+fn what_is_broken_on_purpose_is_found_by_the_shortest_way() {
+    let real = || Model::new(true, false);
+    let machine = |machine| Model { machine, ..real() };
+    let rules = |rules| Model { rules, ..real() };
+    let whole = Rules::default();
+    let broken = [
+        (
+            "a gate opens itself",
+            "I3 manual-gate",
+            Model { planner: asks_nobody, ..machine(opens_through_gates) },
+        ),
+        ("the requester approves", "I4 widening-needs-two", machine(counts_anybody)),
+        ("one person is enough", "I4 widening-needs-two", machine(counts_one)),
+        ("a pause keeps the epoch", "I5 halt-is-now", machine(pauses_within_an_epoch)),
+        ("a stage is skipped", "stages-in-order", machine(skips_a_stage)),
+        ("nobody says why", "I3 reasoned", machine(promotes_without_a_reason)),
+        ("a pause is for ever", "can-complete", machine(never_resumes)),
+        ("an intent under any epoch", "I5 halt-is-now", rules(Rules { epoch: false, ..whole })),
+        (
+            "a decision on what was",
+            "stages-in-time",
+            Model { rules: Rules { compared: false, ..whole }, ..Model::new(false, false) },
+        ),
+        (
+            "a coordinator whose term is over",
+            "stages-in-time",
+            Model { rules: Rules { compared: false, fenced: false, ..whole }, ..Model::new(false, false) },
+        ),
+        (
+            "two approve different things",
+            "I8 approved-is-what-is-sent",
+            rules(Rules { one_digest: false, ..whole }),
+        ),
+        ("an intent after the expiry", "I9 nothing-late", rules(Rules { expiry: false, ..whole })),
+        (
+            "a test campaign reaches a stranger",
+            "I1 no-test-to-production",
+            Model { rules: Rules { admits: false, ..whole }, ..Model::new(false, true) },
+        ),
+    ];
+    for (what, property, model) in broken {
+        let found = search(&model);
+        let fault = found.fault.unwrap_or_else(|| panic!("{what}: not found"));
+        println!("{what}: {} after {} steps: {:?}", fault.property, fault.way.len(), fault.way);
+        assert_eq!(fault.property, property, "{what}: {:?}", fault.way);
+    }
+}
