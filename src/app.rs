@@ -61,13 +61,14 @@ pub async fn serve(
     let control = Control::over_broker(speaker, heard);
     let intake = Intake::rabbitmq(broker, clock.clone(), stop.clone());
     let settle = intake.settle();
+    let fleet =
+        Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics.clone(), clock.clone(), stop)?;
     dependencies.get_or_init(|| Dependencies {
         ledger: Arc::clone(&ledger),
         broker: intake.health(),
         needs_broker: roles.has(Role::Intake),
+        in_force: fleet.in_force.clone(),
     });
-    let fleet =
-        Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics.clone(), clock.clone(), stop)?;
     let api = fleet.api(&roles).await?;
     tracing::info!(
         %listen, %roles, policy = %fleet.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving"

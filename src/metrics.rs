@@ -44,6 +44,7 @@ struct Inner {
     token_gone_held: Family<CredentialLabels, Counter>,
     rollouts: Family<StateLabels, Gauge>,
     coordinating: Gauge,
+    policy_active: Gauge,
     sends_after_halt: Family<LaneLabels, Counter>,
     halt_seconds: Histogram,
     api_requests: Family<ApiLabels, Counter>,
@@ -219,6 +220,7 @@ impl Metrics {
             token_gone_held: Family::default(),
             rollouts: Family::default(),
             coordinating: Gauge::default(),
+            policy_active: Gauge::default(),
             sends_after_halt: Family::default(),
             halt_seconds: latency_histogram(),
             api_requests: Family::default(),
@@ -334,6 +336,11 @@ impl Metrics {
         self.0.coordinating.set(coordinating.into());
     }
 
+    /// Whether the policy of this process is the one in force.
+    pub fn set_policy_active(&self, active: bool) {
+        self.0.policy_active.set(active.into());
+    }
+
     /// A request ended that had been handed to its connection when a halt that covers it was heard.
     pub fn sent_after_halt(&self, lane: Lane) {
         self.0.sends_after_halt.get_or_create(&LaneLabels { lane: lane.as_str() }).inc();
@@ -397,6 +404,11 @@ impl Inner {
         );
         registry.register("rollouts", "Rollouts that are not over, by state", self.rollouts.clone());
         registry.register("coordinating", "1 where campaigns are coordinated", self.coordinating.clone());
+        registry.register(
+            "policy_active",
+            "1 where the policy that the process was started with is in force",
+            self.policy_active.clone(),
+        );
         registry.register(
             "sends_after_halt",
             "Requests that were under way when a halt was heard, and ended after it",

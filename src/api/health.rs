@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    dispatch::in_force::InForce,
     intake::BrokerHealth,
     ledger::Ledger,
     metrics::{Dependency, Metrics},
@@ -47,6 +48,8 @@ pub struct Dependencies {
     pub broker: watch::Receiver<BrokerHealth>,
     /// Whether this process can do its work without the broker: only jobs come from there.
     pub needs_broker: bool,
+    /// Whether the policy that this process was started with is in force.
+    pub in_force: InForce,
 }
 
 impl Dependencies {
@@ -56,6 +59,13 @@ impl Dependencies {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
+    }
+
+    fn policy(&self) -> Result<(), String> {
+        if self.in_force.is() {
+            return Ok(());
+        }
+        Err("another is in force, or nobody knows yet; restart this process with the one in force".to_owned())
     }
 
     fn broker(&self) -> Result<(), String> {
@@ -80,14 +90,15 @@ pub async fn serve(listener: TcpListener, health: Health, until: CancellationTok
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    let (ledger, broker, needs_broker) = match health.dependencies.get() {
-        Some(found) => (found.ledger().await, found.broker(), found.needs_broker),
-        None => (Err("not opened yet".to_owned()), Err("waits for the ledger".to_owned()), true),
+    let waits = || Err("waits for the ledger".to_owned());
+    let (ledger, broker, policy, needs_broker) = match health.dependencies.get() {
+        Some(found) => (found.ledger().await, found.broker(), found.policy(), found.needs_broker),
+        None => (Err("not opened yet".to_owned()), waits(), waits(), true),
     };
     health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
     health.metrics.set_up(Dependency::Broker, broker.is_ok());
     let stopping = if health.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
-    let checks = [("ledger", ledger), ("broker", broker), ("process", stopping)];
+    let checks = [("ledger", ledger), ("broker", broker), ("policy", policy), ("process", stopping)];
     let counts = |name: &str| name != "broker" || needs_broker;
     let status = if checks.iter().all(|(name, check)| check.is_ok() || !counts(name)) {
         StatusCode::OK

@@ -19,6 +19,7 @@ use crate::{
     dispatch::{
         self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Worker, WorkerParts,
         control::Control,
+        in_force::{InForce, Watch},
     },
     intake::Intake,
     ledger::Ledger,
@@ -95,6 +96,9 @@ impl fmt::Display for Roles {
 pub struct Fleet {
     pub(super) ledger: Arc<Ledger>,
     pub(super) policy: Arc<Policy>,
+    /// Whether the policy is the one in force.
+    pub in_force: InForce,
+    watch: Option<Watch>,
     /// The way to the providers, for both lanes.
     pub deliver: Arc<Deliver>,
     control: Control,
@@ -119,9 +123,12 @@ impl Fleet {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let deliver = Arc::new(Deliver::new(deliver_config(config, &policy)?, clock.clone())?);
+        let (in_force, watch) = InForce::unknown();
         Ok(Self {
             ledger,
             policy,
+            in_force,
+            watch: Some(watch),
             deliver,
             control,
             direct: config.direct,
@@ -135,7 +142,7 @@ impl Fleet {
     }
 
     /// Runs the roles until told to stop, and drains them.
-    pub async fn run(self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
+    pub async fn run(mut self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
         let others_ended = CancellationToken::new();
         let registrations = roles.has(Role::Intake).then(|| self.registrations(&intake)).flatten();
         // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
@@ -160,6 +167,15 @@ impl Fleet {
             self.clock.clone(),
             self.stop.clone(),
         ));
+        if let Some(watch) = self.watch.take() {
+            others.spawn(watch.run(
+                Arc::clone(&self.ledger),
+                Arc::clone(&self.policy),
+                self.control.subscribe(),
+                self.metrics.clone(),
+                self.stop.clone(),
+            ));
+        }
         if roles.has(Role::Coordinator) {
             others.spawn(Coordinator::run(self.coordinator()));
         }
@@ -217,6 +233,7 @@ impl Fleet {
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
             policy: Arc::clone(&self.policy),
+            in_force: self.in_force.clone(),
             claim: self.direct.claim,
             ladder: self.direct.ladder,
             max_recipients: self.direct.max_recipients.get(),
@@ -234,6 +251,7 @@ impl Fleet {
             settle: intake.settle(),
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
+            in_force: self.in_force.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             stop: self.stop.clone(),
@@ -244,6 +262,7 @@ impl Fleet {
         CoordinatorParts {
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
+            in_force: self.in_force.clone(),
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
@@ -258,6 +277,7 @@ impl Fleet {
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
             policy: Arc::clone(&self.policy),
+            in_force: self.in_force.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             stop: self.stop.clone(),

@@ -13,6 +13,7 @@
 mod apps;
 mod check;
 mod cohort;
+mod diff;
 mod load;
 mod plan;
 mod problem;
@@ -30,8 +31,12 @@ use std::{
     sync::Arc,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
+pub use diff::diff;
 pub use load::check;
 pub use plan::{Breach, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
 pub use problem::{PolicyErrors, Problem};
@@ -47,7 +52,8 @@ use self::{
 use crate::model::{AppId, AudienceName, Digest, InvalidName, PlanName, ProducerId, UserId};
 
 /// One file of the folder: its path within it (with `/`) and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PolicyFile {
     /// Such as `cohorts/staff.toml`.
     pub path: String,
@@ -66,6 +72,7 @@ pub struct Policy {
     testers: BTreeMap<AppId, Arc<BTreeSet<UserId>>>,
     nobody: Arc<BTreeSet<UserId>>,
     hash: Digest,
+    files: Arc<[PolicyFile]>,
     warnings: Vec<Problem>,
 }
 
@@ -89,6 +96,7 @@ impl Policy {
             testers: BTreeMap::new(),
             nobody: Arc::default(),
             hash: hash(&texts),
+            files: in_order(files),
             warnings: Vec::new(),
         };
         for required in ["apps.toml", "producers.toml"] {
@@ -136,6 +144,12 @@ impl Policy {
                 "keep apps.toml, producers.toml, cohorts/*.toml, cohorts/*.txt and plans/*.toml",
             ),
         }
+    }
+
+    /// Its files, by path.
+    #[must_use]
+    pub fn files(&self) -> &[PolicyFile] {
+        &self.files
     }
 
     fn gather_testers(&mut self) {
@@ -226,6 +240,12 @@ impl Policy {
 /// Exactly as written: `X.TOML` is no file of a policy.
 fn extension(name: &str) -> Option<&str> {
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
+}
+
+fn in_order(files: &[PolicyFile]) -> Arc<[PolicyFile]> {
+    let mut files = files.to_vec();
+    files.sort();
+    files.into()
 }
 
 fn hash(texts: &cohort::Texts<'_>) -> Digest {

@@ -25,15 +25,16 @@ const LATEST: u32 = 50;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Deliveries {
     /// Which campaigns a person or a device was sent, when, and what became of each
+    #[command(group(clap::ArgGroup::new("whose").args(["user", "device"]).required(true)))]
     Show {
         /// The person
-        #[arg(long, value_name = "USER", required_unless_present = "device", conflicts_with = "device")]
+        #[arg(long, value_name = "USER")]
         user: Option<UserId>,
         /// The device's id
         #[arg(long, value_name = "UUID")]
         device: Option<uuid::Uuid>,
         /// How many campaigns back
-        #[arg(long, value_name = "N", default_value_t = LATEST)]
+        #[arg(long, value_name = "N", default_value_t = LATEST, value_parser = clap::value_parser!(u32).range(1..))]
         last: u32,
     },
     /// Every device of a campaign with its outcome, in the frozen order, as a stream
@@ -161,7 +162,7 @@ fn as_json(delivery: &Delivery) -> serde_json::Value {
         "device": whose.map(|whose| whose.device),
         "user": whose.and_then(|whose| whose.user.as_ref()),
         "platform": whose.map(|whose| whose.platform),
-        "stage": delivery.stage,
+        "stage": delivery.stage + 1,
         "outcome": delivery.outcome.as_str(),
         "reason": delivery.reason,
         "at": delivery.at,
@@ -175,7 +176,7 @@ fn cells(delivery: &Delivery) -> [String; 8] {
         whose.map(|whose| whose.device.to_string()).unwrap_or_default(),
         whose.and_then(|whose| whose.user.as_ref()).map(|user| user.as_str().to_owned()).unwrap_or_default(),
         whose.map(|whose| whose.platform.as_str().to_owned()).unwrap_or_default(),
-        delivery.stage.to_string(),
+        (delivery.stage + 1).to_string(),
         delivery.outcome.as_str().to_owned(),
         delivery.reason.clone().unwrap_or_default(),
         delivery.at.map(|at| at.to_string()).unwrap_or_default(),

@@ -24,9 +24,10 @@ pub(super) enum Device {
     /// Print the JSON Schema of a registration, as producers publish it on `bellwether.devices`
     Schema,
     /// Show a person's devices, or one device; never its token
+    #[command(group(clap::ArgGroup::new("whose").args(["user", "device"]).required(true)))]
     Show {
         /// The person
-        #[arg(long, value_name = "USER", required_unless_present = "device", conflicts_with = "device")]
+        #[arg(long, value_name = "USER")]
         user: Option<UserId>,
         /// The device's id
         #[arg(long, value_name = "UUID")]
@@ -38,9 +39,10 @@ pub(super) enum Device {
 
 /// What `forget` understands.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("whose").args(["user", "device"]).required(true)))]
 pub(super) struct Forget {
     /// The person
-    #[arg(long, value_name = "USER", required_unless_present = "device", conflicts_with = "device")]
+    #[arg(long, value_name = "USER")]
     user: Option<UserId>,
     /// Only the person's devices of this app
     #[arg(long, value_name = "APP", requires = "user")]

@@ -150,8 +150,9 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Openapi => output::print_json(&crate::api::server::document()).map(|()| Exit::Ok),
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
-            Ok(Exit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
         }
         Command::Man { command } => man::run(Cli::command(), &command),
     }

@@ -21,6 +21,8 @@ pub enum ControlMessage {
     Halted(HaltScope),
     /// There is something to do: a campaign arrived, a stage opened, a chunk is free.
     Work,
+    /// Another policy is in force.
+    Policy,
 }
 
 /// A message as it stands on the wire. A later version may say more: what is not known is passed over.
@@ -31,15 +33,18 @@ struct Wire {
     halted: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     work: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    policy: bool,
 }
 
 impl ControlMessage {
-    /// As published: `{"halted":"app:x"}` or `{"work":true}`.
+    /// As published: `{"halted":"app:x"}`, `{"work":true}` or `{"policy":true}`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let wire = match self {
-            Self::Halted(scope) => Wire { halted: Some(scope.to_string()), work: false },
-            Self::Work => Wire { halted: None, work: true },
+            Self::Halted(scope) => Wire { halted: Some(scope.to_string()), ..Wire::default() },
+            Self::Work => Wire { work: true, ..Wire::default() },
+            Self::Policy => Wire { policy: true, ..Wire::default() },
         };
         serde_json::to_string(&wire).expect("two plain fields")
     }
@@ -50,6 +55,7 @@ impl ControlMessage {
         let wire: Wire = serde_json::from_slice(bytes).ok()?;
         match wire {
             Wire { halted: Some(scope), .. } => scope.parse().ok().map(Self::Halted),
+            Wire { policy: true, .. } => Some(Self::Policy),
             Wire { work: true, .. } => Some(Self::Work),
             Wire { .. } => None,
         }

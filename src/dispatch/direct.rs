@@ -23,6 +23,7 @@ use super::{
     control::Control,
     halts::{self, Arrived, HaltsHeard},
     in_flight::InFlight,
+    in_force::InForce,
     judge::{self, Asked, Judged},
     keeping,
     patience::Patience,
@@ -62,6 +63,8 @@ pub struct Parts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
+    /// Whether they are in force.
+    pub in_force: InForce,
     /// How long a job on record belongs to the process that sends it: if that dies, another takes it up after this, or,
     /// under `at_most_once`, gives it up as Unknown.
     pub claim: Duration,
@@ -87,6 +90,7 @@ pub struct DirectLane {
     pub(super) ledger: Arc<Ledger>,
     pub(super) deliver: Arc<Deliver>,
     pub(super) policy: Arc<Policy>,
+    pub(super) in_force: InForce,
     pub(super) slots: DirectSlots,
     pub(super) throttles: Throttles,
     pub(super) halts: Arc<HaltsHeard>,
@@ -106,7 +110,7 @@ pub struct DirectLane {
 impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
-        let Parts { mut intake, ledger, deliver, policy, claim, ladder, .. } = parts;
+        let Parts { mut intake, ledger, deliver, policy, in_force, claim, ladder, .. } = parts;
         let Parts { max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
@@ -139,6 +143,7 @@ impl DirectLane {
             ledger,
             deliver,
             policy,
+            in_force,
             claim,
             ladder,
             max_recipients,
@@ -179,6 +184,10 @@ impl DirectLane {
     }
 
     async fn batch(self: Arc<Self>, arrivals: Vec<Arrival>) {
+        // I3: what arrived waits, unacknowledged; a process that stops leaves it to the broker.
+        if !self.in_force.comes(&self.stop).await {
+            return;
+        }
         let (mut messages, mut due) = (Vec::new(), Vec::new());
         for arrival in arrivals {
             match arrival {

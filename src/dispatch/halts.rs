@@ -103,7 +103,7 @@ pub(super) async fn listen(halts: Arc<HaltsHeard>, mut control: broadcast::Recei
     loop {
         match control.recv().await {
             Ok(ControlMessage::Halted(scope)) => halts.hear(scope),
-            Ok(ControlMessage::Work) | Err(RecvError::Lagged(_)) => {}
+            Ok(ControlMessage::Work | ControlMessage::Policy) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }
@@ -125,7 +125,7 @@ pub async fn measure(
         };
         let scope = match heard {
             Ok(ControlMessage::Halted(scope)) => scope,
-            Ok(ControlMessage::Work) | Err(RecvError::Lagged(_)) => continue,
+            Ok(ControlMessage::Work | ControlMessage::Policy) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
         let heard = clock.monotonic();

@@ -16,6 +16,7 @@ mod deferred;
 pub mod direct;
 mod halts;
 mod in_flight;
+pub mod in_force;
 mod judge;
 mod keeping;
 pub mod outlook;

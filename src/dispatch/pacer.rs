@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,8 +47,27 @@ const PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Rate {
     key: LeaseKey,
     per_second: NonZeroU32,
-    state: Arc<tokio::sync::Mutex<()>>,
+    /// Whose turn it is to ask, in the order of their coming.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// How many wait for their turn. Whoever comes now comes after them.
+    queue: Arc<AtomicUsize>,
     held: Arc<Mutex<State>>,
+}
+
+/// A place in a rate's queue.
+struct Place<'r>(&'r AtomicUsize);
+
+impl<'r> Place<'r> {
+    fn in_queue(queue: &'r AtomicUsize) -> Self {
+        queue.fetch_add(1, Ordering::AcqRel);
+        Self(queue)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +93,13 @@ impl Pacer {
     /// One rate, the same for everyone in this process who names it.
     pub(super) fn rate(&self, key: &LeaseKey, per_second: NonZeroU32) -> Rate {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Rate { key: key.clone(), per_second, state: Arc::default(), held: Arc::default() };
+        let fresh = || Rate {
+            key: key.clone(),
+            per_second,
+            turn: Arc::default(),
+            queue: Arc::default(),
+            held: Arc::default(),
+        };
         let rate = rates.entry(key.clone()).or_insert_with(fresh);
         // The policy of a stage may differ from the one before.
         rate.per_second = per_second;
@@ -112,7 +140,11 @@ impl Pacer {
     }
 
     async fn reserve(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
-        if let Some(reserved) = rate.take(&self.clock) {
+        // Slots go to who has waited longest: a segment that is nearly over must not wait for those that were begun after it,
+        // because until it is over none of its outcomes is on record.
+        if rate.queue.load(Ordering::Acquire) == 0
+            && let Some(reserved) = rate.take(&self.clock)
+        {
             return Ok(reserved);
         }
         // Boxed: seldom, and large. Every send's future would carry the room for it.
@@ -120,9 +152,10 @@ impl Pacer {
     }
 
     async fn lease(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
+        let _place = Place::in_queue(&rate.queue);
+        // One asks; the others wait for what it gets.
+        let _turn = rate.turn.lock().await;
         loop {
-            // One asks; the others wait for what it gets.
-            let asking = rate.state.lock().await;
             if let Some(reserved) = rate.take(&self.clock) {
                 return Ok(reserved);
             }
@@ -139,7 +172,6 @@ impl Pacer {
                 let room_in = leased.start.saturating_sub(HORIZON.saturating_sub(STRETCH / 2));
                 sleep(room_in.max(Duration::from_millis(2))).await;
             }
-            drop(asking);
         }
     }
 }
@@ -183,8 +215,38 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+
     use super::*;
-    use crate::pace::lease::Leased;
+    use crate::{ledger::LedgerOptions, pace::lease::Leased};
+
+    #[tokio::test]
+    async fn slots_go_to_who_has_waited_longest() {
+        let options = LedgerOptions::default();
+        let ledger = Ledger::connect("sqlite::memory:", options).await.expect("it opens");
+        ledger.migrate().await.expect("a schema");
+        let pacer = Pacer::new(Arc::new(ledger), Clock::system());
+        let key = LeaseKey::Provider(Provider::Apns, AppId::parse("pl.example.bank").expect("an app"));
+        let rate = pacer.rate(&key, NonZeroU32::new(2_000).expect("a rate"));
+        let wait = async |number: usize| {
+            let _used = pacer.slot([Some(&rate), None], 40).await.expect("a slot");
+            number
+        };
+        let mut waiting: FuturesUnordered<_> = (0..40).map(&wait).collect();
+        // All of them are in the queue, in their order.
+        assert!(waiting.next().now_or_never().is_none());
+        let first = waiting.next().await;
+        // Whoever comes while slots are at hand comes last, as often as it looks.
+        waiting.extend((40..80).map(&wait));
+        let mut order: Vec<usize> = first.into_iter().collect();
+        while let Some(number) = waiting.next().await {
+            order.push(number);
+        }
+        assert_eq!(order.len(), 80);
+        let last_of_the_first = order.iter().rposition(|number| *number < 40);
+        let first_of_the_others = order.iter().position(|number| *number >= 40);
+        assert!(last_of_the_first < first_of_the_others, "{order:?}");
+    }
 
     #[test]
     fn a_slot_is_good_from_its_time_to_the_end_of_its_lease() {

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use super::{
     commit::put_in_dead,
     direct::not_recordable,
+    in_force::InForce,
     patience::{NoAnswer, Patience},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub struct RegistrationParts {
     pub ledger: Arc<Ledger>,
     /// Who may.
     pub policy: Arc<Policy>,
+    /// Whether that is in force.
+    pub in_force: InForce,
     /// What is counted.
     pub metrics: Metrics,
     /// The time.
@@ -57,10 +60,14 @@ pub struct RegistrationParts {
 
 /// Takes registrations until told to stop, and finishes the batch that it has.
 pub async fn run(parts: RegistrationParts) {
-    let RegistrationParts { mut registrations, settle, ledger, policy, metrics, clock, stop } = parts;
-    let patience = Patience { metrics, until: stop };
+    let RegistrationParts { mut registrations, settle, ledger, policy, in_force, metrics, clock, stop } =
+        parts;
+    let patience = Patience { metrics, until: stop.clone() };
     let way = Way { settle, ledger, policy, clock, patience };
     while let Some(deliveries) = registrations.batch(BATCH).await {
+        if !in_force.comes(&stop).await {
+            return;
+        }
         way.batch(deliveries).await;
     }
 }

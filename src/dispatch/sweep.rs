@@ -24,6 +24,9 @@ pub(super) async fn run(lane: Arc<DirectLane>) {
             () = lane.stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+        if !lane.in_force.is() {
+            continue;
+        }
         match lane.patience.answer(lane.ledger.overdue_direct(GRACE, SWEEP)).await {
             Ok(due) => lane.deferred(due.into_iter().map(|pointer| (pointer, None)).collect()).await,
             Err(error) => tracing::debug!(%error, "the ledger cannot be swept now"),

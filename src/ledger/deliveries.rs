@@ -41,7 +41,8 @@ pub struct Delivery {
     pub reason: Option<String>,
     /// When the intent behind this outcome was recorded; `None` if there was none.
     pub at: Option<Timestamp>,
-    /// How often it was tried: the intents of its first-time chunk and of every retry.
+    /// How often it was tried: the intents of its first-time chunk and of every retry, without those after which nothing was
+    /// asked of a provider.
     pub tries: u32,
 }
 
@@ -246,7 +247,7 @@ impl Ledger {
                 delivery.outcome = column("segment", row.chunk, "outcomes", code.ok_or(()))?;
                 delivery.reason = known.reasons.get(&(row.chunk, position)).cloned();
                 delivery.at = Some(instant("segment", row.chunk, at)?);
-                delivery.tries += 1;
+                delivery.tries += u32::from(delivery.outcome.may_have_been_asked());
             }
         }
         for delivery in &mut deliveries {

@@ -31,6 +31,7 @@ mod leases;
 mod open;
 mod operators;
 mod outbox;
+mod policies;
 mod postgres;
 mod read;
 mod register;
@@ -76,6 +77,7 @@ pub use operators::{
     TokenRecord,
 };
 pub use outbox::Outgoing;
+pub use policies::{Activation, PolicyInForce, PolicyProposal};
 pub use postgres::PostgresLedger;
 pub use register::ImportCounts;
 pub use registrations::{Applied, AppliedBatch};

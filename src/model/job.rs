@@ -73,7 +73,7 @@ impl Lane {
 /// Whom a job is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
-    /// A named cohort, and the most people that the producer expects in it.
+    /// A named cohort, and the most devices that the producer expects in it.
     Audience {
         /// Which cohort.
         name: AudienceName,
@@ -159,7 +159,7 @@ struct WireTo {
     /// A named cohort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     audience: Option<AudienceName>,
-    /// The most people that the producer expects in the audience.
+    /// The most devices that the producer expects in the audience.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at_most: Option<u64>,
     /// Named people.
@@ -321,7 +321,7 @@ fn recipients(to: WireTo) -> Result<Recipients, Malformed> {
         WireTo { audience: Some(_), at_most: None, users: None, devices: None } => Err(Malformed::new(
             MalformedCode::MissingField,
             "to.at_most",
-            "is required for an audience: the most people that you expect in it",
+            "is required for an audience: the most devices that you expect in it",
         )),
         WireTo { audience: None, at_most: None, users: Some(users), devices: None } => match once(users) {
             users if users.is_empty() => Err(invalid("to.users", "is empty; name at least one recipient")),

@@ -171,6 +171,22 @@ pub enum OutcomeCode {
 }
 
 impl OutcomeCode {
+    /// False if no provider was asked for what ended so. While there is no outcome one may have been.
+    #[must_use]
+    pub const fn may_have_been_asked(self) -> bool {
+        match self {
+            Self::ToDo
+            | Self::Accepted
+            | Self::TokenGone
+            | Self::Rejected
+            | Self::Throttled
+            | Self::Unavailable
+            | Self::Unknown
+            | Self::CredentialStop => true,
+            Self::NotSent | Self::Expired | Self::LeftOut | Self::QuietHours | Self::Cancelled => false,
+        }
+    }
+
     /// Every code, in order, so that `ALL[n]` has the value `n`.
     pub const ALL: [Self; 13] = [
         Self::ToDo,

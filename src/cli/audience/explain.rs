@@ -94,7 +94,8 @@ fn sorted(shares: &Shares) -> Vec<(Option<&str>, u64)> {
 fn rows(explained: &Explanation) -> Vec<Vec<String>> {
     let whole = explained.count.devices;
     let row = |by: &str, value: String, devices: u64| {
-        let tenths = u128::from(devices) * 1_000 / u128::from(whole.max(1));
+        let whole = u128::from(whole.max(1));
+        let tenths = (u128::from(devices) * 1_000 + whole / 2) / whole;
         let share = format!("{}.{} %", tenths / 10, tenths % 10);
         vec![by.to_owned(), value, devices.to_string(), share]
     };

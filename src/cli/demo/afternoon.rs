@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     bank::Bank,
-    campaign::{self, TEST_TEXT},
+    campaign::{self, LOOK_EVERY, TEST_TEXT},
     policy::APP,
 };
 use crate::{
-    model::{JobKey, Lane, OutcomeCode},
+    ledger::Verb,
+    model::{JobKey, Lane, OutcomeCode, RolloutState},
     simulator::Provider,
 };
 
@@ -45,9 +46,12 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) name: &'static str,
-    pub(super) rule: &'static str,
+    /// Which rule must refuse; `None`: nothing can tell, and people must look.
+    pub(super) rule: Option<&'static str>,
     pub(super) submitted: usize,
     pub(super) refused: usize,
+    /// How many waited for people, and were rejected by one.
+    pub(super) held: usize,
     /// How many of the refusals name the rule that must refuse.
     pub(super) by_rule: usize,
 }
@@ -65,7 +69,7 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
     let ways = vec![
         wrong_way(bank, "labelled as a test", "test-to-production", "qa", Some("test")).await?,
         wrong_way(bank, "without a label", "label-missing", "marketing", None).await?,
-        wrong_way(bank, "labelled as real", "approval-needed", "marketing", Some("production")).await?,
+        held_way(bank, "labelled as real", "marketing").await?,
     ];
     let before_testers = provider_requests(bank);
     let mut jobs = to_testers(bank).await?;
@@ -103,16 +107,7 @@ async fn wrong_way(
     intent: Option<&str>,
 ) -> anyhow::Result<Way> {
     let told_before = bank.producer.record().borrow().events().len();
-    for (n, text) in TEST_TEXTS.iter().enumerate() {
-        let mut job = job(&format!("{}-{n}", name.replace(' ', "-")), text);
-        job["to"] = json!({"audience": "customers-pl", "at_most": 4_300_000});
-        job["expires_at"] = json!(bank.expiry(SignedDuration::from_hours(1)));
-        if let Some(intent) = intent {
-            job["intent"] = json!(intent);
-        }
-        bank.enqueue(producer, &job, Lane::Campaign).await?;
-    }
-    bank.settled().await?;
+    to_everybody(bank, name, producer, intent).await?;
     let refusals = refusals_since(bank, told_before, TEST_TEXTS.len()).await?;
     let names_rule = |refusal: &&Value| {
         let findings = refusal["findings"].as_array();
@@ -120,11 +115,51 @@ async fn wrong_way(
     };
     Ok(Way {
         name,
-        rule,
+        rule: Some(rule),
         submitted: TEST_TEXTS.len(),
         refused: refusals.len(),
+        held: 0,
         by_rule: refusals.iter().filter(names_rule).count(),
     })
+}
+
+/// The three texts to every customer, as jobs.
+async fn to_everybody(
+    bank: &Bank,
+    name: &str,
+    producer: &str,
+    intent: Option<&str>,
+) -> anyhow::Result<Vec<JobKey>> {
+    let mut keys = Vec::new();
+    for (n, text) in TEST_TEXTS.iter().enumerate() {
+        let mut job = job(&format!("{}-{n}", name.replace(' ', "-")), text);
+        job["to"] = json!({"audience": "customers-pl", "at_most": 4_300_000});
+        job["expires_at"] = json!(bank.expiry(SignedDuration::from_hours(1)));
+        if let Some(intent) = intent {
+            job["intent"] = json!(intent);
+        }
+        keys.push(bank.enqueue(producer, &job, Lane::Campaign).await?);
+    }
+    bank.settled().await?;
+    Ok(keys)
+}
+
+/// The three texts to every customer, labelled as what they are not: each waits for people, and one of them reads it.
+async fn held_way(bank: &Bank, name: &'static str, producer: &str) -> anyhow::Result<Way> {
+    let mut held = 0;
+    for key in to_everybody(bank, name, producer, Some("production")).await? {
+        let campaign = bank.ledger.campaign_by_job(&key).await?.context("it is not on record")?;
+        while bank.ledger.rollout(campaign).await?.is_none_or(|seen| seen.state == RolloutState::Draft) {
+            anyhow::ensure!(bank.is_serving(), "the service ended early");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let reason = "that is a test text";
+        bank.says(campaign, "release-manager", Verb::Reject, Some(reason)).await?;
+        let seen = bank.ledger.rollout(campaign).await?;
+        held += usize::from(seen.is_some_and(|seen| seen.state == RolloutState::Rejected));
+    }
+    let submitted = TEST_TEXTS.len();
+    Ok(Way { name, rule: None, submitted, refused: 0, held, by_rule: held })
 }
 
 /// The refusals among the events since `told_before`; waits until there are `wanted` of them, because events

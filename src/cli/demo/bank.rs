@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -20,11 +21,11 @@ use crate::{
     config::Config,
     dispatch::control::Control,
     intake::{EmbeddedConfig, EmbeddedProducer, Intake},
-    ledger::Ledger,
+    ledger::{Asked, Ledger, Verb},
     metrics::Metrics,
     model::{
-        AppId, Attributes, Environment, JobKey, Lane, Locale, NewDevice, Phone, Platform, ProducerId, Tags,
-        Token, UserId,
+        AppId, Attributes, CampaignId, Digest, Environment, JobKey, Lane, Locale, NewDevice, OperatorName,
+        Phone, Platform, ProducerId, Tags, Token, UserId,
     },
     simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
 };
@@ -46,6 +47,9 @@ pub(super) struct Bank {
     pub(super) testers: Vec<(UserId, Token)>,
     /// The phones of our own people, one each.
     pub(super) people: Vec<Token>,
+    /// The phones of the customers whom the campaign to them is for.
+    pub(super) newest: Vec<Token>,
+    policy: Digest,
     stop: CancellationToken,
     service: JoinHandle<anyhow::Result<()>>,
     folder: Folder,
@@ -79,18 +83,39 @@ impl Bank {
         let config = configuration(&simulator, folder.path())?;
         let policy = Arc::new(policy::of_the_demo()?);
         let ledger = open_ledger(&config).await?;
-        let customers = (0..phones).map(|number| device(&simulator, number));
+        let (now, mut newest) = (clock.now(), Vec::new());
+        let customers = (0..phones).map(|number| {
+            let device = device(&simulator, number, now)?;
+            let is_newest = device.app_version.as_deref() == Some("5.2.1");
+            if is_newest && device.country.as_deref() == Some("PL") {
+                newest.push(device.token.clone());
+            }
+            Ok(device)
+        });
         simulator.register_synthetic(phones + PEOPLE);
         import(&ledger, customers, phones).await?;
-        let people = register_people(&simulator, &ledger, phones).await?;
+        let people = register_people(&simulator, &ledger, phones, now).await?;
         let testers = register_testers(&simulator, &ledger, &policy).await?;
         let stop = CancellationToken::new();
         let (intake, producer) = Intake::embedded(EmbeddedConfig::default(), clock.clone(), stop.clone());
         let (control, metrics) = (Control::embedded(), Metrics::new());
+        let in_force = policy.hash();
         let fleet =
             Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics, clock.clone(), stop.clone())?;
         let service = tokio::spawn(fleet.run(Roles::all(), intake));
-        Ok(Self { simulator, ledger, producer, testers, people, stop, service, folder, clock })
+        Ok(Self {
+            simulator,
+            ledger,
+            producer,
+            testers,
+            people,
+            newest,
+            policy: in_force,
+            stop,
+            service,
+            folder,
+            clock,
+        })
     }
 
     /// Enqueues a job as `producer` would.
@@ -104,6 +129,24 @@ impl Bank {
         let key = JobKey { producer: producer.clone(), id: job["id"].as_str().unwrap_or_default().parse()? };
         self.producer.enqueue(producer, Bytes::from(job.to_string()), lane).await?;
         Ok(key)
+    }
+
+    /// A person's approval of exactly this.
+    pub(super) fn approval(&self, digest: Digest) -> Verb {
+        Verb::Approve { digest, policy: self.policy, holds: Duration::from_hours(24) }
+    }
+
+    /// A person lets something happen to a rollout.
+    pub(super) async fn says(
+        &self,
+        campaign: CampaignId,
+        by: &str,
+        verb: Verb,
+        reason: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let by = OperatorName::parse(by)?;
+        self.ledger.verb(campaign, &Asked { verb, by: &by, reason }).await??;
+        Ok(())
     }
 
     /// When a campaign that is enqueued now, and is worth something for so long, is worthless.
@@ -186,7 +229,7 @@ async fn open_ledger(config: &Config) -> anyhow::Result<Arc<Ledger>> {
 }
 
 /// The registration of a synthetic phone.
-fn device(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
+fn device(simulator: &Simulator, number: u64, now: Timestamp) -> anyhow::Result<NewDevice> {
     let line = simulator.synthetic(number).device(APP);
     let platform = match number % 2 {
         0 => Platform::Ios,
@@ -202,7 +245,7 @@ fn device(simulator: &Simulator, number: u64) -> anyhow::Result<NewDevice> {
         language: Some(Locale::parse(line.language)?),
         timezone: Some(line.timezone.to_owned()),
         app_version: Some(line.app_version.to_owned()),
-        last_seen_at: None,
+        last_seen_at: Some(now),
         tags: Tags::default(),
         attributes: Attributes::default(),
     })
@@ -229,10 +272,15 @@ async fn import(
 }
 
 /// One phone for each of our own people, the synthetic ones after those of the customers.
-async fn register_people(simulator: &Simulator, ledger: &Ledger, after: u64) -> anyhow::Result<Vec<Token>> {
+async fn register_people(
+    simulator: &Simulator,
+    ledger: &Ledger,
+    after: u64,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Token>> {
     let mut devices = Vec::new();
     for (number, user) in (after..).zip(policy::people()) {
-        devices.push(NewDevice { user: UserId::parse(&user)?, ..device(simulator, number)? });
+        devices.push(NewDevice { user: UserId::parse(&user)?, ..device(simulator, number, now)? });
     }
     let tokens = devices.iter().map(|device| device.token.clone()).collect();
     ledger.import(devices).await.context("cannot register our own people's phones")?;
@@ -250,7 +298,7 @@ async fn register_testers(
     let mut devices = Vec::new();
     for user in policy.testers(&app).iter() {
         // 64 hexadecimal digits, as an iPhone's token has.
-        let token = crate::model::Digest::of(user.as_str().as_bytes()).to_string();
+        let token = Digest::of(user.as_str().as_bytes()).to_string();
         simulator.register([NewPhone::new(crate::simulator::Platform::Ios, token.clone())]);
         let token = Token::parse(&token).context("a digest is a token")?;
         let phone = Phone {

@@ -14,12 +14,19 @@ use super::{
     policy,
 };
 use crate::{
-    ledger::{RolloutRecord, Tally},
+    ledger::{RolloutRecord, Tally, Verb},
     model::{CampaignId, Lane, OutcomeCode, RolloutState, Token},
+    rollout::{Pause, Rollout},
 };
 
 /// The text of the test campaign.
 pub(super) const TEST_TEXT: &str = "test kampanii";
+
+/// What customers are told.
+const UPDATE: &str = "Nowa wersja aplikacji jest gotowa.";
+
+/// Who approves it, and who starts it and opens its gates. Neither owns its producer.
+const APPROVERS: [&str; 2] = ["release-manager", "duty-manager"];
 
 /// What our own people are told.
 const NEWS: &str = "W poniedziałek zaczynamy o dziewiątej.";
@@ -28,7 +35,7 @@ const NEWS: &str = "W poniedziałek zaczynamy o dziewiątej.";
 const WORTH: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often a campaign under way is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A campaign that goes out.
 struct Campaign<'b> {
@@ -37,6 +44,9 @@ struct Campaign<'b> {
     producer: &'static str,
     intent: &'static str,
     audience: &'static str,
+    plan: &'static str,
+    /// Most devices that its producer expects.
+    at_most: u64,
     text: &'static str,
     phones: HashSet<&'b str>,
 }
@@ -64,6 +74,8 @@ pub(super) struct Seen {
     pub(super) rung_again: u64,
     /// Among them: phones of people who are not in its audience.
     pub(super) strangers: u64,
+    /// Phones that showed it before people had approved and started it.
+    pub(super) early: u64,
 }
 
 impl Seen {
@@ -77,6 +89,11 @@ impl Seen {
         self.requests == self.accepted && self.strangers == 0
     }
 
+    /// Nobody was rung before people said so (I4).
+    pub(super) fn is_approved(&self) -> bool {
+        self.early == 0
+    }
+
     /// It came to its end, and reached everyone (I7).
     pub(super) fn is_whole(&self) -> bool {
         self.state == RolloutState::Completed
@@ -85,7 +102,7 @@ impl Seen {
     }
 }
 
-/// A test campaign to the testers, then news to our own people.
+/// A test campaign to the testers, news to our own people, and one to customers, which people approve.
 pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
     let test = Campaign {
         name: "test-campaign",
@@ -93,6 +110,8 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
         producer: "qa",
         intent: "test",
         audience: "qa-phones",
+        plan: policy::PLAN,
+        at_most: policy::PEOPLE,
         text: TEST_TEXT,
         phones: bank.testers.iter().map(|(_, token)| token.reveal()).collect(),
     };
@@ -102,10 +121,23 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
         producer: policy::PRODUCER,
         intent: "production",
         audience: policy::AUDIENCE,
+        plan: policy::PLAN,
+        at_most: policy::PEOPLE,
         text: NEWS,
         phones: bank.people.iter().map(Token::reveal).collect(),
     };
-    Ok(vec![test.send(bank).await?, news.send(bank).await?])
+    let update = Campaign {
+        name: "update-for-customers",
+        what: "a campaign to customers, approved by two, in 3 stages",
+        producer: policy::PRODUCER,
+        intent: "production",
+        audience: policy::CUSTOMERS,
+        plan: "customers-in-seconds",
+        at_most: 500_000,
+        text: UPDATE,
+        phones: bank.newest.iter().chain(&bank.people).map(Token::reveal).collect(),
+    };
+    Ok(vec![test.send(bank).await?, news.send(bank).await?, update.send(bank).await?])
 }
 
 impl Campaign<'_> {
@@ -113,14 +145,14 @@ impl Campaign<'_> {
         let before = provider_requests(bank);
         let mut job = job(self.name, self.text);
         job["intent"] = json!(self.intent);
-        job["to"] = json!({"audience": self.audience, "at_most": policy::PEOPLE});
-        job["plan"] = json!(policy::PLAN);
+        job["to"] = json!({"audience": self.audience, "at_most": self.at_most});
+        job["plan"] = json!(self.plan);
         job["expires_at"] = json!(bank.expiry(WORTH));
         let key = bank.enqueue(self.producer, &job, Lane::Campaign).await?;
         bank.settled().await?;
         let id = bank.ledger.campaign_by_job(&key).await?;
         let id = id.with_context(|| format!("the campaign {key} was not put on record"))?;
-        let (over, accepted) = self.follow(bank, id).await?;
+        let Followed { over, accepted, early } = self.follow(bank, id, before).await?;
         let mut seen = Seen {
             name: self.name,
             what: self.what,
@@ -132,6 +164,7 @@ impl Campaign<'_> {
             phones_reached: 0,
             rung_again: 0,
             strangers: 0,
+            early,
         };
         bank.simulator.for_each_phone(|token, phone| {
             let times: u32 =
@@ -143,10 +176,11 @@ impl Campaign<'_> {
         Ok(seen)
     }
 
-    /// Shows how far it is until it is over; how it ended, and how many devices it was accepted for.
-    async fn follow(&self, bank: &Bank, id: CampaignId) -> anyhow::Result<(RolloutRecord, u64)> {
+    /// Shows how far it is until it is over, and does what people do: approve, start, open the gates.
+    async fn follow(&self, bank: &Bank, id: CampaignId, before: u64) -> anyhow::Result<Followed> {
         let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} sent")?;
         let progress = ProgressBar::new(0).with_style(style);
+        let mut early = 0;
         loop {
             let rollout = bank.ledger.rollout(id).await?.context("a campaign without a rollout")?;
             let accepted = accepted(&bank.ledger.tallies(rollout.rollout).await?);
@@ -155,14 +189,38 @@ impl Campaign<'_> {
             progress.set_message(format!("{}: {stage}", self.name));
             progress.set_length(rollout.frozen);
             progress.set_position(accepted);
-            if rollout.state.is_terminal() {
-                progress.finish_and_clear();
-                return Ok((rollout, accepted));
+            match &rollout.stands {
+                Rollout::Over(_) => {
+                    progress.finish_and_clear();
+                    return Ok(Followed { over: rollout, accepted, early });
+                }
+                Rollout::PendingApproval(_) => {
+                    early = provider_requests(bank) - before;
+                    let digest = rollout.frozen_digest.context("it waits for people and is not frozen")?;
+                    for by in APPROVERS {
+                        bank.says(id, by, bank.approval(digest), None).await?;
+                    }
+                }
+                Rollout::Approved(approved) if !approved.started => {
+                    early = provider_requests(bank) - before;
+                    bank.says(id, APPROVERS[0], Verb::Start, None).await?;
+                }
+                Rollout::Paused(paused) if paused.why == Pause::Gate => {
+                    bank.says(id, APPROVERS[0], Verb::Promote, None).await?;
+                }
+                _ => {}
             }
             anyhow::ensure!(bank.is_serving(), "the service ended early");
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// How a campaign ended, for how many devices it was accepted, and what was asked of providers before people let it go.
+struct Followed {
+    over: RolloutRecord,
+    accepted: u64,
+    early: u64,
 }
 
 fn accepted(tallies: &[Tally]) -> u64 {

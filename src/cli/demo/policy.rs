@@ -14,7 +14,7 @@ pub(super) const PRODUCER: &str = "newsroom";
 /// Our own people.
 pub(super) const AUDIENCE: &str = "our-people";
 
-/// The plan of the demo's campaigns.
+/// The plan of the demo's campaigns to our own people.
 pub(super) const PLAN: &str = "in-seconds";
 
 /// The shipped policy.
@@ -36,7 +36,41 @@ const PRODUCERS: &str = r#"
 owners = ["newsroom-lead"]
 apps = ["pl.example.bank"]
 intents = ["production"]
-audiences = ["our-people"]
+audiences = ["our-people", "newest-app-pl"]
+"#;
+
+/// Some of the customers, so that the demo is over within a minute.
+pub(super) const CUSTOMERS: &str = "newest-app-pl";
+
+const CUSTOMERS_COHORT: &str = r#"# Added by the demo.
+class = "production"
+app = "pl.example.bank"
+description = "Customers in Poland who have the newest version"
+default_plan = "customers-in-seconds"
+
+[select]
+country = ["PL"]
+app_version = ">=5.2.1"
+
+[limits]
+max_devices = 500_000
+approvals = [{ above = 0, people = 2 }]
+"#;
+
+/// Our own people first, then a watched one percent, then a gate that a person opens.
+const CUSTOMERS_STAGES: &str = r#"# Added by the demo.
+[[stage]]
+audience = "our-people"
+bake = "1s"
+
+[[stage]]
+percent = 1
+bake = "1s"
+gate = "manual"
+
+[[stage]]
+percent = 100
+max_rate = 20_000
 "#;
 
 const COHORT: &str = r#"# Added by the demo.
@@ -48,7 +82,6 @@ default_plan = "in-seconds"
 
 [limits]
 max_devices = 5_000
-approvals = [{ above = 0, people = 1 }]
 "#;
 
 /// Long enough to be watched, short enough to be waited for.
@@ -56,7 +89,6 @@ const STAGES: &str = r#"# Added by the demo.
 [[stage]]
 devices = 50
 bake = "1s"
-gate = "manual"
 
 [[stage]]
 percent = 20
@@ -80,6 +112,8 @@ pub(super) fn of_the_demo() -> anyhow::Result<Policy> {
     files.push(file("cohorts/our-people.toml", COHORT.to_owned()));
     files.push(file("cohorts/our-people.txt", members.join("\n")));
     files.push(file("plans/in-seconds.toml", STAGES.to_owned()));
+    files.push(file("cohorts/newest-app-pl.toml", CUSTOMERS_COHORT.to_owned()));
+    files.push(file("plans/customers-in-seconds.toml", CUSTOMERS_STAGES.to_owned()));
     Ok(Policy::parse(&files)?)
 }
 

@@ -62,6 +62,7 @@ impl Report {
     pub(super) fn new(phones: u64, seen: &Seen, seconds: f64) -> Self {
         let submitted = seen.ways.iter().map(|way| way.submitted).sum();
         let refused = seen.ways.iter().map(|way| way.refused).sum();
+        let held = seen.ways.iter().map(|way| way.held).sum();
         let stopped_by_rule = seen.ways.iter().all(|way| way.by_rule == way.submitted);
         let (testers, shown) = seen.testers;
         let invariants = BTreeMap::from([
@@ -69,6 +70,8 @@ impl Report {
             ("I1", seen.customers_reached_by_tests == 0 && stopped_by_rule && testers == shown),
             // Every delivery belongs to a recorded intent.
             ("I2", seen.record_agrees),
+            // Customers were sent what two people approved, and not before.
+            ("I4", seen.campaigns.iter().all(campaign::Seen::is_approved)),
             // Nobody was rung twice.
             (
                 "I6",
@@ -88,7 +91,7 @@ impl Report {
             test_payloads: TestPayloads {
                 submitted,
                 refused,
-                held: 0,
+                held,
                 production_phones_reached: seen.customers_reached_by_tests,
             },
             direct: Direct {
@@ -114,7 +117,10 @@ impl Report {
             .iter()
             .map(|way| {
                 let what = format!("3 test pushes to all customers, {}", way.name);
-                let by_rule = format!("{} refused, {} of them by {}", way.refused, way.by_rule, way.rule);
+                let by_rule = match way.rule {
+                    Some(rule) => format!("{} refused, {} of them by {rule}", way.refused, way.by_rule),
+                    None => format!("{} waited for approval, and were rejected", way.held),
+                };
                 vec![what, by_rule, "none may ring".to_owned()]
             })
             .collect();

@@ -158,8 +158,10 @@ fn print(output: Output, counts: ImportCounts, refused: u64, took: Duration) -> 
             "devices": devices, "seconds": took.as_secs_f64(), "devices_per_second": rate,
         })),
         Output::Table => output::line(&format!(
-            "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {displaced} displaced, {refused} lines refused\n\
-             {devices} devices in {:.1} s, {rate} a second",
+            "{new} new, {updated} updated, {moved} moved to another user, {repeated} repeated, {displaced} displaced, {refused} {} refused\n\
+             {devices} {} in {:.1} s, {rate} a second",
+            if refused == 1 { "line" } else { "lines" },
+            if devices == 1 { "device" } else { "devices" },
             took.as_secs_f64(),
         )),
     }

@@ -24,7 +24,7 @@ use super::{Exit, Output};
 
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
-pub(super) use source::Source;
+pub(super) use source::{Source, id_by_api};
 
 /// What can be asked about rollouts, and of them.
 #[derive(Debug, clap::Subcommand)]

@@ -105,7 +105,7 @@ async fn page(
 }
 
 /// The id of a campaign, as the API knows it.
-pub(super) async fn id_by_api(client: &Client, campaign: &Campaign) -> anyhow::Result<CampaignId> {
+pub(in crate::cli) async fn id_by_api(client: &Client, campaign: &Campaign) -> anyhow::Result<CampaignId> {
     let key = match campaign {
         Campaign::Id(id) => return Ok(*id),
         Campaign::Job(key) => key,

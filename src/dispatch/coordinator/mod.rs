@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use self::reign::Reign;
-use super::{control::Control, patience::Patience};
+use super::{control::Control, in_force::InForce, patience::Patience};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -39,6 +39,8 @@ pub struct CoordinatorParts {
     pub ledger: Arc<Ledger>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
+    /// Whether they are in force.
+    pub in_force: InForce,
     /// Where it tells that there is work, and hears it.
     pub control: Control,
     /// What is counted.
@@ -58,6 +60,7 @@ pub struct CoordinatorParts {
 pub struct Coordinator {
     ledger: Arc<Ledger>,
     policy: Arc<Policy>,
+    in_force: InForce,
     control: Control,
     metrics: Metrics,
     clock: Clock,
@@ -70,10 +73,12 @@ pub struct Coordinator {
 impl Coordinator {
     /// Stands by and rules in turn, until it is told to stop; then gives the rule up at once.
     pub async fn run(parts: CoordinatorParts) {
-        let CoordinatorParts { ledger, policy, control, metrics, clock, retry, holder, stop } = parts;
+        let CoordinatorParts { ledger, policy, in_force, control, metrics, clock, retry, holder, stop } =
+            parts;
         let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
-        let coordinator = Self { ledger, policy, control, metrics, clock, retry, holder, stop, patience };
-        while !coordinator.stop.is_cancelled() {
+        let coordinator =
+            Self { ledger, policy, in_force, control, metrics, clock, retry, holder, stop, patience };
+        while !coordinator.stop.is_cancelled() && coordinator.in_force.comes(&coordinator.stop).await {
             match coordinator.ask_to_rule(None).await {
                 Ok(Some(ruling)) => coordinator.rule(ruling).await,
                 Ok(None) => {}
@@ -99,6 +104,7 @@ impl Coordinator {
         let mut reign = Reign::new(self, follow);
         tokio::select! {
             () = self.stop.cancelled() => {}
+            () = self.in_force.goes() => {}
             () = self.renew(&latest) => {}
             () = reign.run() => {}
         }

@@ -36,7 +36,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::flow::Flow;
-use super::{burst::Bursts, control::ControlMessage, pacer::Pacer, throttles::Throttles};
+use super::{burst::Bursts, control::ControlMessage, in_force::InForce, pacer::Pacer, throttles::Throttles};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -62,6 +62,8 @@ pub struct WorkerParts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
+    /// Whether they are in force.
+    pub in_force: InForce,
     /// What is counted.
     pub metrics: Metrics,
     /// The time.
@@ -114,8 +116,8 @@ pub struct Worker;
 impl Worker {
     /// Works until it is told to stop; then what was begun is finished and recorded, and every claim given back.
     pub async fn run(parts: WorkerParts) {
-        let WorkerParts { ledger, deliver, policy, metrics, clock, stop, mut control, name, streams, lease } =
-            parts;
+        let WorkerParts { ledger, deliver, policy, in_force, metrics, clock, stop, .. } = parts;
+        let WorkerParts { mut control, name, streams, lease, .. } = parts;
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), clock.clone()),
             throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
@@ -136,7 +138,11 @@ impl Worker {
         let mut tasks = JoinSet::new();
         while !shared.stop.is_cancelled() {
             match shared.ledger.live_rollouts().await {
-                Ok(live) => {
+                Ok(mut live) => {
+                    // I3: under another policy nothing is claimed, and what runs here winds up.
+                    if !in_force.is() {
+                        live.clear();
+                    }
                     follow(&shared, &live, &mut working, &mut tasks);
                     count_unheard(&shared, &working).await;
                 }
@@ -222,6 +228,6 @@ fn hear(
             }
         }
         // Missed messages are made good by the look at the ledger that follows.
-        Ok(ControlMessage::Work) | Err(_) => shared.work.notify_waiters(),
+        Ok(ControlMessage::Work | ControlMessage::Policy) | Err(_) => shared.work.notify_waiters(),
     }
 }

@@ -15,6 +15,7 @@ mod keys;
 mod leases;
 mod operators;
 mod outbox;
+mod policies;
 mod postgres_only;
 mod registrations;
 mod registry;
@@ -93,6 +94,8 @@ macro_rules! on_both_engines {
 }
 
 on_both_engines! {
+    policies:
+        i3_the_first_policy_comes_into_force_by_itself_and_no_later_one_without_two_people;
     registry:
         migrating_twice_changes_nothing,
         a_read_finds_the_live_devices_of_those_who_are_named,

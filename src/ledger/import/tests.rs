@@ -56,7 +56,31 @@ fn a_csv_line_of_another_length_is_refused_and_an_unknown_column_ends_the_import
     assert_eq!((devices.len(), refused.len()), (1, 1));
     assert_eq!(refused[0].line, 2);
     let error = DeviceReader::new("user_id,tokn\n".as_bytes(), DeviceFormat::Csv).expect_err("unknown");
-    assert!(error.to_string().contains("tokn"), "{error}");
+    assert!(error.to_string().contains("column 2 is none of user_id, "), "{error}");
+    assert!(!error.to_string().contains("tokn"), "it may be somebody's: {error}");
+}
+
+#[test]
+fn a_quote_that_is_not_closed_refuses_its_own_line_and_no_other() {
+    let file = "user_id,app,platform,token\nu-1,a,android,t1\n\"u-2,a,android,t2\nu-3,a,android,t3\n\"u\"4,a,android,t4\n";
+    let (devices, refused) = read(file, DeviceFormat::Csv);
+    let users: Vec<_> = devices.iter().map(|device| device.user.as_str()).collect();
+    assert_eq!(users, ["u-1", "u-3"]);
+    let refused: Vec<_> = refused.iter().map(|line| (line.line, line.reason.as_str())).collect();
+    assert_eq!(
+        refused,
+        [(3, "opens a quote that it does not close"), (5, "has something behind a closing quote")]
+    );
+}
+
+#[test]
+fn what_editors_put_before_the_first_line_is_no_part_of_it() {
+    let csv = "\u{feff}user_id,app,platform,token\nu,a,android,t\n";
+    let json = "\u{feff}{\"user_id\":\"u\",\"app\":\"a\",\"platform\":\"android\",\"token\":\"t\"}\n";
+    for (file, format) in [(csv, DeviceFormat::Csv), (json, DeviceFormat::Ndjson)] {
+        let (devices, refused) = read(file, format);
+        assert_eq!((devices.len(), refused.len()), (1, 0), "{format:?}");
+    }
 }
 
 #[test]

@@ -1,11 +1,20 @@
 //! The world changes in the middle of a campaign: nobody is added, who left is left out and counted.
 
-use bellwether::{clock::Clock, model::UserId, simulator::SimulatorConfig};
+use bellwether::{
+    audience::Policy,
+    clock::Clock,
+    ledger::Activation,
+    model::{OperatorName, UserId},
+    simulator::SimulatorConfig,
+};
 use serde_json::Value;
 
 use super::{COHORT, Fleet};
 use crate::{
-    harness::service::{APP, TestPhone},
+    harness::{
+        broker::eventually,
+        service::{APP, TestPhone},
+    },
     service::load::say,
 };
 
@@ -37,8 +46,21 @@ async fn i8_who_comes_in_mid_campaign_is_not_added_and_who_goes_is_left_out_and_
         .await;
     let erased: Value = serde_json::from_slice(&erased.stdout).expect("JSON");
     assert_eq!(erased["devices"], 1);
-    // A process that starts anew with the edited file changes nothing either.
+    // Two people put the edited file in force. The processes of the old one stand still; those that start anew with it
+    // change nothing either.
+    let edited = Policy::load(&fleet.stage.folder().join("audiences")).expect("a policy");
+    let person = |name: &str| OperatorName::parse(name).expect("a name");
+    let proposed = ledger.activate_policy(&edited, &person("first")).await.expect("an answer");
+    assert_eq!(proposed, Activation::Proposed);
+    assert_eq!(worker.get("/readyz").await.0, 200, "one person changes nothing");
+    let activated = ledger.activate_policy(&edited, &person("second")).await.expect("an answer");
+    assert_eq!(activated, Activation::InForce);
+    for serving in [&worker, &coordinator] {
+        eventually("it stands still", async || (serving.get("/readyz").await.0 == 503).then_some(())).await;
+    }
     assert!(worker.stop().await.success());
+    assert!(coordinator.stop().await.success());
+    let coordinator = fleet.serve("intake,coordinator").await;
     let worker = fleet.serve("worker").await;
     fleet.over().await;
     assert!(worker.stop().await.success());

@@ -9,6 +9,7 @@ mod chaos;
 mod fenced;
 mod halted;
 mod paced;
+mod steered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

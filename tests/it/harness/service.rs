@@ -167,13 +167,14 @@ impl Stage {
     pub(crate) async fn register(&self, phones: &[TestPhone]) {
         self.simulator
             .register(phones.iter().map(|phone| NewPhone::new(phone.platform, phone.token.clone())));
+        let now = Clock::system().now().to_string();
         let line = |phone: &TestPhone| {
             let platform = match phone.platform {
                 Platform::Ios => "ios",
                 Platform::Android => "android",
             };
             json!({"user_id": phone.user, "app": APP, "platform": platform, "environment": "production",
-                   "token": phone.token, "language": "pl", "country": "PL"})
+                   "token": phone.token, "language": "pl", "country": "PL", "last_seen_at": now})
             .to_string()
         };
         let file = self.folder().join("devices.ndjson");

@@ -1,7 +1,7 @@
 //! The afternoon of 5 August 2020, when three test texts rang every customer's phone, in all the ways that it could
 //! have come about: none rings anybody, and each is told with the rule that refused it. To a tester, they ring.
 
-use bellwether::model::{OutcomeCode, UserId};
+use bellwether::model::{OutcomeCode, RolloutState, UserId};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -63,7 +63,6 @@ fn ways(customer: &str, tester: &str) -> Vec<Way> {
         way("everybody-by-qa", "qa", test, all(), wrong, "to.audience"),
         way("unlabelled", "marketing", None, all(), unlabelled, "intent"),
         way("mislabelled", "marketing", Some("testing"), all(), unlabelled, "intent"),
-        way("labelled-production", "marketing", Some("production"), all(), "approval-needed", "to.audience"),
         way("users", "cards", test, json!({"users": CUSTOMERS}), wrong, "to.users[0]"),
         way("devices", "cards", test, json!({"devices": [customer]}), wrong, "to.devices[0]"),
         way("mixed-users", "qa", test, json!({"users": [TESTER, "anna"]}), wrong, "to.users[1]"),
@@ -137,13 +136,37 @@ async fn i1_no_test_text_reaches_a_customer_in_any_way_and_each_refusal_is_told_
     }
     assert_eq!(stage.simulator.requests(), 0, "{:?}", stage.simulator.record());
 
+    // Labelled as real there is nothing to refuse; and nothing rings before people have looked at it.
+    let (ledger, marketing) = (stage.ledger().await, stage.client("marketing").await);
+    for text in 0..TEXTS.len() {
+        let way = Way {
+            what: "labelled-production",
+            producer: "marketing",
+            intent: Some("production"),
+            to: json!({"audience": "customers-pl", "at_most": 4_000_000}),
+            rule: "none",
+            field: "none",
+        };
+        let mut job = way.job(text, &soon);
+        job["plan"] = json!("urgent");
+        enqueue(&marketing, &way, &job).await;
+        let key = stage.key("marketing", job["id"].as_str().expect("an id"));
+        let held = eventually("it waits for people", async || {
+            let campaign = ledger.campaign_by_job(&key).await.expect("an answer")?;
+            let rollout = ledger.rollout(campaign).await.expect("an answer")?;
+            (rollout.state == RolloutState::PendingApproval).then_some(rollout)
+        })
+        .await;
+        assert!(held.electorate.people >= 1, "{held:?}");
+    }
+    assert_eq!(stage.simulator.requests(), 0, "{:?}", stage.simulator.record());
+
     let qa = stage.client("qa").await;
     for (n, text) in TEXTS.iter().enumerate() {
         let job = Stage::job(&format!("to-a-tester-{n}"), "test", &[TESTER], text);
         qa.enqueue(&job.to_string()).await;
     }
     stage.simulator.wait_for_requests(3, PATIENCE).await.expect("the tester's phone rings");
-    let ledger = stage.ledger().await;
     for n in 0..TEXTS.len() {
         let key = stage.key("qa", &format!("to-a-tester-{n}"));
         let record = eventually("on record", async || ledger.job(&key).await.expect("an answer")).await;

@@ -1,9 +1,16 @@
 //! Campaigns, from a job in the queue to the phones of exactly those whom the policy names.
 
+use std::time::Duration;
+
 use bellwether::{
+    audience::Policy,
     clock::Clock,
-    ledger::{Ledger, RolloutRecord},
-    model::RolloutState,
+    ledger::{Asked, Ledger, RolloutRecord, Verb, VerbRefused},
+    model::{OperatorName, RolloutState},
+    rollout::{
+        Rollout,
+        machine::{Held, Pause, Paused},
+    },
     simulator::Provider,
 };
 use jiff::SignedDuration;
@@ -26,8 +33,10 @@ const TESTER: &str = "qa-ios-1";
 /// A stage with the phones of staff, of a tester and of a customer, and a plan that goes to everybody at any hour.
 async fn staged() -> (Stage, Vec<TestPhone>) {
     let stage = Stage::set().await;
-    let plan = "[[stage]]\ndevices = 1\ngate = \"manual\"\n[[stage]]\npercent = 100\n";
-    std::fs::write(stage.folder().join("audiences/plans/at-once.toml"), plan).expect("a plan");
+    for (name, gate) in [("at-once", "auto"), ("gated", "manual")] {
+        let plan = format!("[[stage]]\ndevices = 1\ngate = \"{gate}\"\n[[stage]]\npercent = 100\n");
+        std::fs::write(stage.folder().join(format!("audiences/plans/{name}.toml")), plan).expect("a plan");
+    }
     let mut phones = STAFF.map(TestPhone::ios).to_vec();
     phones.push(TestPhone { user: STAFF[0].to_owned(), ..TestPhone::android("another phone of the first") });
     phones.push(TestPhone::ios(TESTER));
@@ -96,7 +105,7 @@ async fn a_campaign_to_staff_reaches_every_phone_of_staff_once_and_no_other() {
         states.push(event["state"].as_str().expect("a state").to_owned());
     }
     states.dedup();
-    assert_eq!(states, ["draft", "approved", "running", "completed"]);
+    assert_eq!(states, ["draft", "approved", "running", "baking", "running", "baking", "completed"]);
 
     // The same again is answered from the record; another content under the same id is refused.
     enqueue(&marketing, &to_staff).await;
@@ -158,17 +167,43 @@ async fn i1_a_test_campaign_reaches_the_testers_and_a_plan_through_staff_is_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_campaign_to_customers_is_refused_and_told_which_rule() {
+async fn i4_a_campaign_to_customers_rings_nobody_before_people_approve_start_and_promote_it() {
     let (stage, phones) = staged().await;
-    let serving = stage.serve().await;
+    let (ledger, serving) = (stage.ledger().await, stage.serve().await);
     let (events, marketing) = (Events::of(&stage).await, stage.client("marketing").await);
-    enqueue(&marketing, &job("all", "production", "customers-pl", None)).await;
-    let refused = events.next_of(&["job.refused"]).await;
-    let rules: Vec<_> =
-        refused["findings"].as_array().expect("findings").iter().map(|f| &f["rule"]).collect();
-    assert_eq!(rules, ["approval-needed"]);
-    assert_eq!(refused["findings"][0]["reason"], "needs an approved, staged rollout");
-    assert_eq!(rung(&stage, &phones), Vec::<String>::new());
+    enqueue(&marketing, &job("all", "production", "customers-pl", Some("gated"))).await;
+    let pending = reaches(&stage, &ledger, "all", RolloutState::PendingApproval).await;
+    assert_eq!((pending.frozen, pending.electorate.people), (6, 1), "every phone of Poland, and one person");
+    let digest = pending.frozen_digest.expect("it is frozen");
+    let policy = Policy::load(&stage.folder().join("audiences")).expect("a policy").hash();
+    let approve = |digest| Verb::Approve { digest, policy, holds: Duration::from_hours(24) };
+    let ask = async |by: &str, verb: Verb| {
+        let by = OperatorName::parse(by).expect("a name");
+        ledger.verb(pending.id, &Asked { verb, by: &by, reason: None }).await.expect("an answer")
+    };
+    let refused = ask("marketing-lead", approve(digest)).await.expect_err("it owns the producer");
+    assert!(refused.to_string().contains("owns its producer"), "{refused}");
+    let other = approve(bellwether::model::Digest::ZERO);
+    assert_eq!(ask("release-manager", other).await.expect_err("another"), VerbRefused::OtherDigest);
+    assert!(ask("release-manager", Verb::Start).await.is_err(), "nobody has approved it");
+    ask("release-manager", approve(digest)).await.expect("one is enough for so few");
+    assert_eq!(rung(&stage, &phones), Vec::<String>::new(), "nobody has started it");
+    ask("release-manager", Verb::Start).await.expect("it is approved");
+    let gate = reaches(&stage, &ledger, "all", RolloutState::Paused).await;
+    assert_eq!(gate.stands, Rollout::Paused(Paused { why: Pause::Gate, at: Held::Baking(0) }));
+    assert_eq!(rung(&stage, &phones).len(), 1, "the first stage");
+    ask("release-manager", Verb::Promote).await.expect("the gate opens");
+    reaches(&stage, &ledger, "all", RolloutState::Completed).await;
+    assert_eq!(rung(&stage, &phones).len(), 6, "each once");
+    let mut states = Vec::new();
+    while states.last().is_none_or(|state| state != "completed") {
+        states
+            .push(events.next_of(&["rollout.changed"]).await["state"].as_str().expect("a state").to_owned());
+    }
+    states.dedup();
+    let way = ["draft", "pending_approval", "approved", "running", "baking", "paused", "baking", "running"];
+    assert_eq!(states[..8], way);
+    assert_eq!(states[8..], ["baking", "completed"]);
     assert!(serving.stop().await.success());
 }
 

@@ -187,10 +187,10 @@ async fn an_audience_is_explained() {
     changed  no campaign to it was frozen yet
 
     by  value  devices  share
-    platform  ios  2  66.6 %
+    platform  ios  2  66.7 %
     platform  android  1  33.3 %
     country  PL  3  100.0 %
-    version  5.10.0  2  66.6 %
+    version  5.10.0  2  66.7 %
     version  5.9  1  33.3 %
     language  pl  3  100.0 %
     "#);

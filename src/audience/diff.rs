@@ -1,0 +1,88 @@
+//! What changed between two policies, as people read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use similar::TextDiff;
+
+use super::PolicyFile;
+
+/// The differences, a line each, as `diff -u` writes them; none if there are none. Of a list of members only the counts
+/// are told: who they are is not for everybody who may read a policy.
+#[must_use]
+pub fn diff(before: &[PolicyFile], after: &[PolicyFile]) -> Vec<String> {
+    let by_path = |files: &'_ [PolicyFile]| -> BTreeMap<String, String> {
+        files.iter().map(|file| (file.path.clone(), file.text.clone())).collect()
+    };
+    let (before, after) = (by_path(before), by_path(after));
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut lines = Vec::new();
+    for path in paths {
+        let (old, new) = (before.get(path), after.get(path));
+        if old == new {
+            continue;
+        }
+        let text = |file: Option<&String>| file.cloned().unwrap_or_default();
+        let (old_text, new_text) = (text(old), text(new));
+        let name = |file: Option<&String>| if file.is_some() { path.as_str() } else { "/dev/null" };
+        if path.ends_with(".txt") {
+            lines.extend(members(path, &old_text, &new_text));
+            continue;
+        }
+        let diff = TextDiff::from_lines(old_text.as_str(), new_text.as_str());
+        let unified = diff.unified_diff().context_radius(2).header(name(old), name(new)).to_string();
+        lines.extend(unified.lines().map(str::to_owned));
+    }
+    lines
+}
+
+fn members(path: &str, before: &str, after: &str) -> [String; 3] {
+    let people = |text: &str| -> BTreeSet<String> {
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    let (before, after) = (people(before), people(after));
+    let (gone, come) = (before.difference(&after).count(), after.difference(&before).count());
+    [format!("--- {path}"), format!("+++ {path}"), format!("@@ {gone} members removed, {come} added @@")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> PolicyFile {
+        PolicyFile { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_change_is_told_by_file_and_line_and_members_only_by_their_count() {
+        let before = [
+            file("apps.toml", "a = 1\n"),
+            file("cohorts/staff.txt", "anna\nbela\n"),
+            file("plans/gone.toml", "x = 1\n"),
+            file("plans/same.toml", "y = 1\n"),
+        ];
+        let after = [
+            file("plans/same.toml", "y = 1\n"),
+            file("cohorts/staff.txt", "anna\ncyril\ndora\n"),
+            file("apps.toml", "a = 2\n"),
+        ];
+        let told = diff(&before, &after);
+        assert_eq!(
+            told,
+            [
+                "--- apps.toml",
+                "+++ apps.toml",
+                "@@ -1 +1 @@",
+                "-a = 1",
+                "+a = 2",
+                "--- cohorts/staff.txt",
+                "+++ cohorts/staff.txt",
+                "@@ 1 members removed, 2 added @@",
+                "--- plans/gone.toml",
+                "+++ /dev/null",
+                "@@ -1 +0,0 @@",
+                "-x = 1",
+            ]
+        );
+        assert_eq!(diff(&after, &after), Vec::<String>::new());
+    }
+}
