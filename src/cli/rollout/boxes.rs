@@ -100,7 +100,8 @@ fn audience(preview: &Preview) -> String {
 }
 
 fn stages(stages: &[PreviewStage]) -> String {
-    let row = |stage: &PreviewStage| {
+    let last = stages.len();
+    let row = |(place, stage): (usize, &PreviewStage)| {
         vec![
             stage.stage.to_string(),
             crate::cli::output::shortened(&visible(&stage.takes), 20),
@@ -108,10 +109,10 @@ fn stages(stages: &[PreviewStage]) -> String {
             format!("{:.0}/s", stage.rate),
             seconds(stage.sending_seconds),
             seconds(stage.bake_seconds),
-            stage.gate.clone(),
+            if place + 1 == last { "-".to_owned() } else { stage.gate.clone() },
         ]
     };
-    let rows: Vec<_> = stages.iter().map(row).collect();
+    let rows: Vec<_> = stages.iter().enumerate().map(row).collect();
     table(&["stage", "takes", "devices", "rate", "sending", "watched", "then"], &rows)
 }
 

@@ -135,11 +135,14 @@ async fn audience_check_needs_no_service_and_names_file_line_and_key() {
     assert_snapshot!(told(&stage, &check().await), @r#"
     exit 0
     -- out
-    1 app, 4 producers, 3 audiences, 3 plans
+    1 app, 4 producers, 3 audiences, 6 plans
       customers-pl  production  selected  at most  4500000 devices  cautious
       qa-phones  test  5 listed  at most  50 devices  no plan
       staff  internal  8 listed  at most  2000 devices  staff-only
       cautious  staff → 1 % → 10 % → 100 %
+      cautious-test  staff → 1 % → 10 % → 100 %
+      exponential  staff → 1 % → 2 % → 4 % → 8 % → 16 % → 32 % → 64 % → 100 %
+      linear  staff → 20 % → 40 % → 60 % → 80 % → 100 %
       staff-only  10 devices → 100 %
       urgent  staff → 1 % → 100 %
     hash HASH
