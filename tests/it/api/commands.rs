@@ -87,7 +87,7 @@ async fn i4_two_people_take_a_campaign_from_approval_to_its_end_by_commands_alon
     assert_eq!(code(&office.as_person(&bob, &confirmed).await), 0);
     assert_eq!(status(&["--for", "approved"]).await, 0);
 
-    let by_job = "operator:rita/spring";
+    let by_job = "spring/spring";
     let dry = office.told(&rita, &["rollout", "start", by_job, "--dry-run"]).await;
     assert_snapshot!("start_dry_run", dry);
     assert_eq!(office.stage.simulator.requests(), 0);
