@@ -3,7 +3,7 @@
 //! A fleet is any number of processes in any mixture. Each has the ledger, the control exchange and the outbox; the
 //! roles say what it does besides. Nothing depends on which process has which.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use tokio::task::JoinSet;
@@ -99,6 +99,8 @@ pub struct Fleet {
     /// Whether the policy is the one in force.
     pub in_force: InForce,
     watch: Option<Watch>,
+    /// Where the files of the policy are.
+    folder: PathBuf,
     /// The way to the providers, for both lanes.
     pub deliver: Arc<Deliver>,
     control: Control,
@@ -129,6 +131,7 @@ impl Fleet {
             policy,
             in_force,
             watch: Some(watch),
+            folder: config.policy.clone(),
             deliver,
             control,
             direct: config.direct,
@@ -216,6 +219,8 @@ impl Fleet {
         let api = Api::new(ApiParts {
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
+            in_force: self.in_force.clone(),
+            folder: self.folder.clone(),
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

@@ -1,10 +1,20 @@
 //! What changed between two policies, as people read it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use similar::TextDiff;
 
 use super::PolicyFile;
+
+/// How long the shortest way from one text to the other is looked for; after that a longer one will do. The files of a policy
+/// take a millisecond; what somebody made to be hard must not hold up a processor.
+const SHORTEST_WITHIN: Duration = Duration::from_millis(500);
+
+/// Lines that are told: more nobody reads, and a program compares the files.
+const MOST_LINES: usize = 5_000;
 
 /// The differences, a line each, as `diff -u` writes them; none if there are none. Of a list of members only the counts
 /// are told: who they are is not for everybody who may read a policy.
@@ -28,9 +38,15 @@ pub fn diff(before: &[PolicyFile], after: &[PolicyFile]) -> Vec<String> {
             lines.extend(members(path, &old_text, &new_text));
             continue;
         }
-        let diff = TextDiff::from_lines(old_text.as_str(), new_text.as_str());
+        let diff =
+            TextDiff::configure().timeout(SHORTEST_WITHIN).diff_lines(old_text.as_str(), new_text.as_str());
         let unified = diff.unified_diff().context_radius(2).header(name(old), name(new)).to_string();
         lines.extend(unified.lines().map(str::to_owned));
+    }
+    if lines.len() > MOST_LINES {
+        let more = lines.len() - MOST_LINES;
+        lines.truncate(MOST_LINES);
+        lines.push(format!("… and {more} more lines"));
     }
     lines
 }

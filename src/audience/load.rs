@@ -18,7 +18,7 @@ impl Policy {
     /// Reads and checks the policy in `folder`. Every mistake is reported with the folder's own path.
     pub fn load(folder: &Path) -> Result<Self, PolicyErrors> {
         let shown = folder.display().to_string();
-        read(folder).and_then(|files| Self::parse(&files)).map_err(|errors| errors.within(&shown))
+        read_folder(folder).and_then(|files| Self::parse(&files)).map_err(|errors| errors.within(&shown))
     }
 }
 
@@ -30,7 +30,8 @@ pub fn check(folder: &Path) -> Result<String, PolicyErrors> {
     Ok(warnings.collect::<String>() + &summary(&policy))
 }
 
-fn read(folder: &Path) -> Result<Vec<PolicyFile>, PolicyErrors> {
+/// The files of a policy in `folder`, as they stand there now, sound or not.
+pub fn read_folder(folder: &Path) -> Result<Vec<PolicyFile>, PolicyErrors> {
     let unreadable = |path: &str, error: &io::Error| {
         PolicyErrors::one(&Place::file(path), format!("cannot be read: {error}"), "see that it is there")
     };

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use diff::diff;
-pub use load::check;
+pub use load::{check, read_folder};
 pub use plan::{Breach, Breakers, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
 pub use problem::{PolicyErrors, Problem};
 pub use producer::{DeclaredText, Producer};
@@ -240,6 +240,12 @@ impl Policy {
 /// Exactly as written: `X.TOML` is no file of a policy.
 fn extension(name: &str) -> Option<&str> {
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
+}
+
+/// The hash that a policy of these files has, sound or not: see [`Policy::hash`].
+#[must_use]
+pub fn hash_of(files: &[PolicyFile]) -> Digest {
+    hash(&files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect())
 }
 
 fn in_order(files: &[PolicyFile]) -> Arc<[PolicyFile]> {

@@ -70,7 +70,7 @@ pub(super) async fn run(config: &Path, output: Output, verb: &Audience) -> anyho
     }
 }
 
-fn policy_folder(config: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn policy_folder(config: &Path) -> anyhow::Result<PathBuf> {
     if config.exists() { Ok(ledger::configuration(config)?.policy) } else { Ok(PathBuf::from("audiences")) }
 }
 

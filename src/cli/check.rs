@@ -19,7 +19,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     };
     let policy = Policy::load(&config.policy).map_err(Into::into);
     let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
-    check_ledger(&mut report, &config).await?;
+    check_ledger(&mut report, &config, policy.as_ref()).await?;
     report.note("broker", app::probe_broker(&config).await, Clone::clone)?;
     if let Some(policy) = policy {
         let deliver = app::deliver_config(&config, &policy)
@@ -34,7 +34,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     Ok(if report.failed { Exit::Error } else { Exit::Ok })
 }
 
-async fn check_ledger(report: &mut Report, config: &Config) -> anyhow::Result<()> {
+async fn check_ledger(report: &mut Report, config: &Config, policy: Option<&Policy>) -> anyhow::Result<()> {
     let opened = Ledger::connect(config.ledger_url.expose_secret(), app::ledger_options(config)).await;
     let Some(ledger) = report.note("ledger", opened.map_err(Into::into), |_| "answers".to_owned())? else {
         return Ok(());
@@ -44,8 +44,25 @@ async fn check_ledger(report: &mut Report, config: &Config) -> anyhow::Result<()
         Ok(false) => Err(anyhow::anyhow!("is not this version's; run `bellwether migrate`")),
         Err(error) => Err(error.into()),
     };
-    report.note("schema", schema, |()| "current".to_owned())?;
+    let current = report.note("schema", schema, |()| "current".to_owned())?;
+    if let (Some(()), Some(policy)) = (current, policy) {
+        let in_force = is_in_force(policy, &ledger).await;
+        report.note("policy in force", in_force, Clone::clone)?;
+    }
     Ok(())
+}
+
+/// Whether a service would work with this policy.
+async fn is_in_force(policy: &Policy, ledger: &Ledger) -> anyhow::Result<String> {
+    match ledger.policy_in_force().await? {
+        None => Ok("none yet; the first service brings this one".to_owned()),
+        Some(known) if known.hash == policy.hash() => Ok(format!("this one, since {}", known.since)),
+        Some(known) => anyhow::bail!(
+            "is {}, another than the folder's: a service takes and sends nothing before two people have run \
+             `bellwether policy activate`, or the folder is as it was",
+            known.hash
+        ),
+    }
 }
 
 struct Report {

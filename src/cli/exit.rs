@@ -83,9 +83,23 @@ impl Exit {
     /// Prints the error, with its causes, and becomes the exit code.
     pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
-        writeln!(std::io::stderr(), "error: {}", shown(error)).ok();
+        let said: String = stale(error).iter().map(|line| format!("{line}\n")).collect();
+        write!(std::io::stderr(), "{said}error: {}\n", shown(error)).ok();
         self.into()
     }
+}
+
+/// What changed since it was shown, if that is the error.
+fn stale(error: &anyhow::Error) -> Vec<String> {
+    let Some(ClientError::Problem(problem)) = error.downcast_ref() else { return Vec::new() };
+    if problem.code != Code::StaleDigest {
+        return Vec::new();
+    }
+    let head = match problem.diff[..] {
+        [] => "It changed since it was shown.",
+        _ => "It changed since it was shown:",
+    };
+    std::iter::once(head.to_owned()).chain(problem.diff.iter().map(|line| output::visible(line))).collect()
 }
 
 /// The error as it is shown: some have several lines; whatever else would move a cursor is text from outside.
@@ -129,6 +143,18 @@ mod tests {
     fn what_an_error_quotes_is_not_obeyed() {
         let error = anyhow::anyhow!("no such campaign \u{1b}[2J\nbut others");
         assert_eq!(shown(&error), "no such campaign \\u{1b}[2J\nbut others");
+    }
+
+    #[test]
+    fn a_difference_is_shown_and_not_obeyed() {
+        let mut problem = Problem::new(Code::StaleDigest, "");
+        problem.diff = vec!["-max_devices = 5".to_owned(), "+max_devices = \u{1b}[2J9".to_owned()];
+        let error = ClientError::Problem(Box::new(problem)).into();
+        insta::assert_snapshot!(stale(&error).join("\n"), @r"
+        It changed since it was shown:
+        -max_devices = 5
+        +max_devices = \u{1b}[2J9
+        ");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod man;
 mod migrate;
 mod operator;
 mod output;
+mod policy;
 mod rollout;
 mod serve;
 
@@ -83,6 +84,9 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
+    /// Show the policy in force, say what a folder would change, and put it in force by two people
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Make, confirm, revoke and list operators' tokens
     #[command(subcommand)]
     Operator(operator::Operator),
@@ -147,6 +151,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
+        Command::Policy(policy) => policy::run(&common.config, common.output, &policy).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
         Command::Bench(bench) => bench::run(&common.config, bench).await,

@@ -4,10 +4,10 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    audience::Policy,
+    audience::{Class, MAX_APPROVERS, Policy},
     ledger::{CampaignRecord, Ledger, LedgerError, RolloutRecord, StageCount, StageProgress},
     model::RolloutState,
-    rollout::{FrozenPlan, RolloutFacts, StageFacts, Step, Tripped, next},
+    rollout::{Electorate, FrozenPlan, RolloutFacts, StageFacts, Step, Tripped, next},
 };
 
 /// How the stages of a rollout stand, and what workers saw that must stop it.
@@ -74,6 +74,21 @@ pub fn at_most(policy: &Policy, campaign: &CampaignRecord) -> u64 {
     policy
         .audience(&campaign.audience)
         .map_or(campaign.at_most, |audience| audience.max_devices.min(campaign.at_most))
+}
+
+/// Who must approve a campaign that came to so many devices: more people the more devices, and never those who asked for
+/// it (I4).
+#[must_use]
+pub fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Electorate {
+    let people = match policy.audience(&campaign.audience) {
+        Some(audience) => audience.people_for(frozen),
+        // One that the policy has no longer is taken for the strictest.
+        None if campaign.class == Class::Production => u32::try_from(MAX_APPROVERS).unwrap_or(u32::MAX),
+        None => 0,
+    };
+    let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
+    let owners = owners.into_iter().flatten().cloned();
+    Electorate { people, barred: owners.chain(campaign.requester.clone()).collect() }
 }
 
 /// Joins what each stage was frozen to with how it stands, by number.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audience::{Policy, PolicyFile},
     ledger::commit::SERVICE,
-    model::{Digest, OperatorName},
+    model::{Digest, OperatorName, PersonKey},
 };
 
 /// The policy that the fleet goes by.
@@ -148,7 +148,9 @@ impl Ledger {
         let (sql, kind, answer) = match &of_same {
             // On a fresh ledger, whose services have not started yet, there is nothing to change.
             _ if in_force.is_none() => (PUT, "policy.initialised", Activation::InForce),
-            Some((_, _, first)) if first == by.as_str() => return Ok(Activation::NeedsAnother),
+            Some((_, _, first)) if PersonKey::of(first) == by.person() => {
+                return Ok(Activation::NeedsAnother);
+            }
             Some(_) => (PUT, "policy.activated", Activation::InForce),
             None => (PROPOSE, "policy.proposed", Activation::Proposed),
         };
@@ -171,6 +173,13 @@ impl Ledger {
 }
 
 impl Tx {
+    /// The hash of the policy in force; `None` on a fresh ledger.
+    pub(super) async fn policy_hash_in_force(&mut self) -> Result<Option<Digest>, LedgerError> {
+        let row: Option<StandingRow> =
+            on_either!(self, c => sqlx::query_as(IN_FORCE).fetch_optional(c).await?);
+        Ok(row.map(|row| row.read("policy_in_force")).transpose()?.map(|(hash, ..)| hash))
+    }
+
     async fn keep_policy(&mut self, policy: &Policy, now: Timestamp) -> Result<(), LedgerError> {
         const SQL: &str =
             "insert into policy_version (hash, files, at) values ($1, $2, $3) on conflict (hash) do nothing";

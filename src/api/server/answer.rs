@@ -59,7 +59,7 @@ impl From<VerbRefused> for ApiError {
     fn from(refused: VerbRefused) -> Self {
         let code = match &refused {
             VerbRefused::NotFound => Code::NotFound,
-            VerbRefused::OtherDigest => Code::StaleDigest,
+            VerbRefused::OtherDigest | VerbRefused::OtherPolicy => Code::StaleDigest,
             VerbRefused::UnderHalt(_) => Code::Halted,
             VerbRefused::Machine(refused) => code_of(refused.because),
         };

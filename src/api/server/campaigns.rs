@@ -96,6 +96,11 @@ async fn submit(
         let detail = "to: a campaign names an audience; what names people or devices goes by queue";
         return Err(ApiError::malformed(detail));
     }
+    if !api.in_force().is() {
+        let detail = "this process has another policy than the one in force, and takes no campaigns; \
+                      restart it with that policy";
+        return Err(ApiError::new(Code::Unavailable, detail).after(1));
+    }
     let (ledger, policy, by) = (api.ledger(), api.policy(), &caller.0.operator);
     let submitted = match behalf.producer {
         None => submit::submit(ledger, policy, &job, by).await?,

@@ -7,16 +7,23 @@
 mod answer;
 mod campaigns;
 mod door;
+mod drift;
 mod halts;
 mod limits;
 mod listen;
 mod openapi;
 mod operation;
 mod operators;
+mod policy;
 mod read;
 mod rollouts;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{Router, http::Method, middleware, routing::get};
@@ -32,7 +39,12 @@ pub(crate) use {
 
 use self::{limits::Limits, listen::ApiListener};
 use crate::{
-    api::wire::Code, audience::Policy, clock::Clock, config, dispatch::control::Control, ledger::Ledger,
+    api::wire::Code,
+    audience::Policy,
+    clock::Clock,
+    config,
+    dispatch::{control::Control, in_force::InForce},
+    ledger::Ledger,
     metrics::Metrics,
 };
 
@@ -55,8 +67,12 @@ struct Inner {
 pub struct ApiParts {
     /// The truth.
     pub ledger: Arc<Ledger>,
-    /// The policy in force.
+    /// The policy that this process was started with.
     pub policy: Arc<Policy>,
+    /// Whether that is in force.
+    pub in_force: InForce,
+    /// Where its files are, read anew before what widens.
+    pub folder: PathBuf,
     /// Tells every process.
     pub control: Control,
     /// Counts requests.
@@ -84,6 +100,14 @@ impl Api {
 
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.parts.policy
+    }
+
+    fn in_force(&self) -> &InForce {
+        &self.0.parts.in_force
+    }
+
+    fn folder(&self) -> &Path {
+        &self.0.parts.folder
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -150,7 +174,8 @@ impl Api {
             .merge(rollouts::routes())
             .merge(campaigns::routes())
             .merge(halts::routes())
-            .merge(operators::routes());
+            .merge(operators::routes())
+            .merge(policy::routes());
         routes
             .fallback(async || ApiError::new(Code::NotFound, "there is nothing at this address"))
             .method_not_allowed_fallback(async || {
@@ -189,5 +214,6 @@ fn operations() -> Vec<Operation> {
     all.extend(campaigns::operations());
     all.extend(halts::operations());
     all.extend(operators::operations());
+    all.extend(policy::operations());
     all
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said, campaigns,
+    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said, campaigns, drift,
     read::{Campaign, needed_reason, reason},
     schema,
 };
@@ -81,7 +81,7 @@ const PAGE_PARAMETERS: &[QueryParameter] = &[
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
-    const MOVES: &[Code] = &[Code::NotFound, Code::Conflict];
+    const MOVES: &[Code] = &[Code::NotFound, Code::Conflict, Code::StaleDigest];
     let moved = |path, name, summary| Operation {
         needs: Some("promote"),
         answers: &[(200, schema::<RolloutView>)],
@@ -112,7 +112,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             needs: Some("approve:<its audience>"),
             answers: &[(200, schema::<RolloutView>)],
-            says: &[Code::NotFound, Code::Conflict, Code::StaleDigest],
+            says: &[Code::NotFound, Code::Conflict, Code::StaleDigest, Code::RefusedByGuard],
             ..Operation::post::<ApproveBody>(APPROVE, "approve", "Approve exactly what was shown")
         },
     ];
@@ -203,6 +203,8 @@ async fn approve(
         let detail = format!("{} devices were frozen, not {}; look at it again", stands.frozen, body.count);
         return Err(stale(detail));
     }
+    drift::refuse(&api, &caller.0.operator, &known, &stands).await?;
+    drift::guarded(&api, &known).await?;
     let verb = Verb::Approve { digest, policy: api.policy().hash(), holds: api.approvals_hold() };
     carry_out(&api, &caller, id, verb, reason).await
 }
@@ -298,6 +300,10 @@ async fn promoted(
     reason: Option<String>,
 ) -> Result<Json<RolloutView>, ApiError> {
     caller.need(&Scope::Promote)?;
+    if matches!(verb, Verb::Start | Verb::Promote | Verb::Resume) {
+        let (known, stands) = find(api, id).await?;
+        drift::refuse(api, &caller.0.operator, &known, &stands).await?;
+    }
     carry_out(api, caller, id, verb, reason).await
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::wire::{AudienceInWords, PhoneText, Preview, PreviewFinding, PreviewStage},
-    audience::Policy,
+    audience::{self, App, Policy},
     dispatch::outlook,
     guard::{self, Facts, Finding},
     ledger::{CampaignRecord, Ledger, LedgerError},
@@ -20,7 +20,24 @@ pub async fn preview(
     policy: &Policy,
     id: CampaignId,
 ) -> Result<Option<Preview>, LedgerError> {
-    Ok(seen(ledger, policy, id).await?.map(|seen| shown(policy, seen)))
+    let Some(seen) = seen(ledger, policy, id).await? else { return Ok(None) };
+    let drift = drift(ledger, policy, &seen.campaign).await?;
+    Ok(Some(Preview { drift, ..shown(policy, seen) }))
+}
+
+/// How the policy here differs from the one that the campaign was cleared under.
+async fn drift(
+    ledger: &Ledger,
+    policy: &Policy,
+    campaign: &CampaignRecord,
+) -> Result<Vec<String>, LedgerError> {
+    if campaign.policy == policy.hash() {
+        return Ok(Vec::new());
+    }
+    let before = ledger.policy_files(&campaign.policy).await?;
+    let unknown =
+        || vec![format!("the policy that it was cleared under is not on record: {}", campaign.policy)];
+    Ok(before.map_or_else(unknown, |before| audience::diff(&before, policy.files())))
 }
 
 fn shown(policy: &Policy, seen: Seen) -> Preview {
@@ -66,11 +83,7 @@ fn in_words(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Audience
     }
 }
 
-fn preview_stages(
-    campaign: &CampaignRecord,
-    counts: &[u64],
-    app: Option<&crate::audience::App>,
-) -> Vec<PreviewStage> {
+fn preview_stages(campaign: &CampaignRecord, counts: &[u64], app: Option<&App>) -> Vec<PreviewStage> {
     let stage = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
         let devices = counts.get(number).copied().unwrap_or_default();
         let rate = estimate::rate(stage.max_rate, app);

@@ -11,10 +11,7 @@ use super::{
     verbs,
 };
 use crate::{
-    api::{
-        client::ClientError,
-        wire::{ApproveBody, Code, Preview, RolloutView},
-    },
+    api::wire::{ApproveBody, Preview, RolloutView},
     cli::{Exit, Output, exit::With, output},
 };
 
@@ -68,19 +65,9 @@ pub(super) async fn run(output: Output, args: &Args) -> anyhow::Result<Exit> {
     };
     compare(&preview, &typed)?;
     let body = body(digest, typed, args.reason.clone());
-    match client.post::<_, RolloutView>(&format!("rollouts/{id}/approve"), &body).await {
-        Ok(view) => {
-            verbs::print(output, "approve", &view)?;
-            Ok(Exit::Ok)
-        }
-        Err(ClientError::Problem(problem)) if problem.code == Code::StaleDigest => {
-            for line in stale(&problem.diff) {
-                output::remark(&line);
-            }
-            Err(ClientError::Problem(problem).into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let view: RolloutView = client.post(&format!("rollouts/{id}/approve"), &body).await?;
+    verbs::print(output, "approve", &view)?;
+    Ok(Exit::Ok)
 }
 
 /// What an approval is bound to.
@@ -143,15 +130,6 @@ fn compare(preview: &Preview, typed: &Typed) -> Result<(), With> {
     Err(With(Exit::Stale, message))
 }
 
-/// What changed since it was shown.
-fn stale(diff: &[String]) -> Vec<String> {
-    let head = match diff {
-        [] => "It changed since it was shown.",
-        _ => "It changed since it was shown:",
-    };
-    std::iter::once(head.to_owned()).chain(diff.iter().map(|line| output::visible(line))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::samples, *};
@@ -193,16 +171,5 @@ mod tests {
         {
             assert!(said(read(line)).starts_with("Error: nothing is approved: type the count"), "{line}");
         }
-    }
-
-    #[test]
-    fn a_difference_is_shown_and_not_obeyed() {
-        let shown =
-            stale(&["-max_devices = 5".to_owned(), "+max_devices = \u{1b}[2J9".to_owned()]).join("\n");
-        insta::assert_snapshot!(shown, @r"
-        It changed since it was shown:
-        -max_devices = 5
-        +max_devices = \u{1b}[2J9
-        ");
     }
 }

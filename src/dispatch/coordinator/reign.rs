@@ -10,14 +10,14 @@ use tokio::sync::{broadcast, watch};
 
 use super::Coordinator;
 use crate::{
-    audience::{Audience, Class, MAX_APPROVERS, Policy},
+    audience::{Audience, Policy},
     dispatch::{
         control::ControlMessage,
-        outlook::{StagesSeen, outlook},
+        outlook::{StagesSeen, electorate, outlook},
     },
     ledger::{CampaignRecord, Deposed, FreezeSource, LedgerError, OverBecause, RolloutRecord, Ruled, Ruling},
     model::{AudienceName, RolloutId, RolloutState},
-    rollout::{Electorate, End, FrozenTake, Step, Why},
+    rollout::{End, FrozenTake, Step, Why},
 };
 
 /// How long between two looks while something is being sent, and while nothing is. Whoever has news says so.
@@ -258,20 +258,6 @@ fn source<'p>(policy: &'p Policy, campaign: &CampaignRecord) -> Option<FreezeSou
         _ => None,
     };
     Some(FreezeSource { audience, first })
-}
-
-/// Who must approve a campaign that came to so many devices: more people the more devices, and never those who asked for
-/// it (I4).
-fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Electorate {
-    let people = match policy.audience(&campaign.audience) {
-        Some(audience) => audience.people_for(frozen),
-        // One that the policy has no longer is taken for the strictest.
-        None if campaign.class == Class::Production => u32::try_from(MAX_APPROVERS).unwrap_or(u32::MAX),
-        None => 0,
-    };
-    let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
-    let owners = owners.into_iter().flatten().cloned();
-    Electorate { people, barred: owners.chain(campaign.requester.clone()).collect() }
 }
 
 fn because(end: &End) -> OverBecause {

@@ -83,7 +83,7 @@ pub(super) async fn work(
     flow: Arc<Flow>,
 ) -> RolloutId {
     let rollout = seen.rollout;
-    let cleared = clear(&shared, rollout).await;
+    let cleared = clear(&shared, &seen).await;
     let breakers = match &cleared {
         Some((campaign, ..)) => Watch::of(&shared, campaign, seen.epoch).await,
         None => None,

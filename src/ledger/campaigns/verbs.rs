@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    RolloutRecord,
+    CampaignRecord, RolloutRecord,
     steer::{Steer, Steered},
 };
 use crate::{
     ledger::{Ledger, LedgerError},
     model::{CampaignId, Digest, OperatorName},
-    rollout::{Pause, Refused, Rollout, RolloutEvent},
+    rollout::{Electorate, Pause, Refused, Rollout, RolloutEvent, VoidBecause},
 };
 
 /// What a person may do to a rollout.
@@ -64,6 +64,9 @@ pub enum VerbRefused {
     /// What is frozen, or the policy in force, is not what they were shown.
     #[error("it is not what you were shown; look at it again, and approve what it is now")]
     OtherDigest,
+    /// The policy in force is not the one that it was approved under, or is to be.
+    #[error("the policy in force is not the one that it was approved under; look at it again")]
+    OtherPolicy,
     /// A halt in force covers it.
     #[error("a halt of {0} is in force; `bellwether unhalt` first")]
     UnderHalt(String),
@@ -109,6 +112,24 @@ impl RolloutRecord {
         known.find(|name| name.person() == by.person()).unwrap_or(by).clone()
     }
 
+    /// The policy that it was approved under, or, before anybody approved it, cleared under.
+    #[must_use]
+    pub fn approved_under(&self, campaign: &CampaignRecord) -> Digest {
+        self.policy.unwrap_or(campaign.policy)
+    }
+
+    /// True if approvals hold that another policy would void (I8).
+    #[must_use]
+    pub fn holds_approvals(&self) -> bool {
+        match &self.stands {
+            Rollout::Draft | Rollout::Over(_) => false,
+            Rollout::PendingApproval(pending) => !pending.approved.is_empty(),
+            Rollout::Approved(_) | Rollout::Running(_) | Rollout::Baking(_) | Rollout::Paused(_) => {
+                self.electorate.people > 0
+            }
+        }
+    }
+
     /// What an approval is bound to, under the policy in force (I8): the frozen job, plan, audience and chunks under the
     /// policy that they were frozen under. Under another, which people have seen as a difference, it is another digest.
     /// `None` until it is frozen.
@@ -142,9 +163,14 @@ impl Ledger {
             return Ok(Err(VerbRefused::NotFound));
         };
         let now = tx.now().await?;
+        // Under the row's lock: a policy that comes into force after this is met by the coordinator, which voids.
+        let in_force = tx.policy_hash_in_force().await?;
         let mut particulars = json!({ "reason": asked.reason });
         match &asked.verb {
             Verb::Approve { digest, policy, holds } => {
+                if in_force.is_some_and(|hash| hash != *policy) {
+                    return Ok(Err(VerbRefused::OtherPolicy));
+                }
                 if seen.approval_digest(&known.policy, policy) != Some(*digest)
                     || seen.is_approved_under_another(policy)
                 {
@@ -156,6 +182,11 @@ impl Ledger {
                 seen.policy = Some(*policy);
             }
             Verb::Start | Verb::Resume | Verb::Promote => {
+                if seen.electorate.people > 0
+                    && in_force.is_some_and(|hash| hash != seen.approved_under(&known))
+                {
+                    return Ok(Err(VerbRefused::OtherPolicy));
+                }
                 let halts = tx.halts().await?;
                 if let Some(halt) = halts.iter().find(|halt| seen.is_covered_by(&halt.scope)) {
                     return Ok(Err(VerbRefused::UnderHalt(halt.scope.to_string())));
@@ -175,5 +206,34 @@ impl Ledger {
         }
         tx.commit().await?;
         Ok(Ok(after))
+    }
+
+    /// Voids the approvals that a rollout holds under the policy `under`, because a person's request found that another
+    /// is in force, loaded, or in the folder (I8); `electorate` must approve it anew, and `differs` says in the audit what
+    /// was found. False if there is nothing to void any more.
+    pub async fn void_for_drift(
+        &self,
+        known: &CampaignRecord,
+        under: &Digest,
+        electorate: Electorate,
+        (by, differs): (&OperatorName, &Value),
+    ) -> Result<bool, LedgerError> {
+        let mut tx = self.begin().await?;
+        let Some(seen) = tx.locked_rollout(known.rollout).await? else { return Ok(false) };
+        if !seen.holds_approvals() || seen.approved_under(known) != *under {
+            return Ok(false);
+        }
+        let now = tx.now().await?;
+        let because = VoidBecause::Policy.as_str();
+        let particulars = json!({ "approved_under": under, "differs": differs });
+        let event = RolloutEvent::Void(electorate);
+        let steer = Steer { event, actor: by.as_str(), cause: Some(because), particulars };
+        if let Steered::Refused(refused) = tx.steer(seen, &known.plan, steer, now).await? {
+            tracing::debug!(rollout = %known.rollout, %refused, "nothing to void");
+            return Ok(false);
+        }
+        tx.void_approvals(known.rollout, because, now).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }

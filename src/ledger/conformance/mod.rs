@@ -97,7 +97,8 @@ macro_rules! on_both_engines {
 
 on_both_engines! {
     policies:
-        i3_the_first_policy_comes_into_force_by_itself_and_no_later_one_without_two_people;
+        i3_the_first_policy_comes_into_force_by_itself_and_no_later_one_without_two_people,
+        i8_people_widen_under_the_policy_in_force_and_void_what_was_approved_under_another;
     registry:
         migrating_twice_changes_nothing,
         a_read_finds_the_live_devices_of_those_who_are_named,

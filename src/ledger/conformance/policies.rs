@@ -1,10 +1,17 @@
 //! The policy in force.
 
-use super::{Store, fixtures};
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Store,
+    campaign_set::{ALL, Set},
+    fixtures,
+};
 use crate::{
     audience::{Policy, PolicyFile},
-    ledger::Activation,
-    model::OperatorName,
+    ledger::{Activation, Asked, Verb, VerbRefused},
+    model::{OperatorName, RolloutState},
+    rollout::Electorate,
 };
 
 fn policy(producer: &str) -> Policy {
@@ -42,6 +49,11 @@ pub(super) async fn i3_the_first_policy_comes_into_force_by_itself_and_no_later_
     assert_eq!(wants(&first, "ada").await, Activation::Already);
     assert_eq!(wants(&second, "ada").await, Activation::Proposed);
     assert_eq!(wants(&second, "ada").await, Activation::NeedsAnother);
+    assert_eq!(
+        wants(&second, "\u{410}da").await,
+        Activation::NeedsAnother,
+        "names that read alike are one person"
+    );
     assert_eq!(wants(&third, "bob").await, Activation::Proposed, "another one takes its place");
     assert_eq!(wants(&second, "bob").await, Activation::Proposed);
     assert_eq!(ledger.policy_in_force().await.expect("an answer"), Some(in_force), "nobody agreed yet");
@@ -62,4 +74,57 @@ pub(super) async fn i3_the_first_policy_comes_into_force_by_itself_and_no_later_
         .collect();
     let proposed = "policy.proposed";
     assert_eq!(kinds, ["policy.initialised", proposed, proposed, proposed, "policy.activated"]);
+}
+
+pub(super) async fn i8_people_widen_under_the_policy_in_force_and_void_what_was_approved_under_another(
+    store: &Store,
+) {
+    let ledger = &store.ledger;
+    let set = Set::with(store, 10, ALL, "").await;
+    ledger.initialise_policy(&set.policy).await.expect("an answer");
+    let (campaign, ruling) = (set.submit().await, set.rule().await);
+    let who = Electorate { people: 1, barred: BTreeSet::new() };
+    let progress = ledger.freeze_step(&ruling, campaign.rollout, set.source(), 5_000, |_| who.clone()).await;
+    assert!(progress.expect("it rules").done);
+    let pending = set.seen(campaign.id).await;
+    let digest =
+        |in_force: &Policy| pending.approval_digest(&campaign.policy, &in_force.hash()).expect("frozen");
+    let ada = person("ada");
+    let says = async |verb: Verb| {
+        ledger.verb(campaign.id, &Asked { verb, by: &ada, reason: None }).await.expect("an answer")
+    };
+    let approve = |under: &Policy| Verb::Approve {
+        digest: digest(under),
+        policy: under.hash(),
+        holds: Duration::from_hours(1),
+    };
+    let next = policy("next");
+    assert_eq!(says(approve(&next)).await, Err(VerbRefused::OtherPolicy), "it is not in force");
+    assert_eq!(says(approve(&set.policy)).await.expect("approved").state, RolloutState::Approved);
+    for by in ["first", "second"] {
+        ledger.activate_policy(&next, &person(by)).await.expect("an answer");
+    }
+    assert_eq!(says(Verb::Start).await, Err(VerbRefused::OtherPolicy), "it was approved under another");
+
+    // By whoever asked, once, and not what was approved under something else.
+    let differs = serde_json::json!([{ "what": "the policy in force" }]);
+    let void = async |under: &Policy| {
+        let under = under.hash();
+        let answer = ledger.void_for_drift(&campaign, &under, who.clone(), (&ada, &differs)).await;
+        answer.expect("an answer")
+    };
+    assert!(!void(&next).await);
+    assert_eq!(set.seen(campaign.id).await.state, RolloutState::Approved);
+    assert!(void(&set.policy).await && !void(&set.policy).await);
+    let seen = set.seen(campaign.id).await;
+    assert_eq!((seen.state, seen.holds_approvals()), (RolloutState::PendingApproval, false));
+    let approvals = ledger.approvals(campaign.rollout).await.expect("an answer");
+    assert!(approvals.iter().all(|approval| approval.voided.is_some()));
+    let entries = ledger.audit_entries(1, 100).await.expect("an answer");
+    let voided: Vec<_> = entries.iter().filter(|entry| entry.kind == "rollout.void").collect();
+    assert!(voided.len() == 1 && voided[0].actor == "ada" && voided[0].body.contains("the policy in force"));
+
+    assert_eq!(says(approve(&set.policy)).await, Err(VerbRefused::OtherPolicy));
+    says(approve(&next)).await.expect("what was shown under the one in force");
+    assert_eq!(says(Verb::Start).await.expect("it starts").policy, Some(next.hash()));
 }

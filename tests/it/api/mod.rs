@@ -3,6 +3,7 @@
 mod commands;
 mod contract;
 mod hostile;
+mod policy;
 mod races;
 mod tokens;
 mod verbs;

@@ -18,6 +18,7 @@ async fn check_has_a_line_for_everything_that_must_be_right() {
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
+    ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
     ok  credentials  readable
     ok  apns pl.example.bank https://localhost:PORT  answers
@@ -54,6 +55,7 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
+    ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
     ok  credentials  readable
     FAILED  apns pl.example.bank https://localhost:PORT  connecting to https://localhost:PORT 127.0.0.1:PORT Connection refused (os error 111)
@@ -78,6 +80,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
+    ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
     FAILED  credentials  app pl.example.bank, apns: key file DIR/no.p8: it holds no EC private key in PEM; expected the .p8 file that Apple issued: an EC P-256 private key in PKCS#8 PEM
     "#);
@@ -93,6 +96,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
+    ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
     ok  credentials  readable
     FAILED  apns pl.example.bank https://localhost:PORT  TLS with https://localhost:PORT invalid peer certificate: BadSignature
@@ -107,6 +111,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  policy  hash HASH
     ok  ledger  answers
     ok  schema  current
+    ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
     FAILED  credentials  providers."pl.example.bnk": the policy's apps.toml has no such app
     "#);
