@@ -9,29 +9,76 @@ use bellwether::{
 
 use super::{COHORT, Fleet, Size, times};
 use crate::{
-    harness::service::APP,
+    harness::service::{APP, Serving},
     service::load::{Load, say},
 };
-
-/// From the return of the command to the last request, in milliseconds: of the run at full size, which has the machine for
-/// itself.
-const LIMIT_MS: u64 = 100;
 
 /// What three workers may have had on their way when they heard of it: 1,000 streams each.
 const ON_THE_WAY: u64 = 3_000;
 
+/// By which way a person halts.
+enum By {
+    /// Straight into the ledger.
+    Ledger,
+    /// The operators' API.
+    Api,
+}
+
+impl By {
+    /// From the return of the command to the last request, in milliseconds: of the run at full size, which has the machine
+    /// for itself.
+    const fn limit_ms(&self) -> u64 {
+        match self {
+            Self::Ledger => 100,
+            Self::Api => 150,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_a_halt_at_full_speed_is_heard_at_once() {
+    halts_at_full_speed(By::Ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_halt_by_the_api_at_full_speed_is_heard_at_once() {
+    halts_at_full_speed(By::Api).await;
+}
+
+/// The command that halts everything, by that way.
+async fn halting(fleet: &Fleet, by: &By, front: &Serving) -> tokio::process::Command {
+    let why = ["halt", "--all", "--reason", "they ring everybody"];
+    match by {
+        By::Ledger => {
+            let mut arguments = why.to_vec();
+            arguments.extend(["--ledger", "--by", "night-duty"]);
+            fleet.stage.command(&arguments)
+        }
+        By::Api => {
+            let add = ["operator", "add", "night-duty", "--scope", "halt", "--ledger", "--by", "night-duty"];
+            let token = fleet.stage.run(&add).await;
+            let token = String::from_utf8(token.stdout).expect("a token");
+            let mut command = fleet.stage.command(&why);
+            let url = format!("http://{}", front.api().expect("it has an API"));
+            command.env("BELLWETHER_URL", url).env("BELLWETHER_TOKEN", token.trim());
+            command
+        }
+    }
+}
+
+/// Three workers at full speed, halted again and again.
+async fn halts_at_full_speed(by: By) {
     let rounds = if Size::is_full() { 50 } else { 4 };
     let devices = 12_000;
     let profile = Profile::quiet().with_latency(Some(Latency::around(Duration::from_millis(70))));
     let simulator = SimulatorConfig { profile, ..SimulatorConfig::quiet(Clock::system()) };
     let fleet = Fleet::with(simulator, devices, &["percent = 100"]).await;
-    let coordinator = fleet.serve("intake,coordinator").await;
+    let coordinator = fleet.serve("intake,coordinator,api").await;
     let mut workers = Vec::new();
     for _ in 0..3 {
         workers.push(fleet.serve("worker").await);
     }
+    let mut halt = halting(&fleet, &by, &coordinator).await;
     let (mut lasts, mut whole, mut overshoots) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         fleet.stage.simulator.reset();
@@ -39,9 +86,8 @@ async fn i5_a_halt_at_full_speed_is_heard_at_once() {
         fleet.publish(&fleet.job(&id)).await;
         let begun = fleet.stage.simulator.wait_for_requests(2_500, super::STANDSTILL);
         begun.await.expect("it is at full speed");
-        let halt = ["halt", "--ledger", "--all", "--by", "night-duty", "--reason", "they ring everybody"];
         let ordered = fleet.stage.simulator.elapsed_micros();
-        let output = fleet.stage.run(&halt).await;
+        let output = halt.output().await.expect("the program runs");
         let (returned, by_then) = (fleet.stage.simulator.elapsed_micros(), fleet.stage.simulator.requests());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         fleet.over().await;
@@ -74,7 +120,7 @@ async fn i5_a_halt_at_full_speed_is_heard_at_once() {
         overshoots[overshoots.len() - 1]
     ));
     assert!(overshoots[overshoots.len() - 1] <= ON_THE_WAY, "{overshoots:?}");
-    assert!(most <= LIMIT_MS || !Size::is_full(), "{most} ms");
+    assert!(most <= by.limit_ms() || !Size::is_full(), "{most} ms");
     let reached = fleet.screens().len();
     assert!(reached > 0);
 }
