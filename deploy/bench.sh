@@ -174,6 +174,8 @@ configure() {
   cat >"$DIR/bellwether.toml" <<CONF
 [listen]
 health = "127.0.0.1:0"
+[api]
+listen = "127.0.0.1:0"
 [providers."pl.example.bank".apns]
 key_file = "$(about apns_key)"
 key_id = "$(about apns_key_id)"

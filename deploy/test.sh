@@ -15,6 +15,7 @@ PACKAGES=(
   "/usr/bin/cc gcc"                                        # links, and compiles the C in aws-lc, ring and SQLite
   "/usr/include/stdio.h libc6-dev"                         # the same
   "/etc/ssl/certs/ca-certificates.crt ca-certificates"     # the trust store that rustls-native-certs reads
+  "/usr/bin/curl curl"                                     # asks the operators' API, as scripts do
   "/usr/bin/shellcheck shellcheck"                         # reads these scripts
   "/usr/bin/amqp-publish amqp-tools"                       # publishes jobs as the README says, and so do the next two
   "/usr/lib/python3/dist-packages/pika python3-pika"
@@ -208,4 +209,5 @@ if linter machete; then step machete cargo machete; fi
 step clippy cargo clippy --locked --all-targets -- -D warnings
 step rustdoc env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step test cargo test --locked --no-fail-fast
+step schemathesis deploy/schemathesis.sh
 COMPLETE=yes

@@ -68,14 +68,20 @@ pub async fn serve(
     });
     let fleet =
         Fleet::new(&config, policy, Arc::clone(&ledger), control, metrics.clone(), clock.clone(), stop)?;
+    let api = fleet.api(&roles).await?;
     tracing::info!(
         %listen, %roles, policy = %fleet.policy.hash(), version = env!("CARGO_PKG_VERSION"), "serving"
     );
     let deliver = Arc::clone(&fleet.deliver);
     let gauges = Gauges { ledger: Arc::clone(&ledger), deliver, settle, metrics, clock };
     let gauges = tokio::spawn(gauges.run(drained.clone()));
+    // Also while the process drains: whoever must halt something then can.
+    let api = api.map(|(api, bound)| tokio::spawn(api.serve(bound, drained.clone())));
     let ran = fleet.run(roles, intake).await;
     drained.cancel();
+    if let Some(api) = api {
+        ended("the operators' API", api).await;
+    }
     ended("gauges", gauges).await;
     ended("health", health).await;
     if timeout(CLOSE_WITHIN, ledger.close()).await.is_err() {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rand::{TryRng as _, rngs::SysRng};
 
 /// Where a component gets the time and its random seeds from. Cheap to clone.
 #[derive(Clone)]
@@ -86,6 +87,23 @@ impl Clock {
             Source::System => rand::random(),
             Source::Manual(manual) => manual.seed.fetch_add(1, Ordering::AcqRel),
         }
+    }
+
+    /// 256 bits that nobody can guess: from the operating system.
+    #[must_use]
+    pub fn secret(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        match &self.0 {
+            Source::System => {
+                SysRng.try_fill_bytes(&mut bytes).expect("an operating system that runs has randomness");
+            }
+            Source::Manual(_) => {
+                for eight in bytes.chunks_exact_mut(8) {
+                    eight.copy_from_slice(&self.seed().to_be_bytes());
+                }
+            }
+        }
+        bytes
     }
 
     /// Moves a manual clock forward; the system's clock cannot be moved and ignores it.

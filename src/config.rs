@@ -3,6 +3,7 @@
 //! What is *policy* (who may send what to whom) is not here but in `audiences/`; here is where things are
 //! and which secrets open them. Errors name the file, the line and the key.
 
+mod api;
 mod campaign;
 mod registry;
 mod send;
@@ -19,6 +20,7 @@ use std::{
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use api::{Api, ApiTls};
 pub use campaign::Campaign;
 pub use registry::Registry;
 pub use send::Send;
@@ -46,6 +48,8 @@ pub struct Config {
     pub amqp: Amqp,
     /// Where `/livez`, `/readyz` and `/metrics` listen.
     pub health_listen: SocketAddr,
+    /// The operators' API.
+    pub api: Api,
     /// The direct lane.
     pub direct: Direct,
     /// The registry of devices.
@@ -179,6 +183,8 @@ struct File {
     #[serde(default)]
     listen: ListenTable,
     #[serde(default)]
+    api: api::ApiTable,
+    #[serde(default)]
     direct: DirectTable,
     #[serde(default)]
     registry: registry::RegistryTable,
@@ -286,6 +292,7 @@ impl Config {
                 ca_file: parsed.amqp.ca_file.map(|path| folder.join(path)),
             },
             health_listen: parsed.listen.health.unwrap_or(DEFAULT_HEALTH_LISTEN),
+            api: parsed.api.resolve(folder),
             direct: parsed.direct.into(),
             registry: parsed.registry.into(),
             campaign: parsed.campaign.into(),

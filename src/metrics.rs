@@ -46,6 +46,7 @@ struct Inner {
     coordinating: Gauge,
     sends_after_halt: Family<LaneLabels, Counter>,
     halt_seconds: Histogram,
+    api_requests: Family<ApiLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +103,12 @@ struct DependencyLabels {
 struct CredentialLabels {
     app: String,
     provider: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabels {
+    verb: &'static str,
+    code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -214,6 +221,7 @@ impl Metrics {
             coordinating: Gauge::default(),
             sends_after_halt: Family::default(),
             halt_seconds: latency_histogram(),
+            api_requests: Family::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -336,6 +344,12 @@ impl Metrics {
         self.0.halt_seconds.observe(seconds);
     }
 
+    /// A request to the operators' API was answered. Both words are of closed sets: the document's operations, the codes of
+    /// problems.
+    pub fn api_request(&self, verb: &'static str, code: &'static str) {
+        self.0.api_requests.get_or_create(&ApiLabels { verb, code }).inc();
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -394,6 +408,8 @@ impl Inner {
             Unit::Seconds,
             self.halt_seconds.clone(),
         );
+        let api_requests = self.api_requests.clone();
+        registry.register("api_requests", "Requests to the operators' API, by verb and answer", api_requests);
         registry.register(
             "token_gone_held",
             "Tokens called gone in a suspicious burst, and kept",

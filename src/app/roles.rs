@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::deliver_config;
 use crate::{
+    api::server::{Api, ApiParts, Bound},
     audience::Policy,
     clock::Clock,
     config::{self, Config},
@@ -33,6 +34,8 @@ pub enum Role {
     Coordinator,
     /// Sends campaigns.
     Worker,
+    /// Answers operators.
+    Api,
     /// All of these.
     All,
 }
@@ -43,6 +46,7 @@ impl Role {
             Self::Intake => "intake",
             Self::Coordinator => "coordinator",
             Self::Worker => "worker",
+            Self::Api => "api",
             Self::All => "all",
         }
     }
@@ -57,7 +61,7 @@ impl Roles {
     #[must_use]
     pub fn of(named: &[Role]) -> Self {
         let mut roles = if named.is_empty() || named.contains(&Role::All) {
-            vec![Role::Intake, Role::Coordinator, Role::Worker]
+            vec![Role::Intake, Role::Coordinator, Role::Worker, Role::Api]
         } else {
             named.to_vec()
         };
@@ -97,6 +101,7 @@ pub struct Fleet {
     direct: config::Direct,
     campaign: config::Campaign,
     worker: config::Worker,
+    api: config::Api,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -122,6 +127,7 @@ impl Fleet {
             direct: config.direct,
             campaign: config.campaign,
             worker: config.worker,
+            api: config.api.clone(),
             metrics,
             clock,
             stop,
@@ -184,6 +190,25 @@ impl Fleet {
         door.context("the way of jobs died")?;
         anyhow::ensure!(!died, "a role of this process died");
         Ok(())
+    }
+
+    /// The operators' API, if this process has it; it listens, and does not answer yet.
+    pub(super) async fn api(&self, roles: &Roles) -> anyhow::Result<Option<(Api, Bound)>> {
+        if !roles.has(Role::Api) {
+            return Ok(None);
+        }
+        let api = Api::new(ApiParts {
+            ledger: Arc::clone(&self.ledger),
+            policy: Arc::clone(&self.policy),
+            control: self.control.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            approvals_hold: self.campaign.approvals_hold,
+            settings: self.api.clone(),
+        });
+        let bound = api.bind().await?;
+        tracing::info!(api = %bound.address(), "the operators' API listens");
+        Ok(Some((api, bound)))
     }
 
     fn direct_lane(&self, intake: Intake, others_ended: CancellationToken) -> Parts {

@@ -1,10 +1,10 @@
 //! `apps.toml`: the apps, how each provider knows them, and the signals of our own systems.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     read::{Item, Section, Wrong, absent_or_sound},
-    words::{Rate, Timezone, word},
+    words::{Rate, Timezone, duration, word},
 };
 use crate::model::{AppId, Environment, Locale};
 
@@ -23,6 +23,24 @@ pub struct App {
     pub apns: Option<ApnsApp>,
     /// How FCM knows it; without, its Android devices cannot be reached.
     pub fcm: Option<FcmApp>,
+    /// How people open it when they are rung; a preview's estimate stands on it.
+    pub opens: Opens,
+}
+
+/// How people open an app when they are rung: a share of them, each after a delay whose logarithm is normally distributed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opens {
+    /// Which share of those who are rung open it, between 0 and 1.
+    pub share: f64,
+    /// Half of them have by then.
+    pub median_delay: Duration,
+}
+
+impl Default for Opens {
+    /// Assumptions, for whoever has not measured their own app yet: rather too many people at once than too few.
+    fn default() -> Self {
+        Self { share: 0.08, median_delay: Duration::from_secs(90) }
+    }
 }
 
 /// An app as APNs knows it.
@@ -125,6 +143,7 @@ fn app(name: &str, item: &Item<'_>) -> Option<App> {
         .and_then(|item| item.each(host));
     let apns = section.get("apns").map(|item| item.section().and_then(apns));
     let fcm = section.get("fcm").map(|item| item.section().and_then(fcm));
+    let opens = section.get("opens").map_or(Some(Opens::default()), |item| item.section().and_then(opens));
     if apns.is_none() && fcm.is_none() {
         section.wrong("has neither apns nor fcm", "say how a provider knows it, or no device can be reached");
     }
@@ -136,7 +155,26 @@ fn app(name: &str, item: &Item<'_>) -> Option<App> {
         link_hosts: link_hosts?.into_iter().map(|host| host.value).collect(),
         apns: absent_or_sound(apns)?,
         fcm: absent_or_sound(fcm)?,
+        opens: opens?,
     })
+}
+
+fn opens(section: Section<'_>) -> Option<Opens> {
+    const SHARE: &str = "write the share of those who are rung that open the app, such as 0.08";
+    const DELAY: &str = "write the delay by which half of them have opened it, such as \"90s\"";
+    let share = section.need("share", SHARE).and_then(|item| {
+        item.number(|number| {
+            let is_share = number > 0.0 && number <= 1.0;
+            if is_share {
+                Ok(number)
+            } else {
+                Err(Wrong::new(format!("is {number}, which is no share"), SHARE))
+            }
+        })
+    });
+    let median_delay = section.need("median_delay", DELAY).and_then(|item| item.parse(duration));
+    section.close();
+    Some(Opens { share: share?, median_delay: median_delay? })
 }
 
 fn apns(section: Section<'_>) -> Option<ApnsApp> {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     Policy,
-    cohort::{Class, Who},
-    plan::{StageTake, Take},
+    cohort::{Audience, Class, Who},
+    plan::{Plan, StageTake, Take},
     problem::{At, Place, Problems},
     words::Percent,
 };
@@ -107,11 +107,14 @@ fn plans(policy: &Policy, problems: &Problems) {
                         format!("names the audience {}, whose class is {}", known.name, known.class);
                     problems.error(&first.place, problem, "let an internal audience go first");
                 }
+                Some(_) if plan.customers_first.is_some() => {
+                    let problem = "argues that customers go first, and our own people do";
+                    problems.warning(&file, problem, "leave customers_first out");
+                }
                 Some(_) => {}
             }
-        } else if !only_for_our_own(policy, &plan.name) {
-            let problem = "begins with customers: nobody of our own sees it first";
-            problems.warning(&file, problem, "begin with [[stage]] audience = \"…\"");
+        } else if plan.customers_first.is_none() {
+            begins_with_customers(policy, plan, problems);
         }
         let last = plan.stages.last().map(|stage| &stage.take);
         if !matches!(last, Some(Take::Percent(Percent::ALL))) {
@@ -125,6 +128,25 @@ fn plans(policy: &Policy, problems: &Problems) {
             let problem = format!("names the signal {:?}, which apps.toml does not define", signal.value);
             problems.error(&signal.place, problem, "define it there under [signals], or correct the name");
         }
+    }
+}
+
+/// The plan of a production audience begins with our own people, or its file says why not. One that a job might name is
+/// only doubtful.
+fn begins_with_customers(policy: &Policy, plan: &Plan, problems: &Problems) {
+    let file = Place::file(&format!("plans/{}.toml", plan.name));
+    let is_its_plan = |audience: &&Audience| {
+        audience.class == Class::Production && audience.default_plan() == Some(&plan.name)
+    };
+    if let Some(audience) = policy.audiences().find(is_its_plan) {
+        let problem =
+            format!("is the plan of {}, and nobody of our own sees what it sends first", audience.name);
+        let fix =
+            "begin with [[stage]] audience = \"…\", or argue: customers_first = \"why it is all right\"";
+        problems.error(&file, problem, fix);
+    } else if !only_for_our_own(policy, &plan.name) {
+        let problem = "begins with customers: nobody of our own sees it first";
+        problems.warning(&file, problem, "begin with [[stage]] audience = \"…\"");
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
     sync::Arc,
 };
 
-pub use apps::{ApnsApp, App, FcmApp, Probe};
+pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use load::check;
 pub use plan::{Breach, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};

@@ -27,6 +27,8 @@ pub struct Plan {
     pub quiet_hours: Option<QuietHours>,
     /// Keep off the quarter hours, at which providers ask senders not to peak.
     pub avoid_quarter_hours: bool,
+    /// Why it is all right that customers are the first to see what it sends.
+    pub customers_first: Option<String>,
 }
 
 /// One widening.
@@ -171,6 +173,7 @@ pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
     let pace = section.get("pace").map(|item| pace(item.section()?));
     let quiet_hours = section.get("quiet_hours").map(|item| QuietHours::read(item.section()?));
     let avoid = section.get("avoid_quarter_hours").map_or(Some(false), |item| item.flag());
+    let customers_first = section.get("customers_first").map(|item| item.text());
     section.close();
     Some(Plan {
         name,
@@ -180,6 +183,7 @@ pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
         pace: absent_or_sound(pace)?,
         quiet_hours: absent_or_sound(quiet_hours)?,
         avoid_quarter_hours: avoid?,
+        customers_first: absent_or_sound(customers_first)?,
     })
 }
 

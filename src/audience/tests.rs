@@ -1,6 +1,6 @@
 //! Every mistake that a policy can have, with the line that a person reads; and the bank that is shipped.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use super::*;
 
@@ -213,9 +213,9 @@ fn what_was_probably_not_meant_is_warned_of() {
         ["cohorts/customers.toml: is an audience that no producer may use; name it in producers.toml"]
     );
     assert_eq!(
-        warnings("plans/cautious.toml", "audience = \"staff\"", "devices = 10"),
+        warnings("plans/cautious.toml", "[[stage]]", "customers_first = \"habit\"\n[[stage]]"),
         [
-            "plans/cautious.toml: begins with customers: nobody of our own sees it first; begin with [[stage]] audience = \"…\""
+            "plans/cautious.toml: argues that customers go first, and our own people do; leave customers_first out"
         ]
     );
     assert_eq!(
@@ -258,6 +258,75 @@ fn a_plan_for_our_own_people_may_begin_with_them() {
 }
 
 #[test]
+fn a_plan_that_begins_with_customers_argues_for_it_or_is_doubted() {
+    let argued = "customers_first = \"an outage: our own people have no phone of this kind\"\n";
+    let mut folder = folder();
+    folder.insert("plans/other.toml", "[[stage]]\npercent = 100\n".into());
+    let told: Vec<_> = parse(&folder).expect("sound").warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "plans/other.toml: begins with customers: nobody of our own sees it first; begin with [[stage]] audience = \"…\""
+        ]
+    );
+    folder.insert("plans/other.toml", format!("{argued}[[stage]]\npercent = 100\n"));
+    assert_eq!(parse(&folder).expect("sound").warnings(), []);
+    folder.insert(
+        "plans/cautious.toml",
+        format!("{argued}{}", CAUTIOUS.replace("audience = \"staff\"", "devices = 10")),
+    );
+    assert_eq!(parse(&folder).expect("sound").warnings(), []);
+}
+
+#[test]
+fn the_presets_begin_with_our_own_people_and_rise_to_everybody() {
+    let policy = Policy::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("audiences")).expect("sound");
+    for name in ["cautious", "linear", "exponential", "urgent", "cautious-test"] {
+        let plan = policy.plan(&PlanName::parse(name).expect("a name")).expect(name);
+        assert!(plan.first_audience().is_some() && plan.stages[0].gate == Gate::Manual, "{name}");
+        let shares: Vec<u16> = plan.stages[1..]
+            .iter()
+            .map(|stage| match stage.take() {
+                StageTake::Percent(share) => share.hundredths(),
+                take => panic!("{name}: {take:?}"),
+            })
+            .collect();
+        assert!(shares.is_sorted() && shares.last() == Some(&10_000), "{name}: {shares:?}");
+        let steps: Vec<u16> = shares.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        match name {
+            "linear" => assert!(steps.windows(2).all(|pair| pair[0] == pair[1]), "{steps:?}"),
+            "exponential" => {
+                assert!(
+                    shares[..shares.len() - 1].windows(2).all(|pair| pair[1] == 2 * pair[0]),
+                    "{shares:?}"
+                );
+            }
+            _ => {}
+        }
+        let baked: Duration = plan.stages.iter().filter_map(|stage| stage.bake).sum();
+        assert_eq!(baked < Duration::from_secs(30), name == "cautious-test", "{name} bakes for {baked:?}");
+    }
+}
+
+#[test]
+fn how_people_open_an_app_is_assumed_unless_it_is_said() {
+    let opens = |said: &str| {
+        let mut folder = folder();
+        let text = APPS.replacen(
+            "fcm = { project = \"bank-prod\"",
+            &format!("{said}fcm = {{ project = \"bank-prod\""),
+            1,
+        );
+        folder.insert("apps.toml", text);
+        let policy = parse(&folder).expect("sound");
+        policy.app(&AppId::parse("pl.example.bank").expect("an app")).expect("is known").opens
+    };
+    assert_eq!(opens(""), Opens { share: 0.08, median_delay: Duration::from_secs(90) });
+    let said = "opens = { share = 0.25, median_delay = \"2m\" }\n";
+    assert_eq!(opens(said), Opens { share: 0.25, median_delay: Duration::from_mins(2) });
+}
+
+#[test]
 fn the_hash_names_every_file_and_its_content() {
     let hash = |change: fn(&mut BTreeMap<&'static str, String>)| {
         let mut folder = folder();
@@ -282,7 +351,7 @@ fn the_bank_that_is_shipped_is_sound() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("audiences");
     let told = check(&folder).expect("sound");
     assert!(
-        told.starts_with("1 app, 4 producers, 3 audiences, 3 plans\n"),
+        told.starts_with("1 app, 4 producers, 3 audiences, 6 plans\n"),
         "a warning, or another bank: {told}"
     );
 }

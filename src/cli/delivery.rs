@@ -105,7 +105,7 @@ async fn show(
         found.extend(ledger.deliveries_to(&app, key, last).await?);
     }
     match output {
-        Output::Json => output::print_json(&found.iter().map(as_json).collect::<Vec<_>>())?,
+        Output::Json | Output::Yaml => output.print(&found.iter().map(as_json).collect::<Vec<_>>())?,
         Output::Table if found.is_empty() => output::line("no campaign had any of these devices")?,
         Output::Table => {
             let rows: Vec<_> = found.iter().map(as_row).collect();

@@ -84,7 +84,7 @@ async fn show(
         return Err(With(Exit::NotFound, "no such device is registered".to_owned()).into());
     }
     match output {
-        Output::Json => output::print_json(&devices.iter().map(as_json).collect::<Vec<_>>())?,
+        Output::Json | Output::Yaml => output.print(&devices.iter().map(as_json).collect::<Vec<_>>())?,
         Output::Table => {
             let rows: Vec<_> = devices.iter().map(as_row).collect();
             let header = [
@@ -123,7 +123,9 @@ async fn forget(config: &Path, output: Output, args: Forget) -> anyhow::Result<E
     }
     let noun = if devices == 1 { "device" } else { "devices" };
     match (output, args.dry_run) {
-        (Output::Json, dry_run) => output::print_json(&json!({ "devices": devices, "dry_run": dry_run }))?,
+        (Output::Json | Output::Yaml, dry_run) => {
+            output.print(&json!({ "devices": devices, "dry_run": dry_run }))?;
+        }
         (Output::Table, true) => output::line(&format!("{devices} {noun} would be forgotten"))?,
         (Output::Table, false) => output::line(&format!("{devices} {noun} forgotten"))?,
     }

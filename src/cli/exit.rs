@@ -2,6 +2,9 @@
 
 use std::{fmt, io::Write, process::ExitCode};
 
+use super::output;
+use crate::api::{client::ClientError, wire::Code};
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -13,8 +16,39 @@ pub enum Exit {
     Usage = 2,
     /// Refused by the guard.
     Refused = 3,
+    /// Not allowed.
+    NotAllowed = 4,
     /// Not found.
     NotFound = 5,
+    /// Halted, aborted, or over.
+    Halted = 6,
+    /// It waits: for approvals, or for an answer of what is watched.
+    Waits = 7,
+    /// It took too long.
+    Timeout = 8,
+    /// Not what was shown.
+    Stale = 9,
+}
+
+impl From<Code> for Exit {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::NotAuthenticated | Code::NotAllowed => Self::NotAllowed,
+            Code::NotFound => Self::NotFound,
+            Code::Waits => Self::Waits,
+            Code::StaleDigest => Self::Stale,
+            Code::RefusedByGuard => Self::Refused,
+            Code::Halted => Self::Halted,
+            Code::Malformed
+            | Code::WrongMethod
+            | Code::Conflict
+            | Code::KeyReused
+            | Code::TooMany
+            | Code::TooLarge
+            | Code::Unavailable
+            | Code::Internal => Self::Error,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -38,15 +72,25 @@ impl std::error::Error for With {}
 impl Exit {
     /// The code that an error asks for.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        error.downcast_ref::<With>().map_or(Self::Error, |With(exit, _)| *exit)
+        match error.downcast_ref() {
+            Some(ClientError::Problem(problem)) => problem.code.into(),
+            Some(ClientError::TooSlow { .. }) => Self::Timeout,
+            Some(_) => Self::Error,
+            None => error.downcast_ref::<With>().map_or(Self::Error, |With(exit, _)| *exit),
+        }
     }
 
     /// Prints the error, with its causes, and becomes the exit code.
     pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
-        writeln!(std::io::stderr(), "error: {}", causes(error)).ok();
+        writeln!(std::io::stderr(), "error: {}", shown(error)).ok();
         self.into()
     }
+}
+
+/// The error as it is shown: some have several lines; whatever else would move a cursor is text from outside.
+fn shown(error: &anyhow::Error) -> String {
+    causes(error).lines().map(output::visible).collect::<Vec<_>>().join("\n")
 }
 
 /// The error and its causes, in one line. Many errors say their cause themselves: it is not said again.
@@ -60,6 +104,32 @@ pub(super) fn causes(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::wire::Problem;
+
+    #[test]
+    fn what_the_api_says_becomes_an_exit_code() {
+        for (code, exit) in [
+            (Code::NotAuthenticated, 4),
+            (Code::NotAllowed, 4),
+            (Code::NotFound, 5),
+            (Code::Halted, 6),
+            (Code::Waits, 7),
+            (Code::StaleDigest, 9),
+            (Code::RefusedByGuard, 3),
+            (Code::Internal, 1),
+        ] {
+            let error = ClientError::Problem(Box::new(Problem::new(code, "")));
+            assert_eq!(Exit::of(&anyhow::Error::from(error).context("asked")) as u8, exit, "{code:?}");
+        }
+        let slow = ClientError::TooSlow { url: String::new() };
+        assert_eq!(Exit::of(&slow.into()), Exit::Timeout);
+    }
+
+    #[test]
+    fn what_an_error_quotes_is_not_obeyed() {
+        let error = anyhow::anyhow!("no such campaign \u{1b}[2J\nbut others");
+        assert_eq!(shown(&error), "no such campaign \\u{1b}[2J\nbut others");
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -1,12 +1,16 @@
-//! `bellwether halt` and `unhalt`: break-glass, straight into the ledger.
+//! `bellwether halt` and `unhalt`: through the operators' API, or as break-glass straight into the ledger.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{Exit, exit::With, ledger, output};
+use super::{Exit, api, exit::With, ledger, output, rollout::Campaign};
 use crate::{
+    api::{
+        client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
+        wire::{HaltBody, HaltSet, LiftBody, Lifted, RolloutList, RolloutSummary},
+    },
     app,
     audience::Policy,
     config::Config,
@@ -22,7 +26,7 @@ pub(super) struct HaltArgs {
     #[command(flatten)]
     what: What,
     /// Why; it stands in the audit log
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
 }
 
@@ -35,12 +39,12 @@ pub(super) struct UnhaltArgs {
 
 #[derive(Debug, clap::Args)]
 struct What {
-    /// Write into the ledger directly (the only way until the operators' API runs)
-    #[arg(long, required = true)]
+    /// Break-glass: write into the ledger directly, also while the operators' API is away
+    #[arg(long)]
     ledger: bool,
     #[command(flatten)]
     scope: Scope,
-    /// Who you are; it stands in the audit log
+    /// Who you are, with --ledger; it stands in the audit log
     #[arg(long = "by", value_name = "NAME", env = "USER")]
     by: Option<OperatorName>,
 }
@@ -58,18 +62,54 @@ struct Scope {
     /// Campaigns to one audience
     #[arg(long, value_name = "AUDIENCE")]
     audience: Option<AudienceName>,
-    /// One campaign, by its id
-    #[arg(long, value_name = "ID")]
-    campaign: Option<uuid::Uuid>,
+    /// One campaign: its id, or PRODUCER/JOB
+    #[arg(long, value_name = "CAMPAIGN")]
+    campaign: Option<Campaign>,
 }
 
 impl What {
-    fn scope(&self) -> HaltScope {
-        let Scope { all: _, app, audience, campaign } = &self.scope;
+    /// What is halted. A campaign that nobody knows is an error: a typo in an emergency must not look like a halt.
+    async fn scope(&self, ledger: &Ledger) -> anyhow::Result<HaltScope> {
+        if let Some(campaign) = &self.scope.campaign {
+            return Ok(HaltScope::Campaign(campaign.find(ledger).await?.0.id));
+        }
+        Ok(self.scope_but_campaign())
+    }
+
+    /// The same for the API, which knows campaigns by their ids.
+    async fn scope_asked(&self, client: &Client) -> anyhow::Result<HaltScope> {
+        let key = match &self.scope.campaign {
+            None => return Ok(self.scope_but_campaign()),
+            Some(Campaign::Id(id)) => return Ok(HaltScope::Campaign(*id)),
+            Some(Campaign::Job(key)) => key,
+        };
+        let latest: RolloutList = client.get("rollouts?limit=200").await?;
+        let is_it = |rollout: &&RolloutSummary| {
+            rollout.producer == key.producer.as_str() && rollout.job == key.id.as_str()
+        };
+        let found = latest.rollouts.iter().find(is_it).and_then(|rollout| rollout.campaign.parse().ok());
+        let not_found = || {
+            let message = format!("{key} is not among the latest campaigns; name it by its id");
+            With(Exit::NotFound, message)
+        };
+        Ok(HaltScope::Campaign(CampaignId::from_uuid(found.ok_or_else(not_found)?)))
+    }
+
+    fn scope_but_campaign(&self) -> HaltScope {
+        let Scope { all: _, app, audience, campaign: _ } = &self.scope;
         let app = app.clone().map(HaltScope::App);
-        let audience = audience.clone().map(HaltScope::Audience);
-        let campaign = campaign.map(|id| HaltScope::Campaign(CampaignId::from_uuid(id)));
-        app.or(audience).or(campaign).unwrap_or(HaltScope::All)
+        app.or_else(|| audience.clone().map(HaltScope::Audience)).unwrap_or(HaltScope::All)
+    }
+
+    /// Where it goes: the API, unless the ledger is named.
+    fn client(&self) -> anyhow::Result<Option<Client>> {
+        match self.ledger {
+            true => Ok(None),
+            false if api::is_configured() => Ok(Some(api::client()?)),
+            false => bail!(
+                "{URL_VARIABLE} is not set: set it and {TOKEN_VARIABLE}, or write into the ledger directly with --ledger"
+            ),
+        }
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -81,9 +121,10 @@ impl What {
 }
 
 /// A typo in an emergency must not look like a halt. A policy that cannot be read does not stand in its way.
-async fn refuse_unknown(config: &Config, ledger: &Ledger, scope: &HaltScope) -> anyhow::Result<()> {
+fn refuse_unknown(config: &Config, scope: &HaltScope) -> anyhow::Result<()> {
     let (what, known) = match scope {
-        HaltScope::All => return Ok(()),
+        // A campaign was found in the ledger.
+        HaltScope::All | HaltScope::Campaign(_) => return Ok(()),
         HaltScope::App(app) => {
             let Ok(policy) = Policy::load(&config.policy) else { return Ok(()) };
             if policy.app(app).is_some() {
@@ -98,13 +139,6 @@ async fn refuse_unknown(config: &Config, ledger: &Ledger, scope: &HaltScope) -> 
             }
             let known = names(policy.audiences().map(|audience| &audience.name));
             (format!("audience {audience} in the policy"), known)
-        }
-        HaltScope::Campaign(campaign) => {
-            if ledger.campaign(*campaign).await?.is_some() {
-                return Ok(());
-            }
-            let known = "see `bellwether rollout list`".to_owned();
-            (format!("campaign {campaign} on record"), known)
         }
     };
     Err(With(Exit::NotFound, format!("no {what}, so nothing is halted; known: {known}")).into())
@@ -130,21 +164,21 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
 
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
-    let (scope, by) = (args.what.scope(), args.what.operator()?);
+    if let Some(client) = args.what.client()? {
+        let scope = args.what.scope_asked(&client).await?;
+        let body = HaltBody { scope: scope.to_string(), reason: args.reason };
+        let set: HaltSet = client.post("halts", &body).await?;
+        output::remark(&format!("halted: {}. {}", set.scope, meaning(&scope, set.rollouts)));
+        return Ok(Exit::Ok);
+    }
+    let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
     let ledger = ledger::open(config).await?;
-    refuse_unknown(&settings, &ledger, &scope).await?;
-    ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
+    let scope = args.what.scope(&ledger).await?;
+    refuse_unknown(&settings, &scope)?;
+    let ended = ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
     let told = tell(&settings, &scope).await;
-    let meaning = match scope {
-        HaltScope::All | HaltScope::App(_) => {
-            "Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry."
-        }
-        HaltScope::Audience(_) | HaltScope::Campaign(_) => {
-            "Nothing more is sent, and a campaign that was running is over."
-        }
-    };
-    output::remark(&format!("halted: {scope}. {meaning}"));
+    output::remark(&format!("halted: {scope}. {}", meaning(&scope, ended)));
     if let Err(why) = told {
         output::remark(&format!(
             "The broker could not pass it on ({why}): processes read it in the ledger, within a second."
@@ -153,15 +187,59 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
+/// What a halt means for what is under way, and for what waits.
+fn meaning(scope: &HaltScope, ended: u64) -> String {
+    let campaigns = match ended {
+        0 => "No campaign was under way or waiting.".to_owned(),
+        1 => "1 campaign that was under way or waiting is over for good.".to_owned(),
+        ended => format!("{ended} campaigns that were under way or waiting are over for good."),
+    };
+    match scope {
+        HaltScope::All | HaltScope::App(_) => format!(
+            "{campaigns} Nothing new is sent: direct jobs, and campaigns that arrive from now on, wait until \
+             `bellwether unhalt` or their expiry."
+        ),
+        HaltScope::Audience(_) => {
+            format!(
+                "{campaigns} Campaigns to it that arrive from now on wait until `bellwether unhalt` or their expiry."
+            )
+        }
+        HaltScope::Campaign(_) => campaigns,
+    }
+}
+
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
-    let (scope, by) = (args.what.scope(), args.what.operator()?);
+    if let Some(client) = args.what.client()? {
+        let scope = args.what.scope_asked(&client).await?;
+        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: scope.to_string() }).await?;
+        return Ok(told(&lifted));
+    }
+    let by = args.what.operator()?;
     let ledger = ledger::open(config).await?;
+    let scope = args.what.scope(&ledger).await?;
     if ledger.clear_halt(&scope, by.as_str()).await.context("the halt is NOT lifted")? {
-        output::remark(&format!("no longer halted: {scope}. Waiting jobs go on within 30 seconds."));
+        output::remark(&format!(
+            "no longer halted: {scope}. What waits goes on within 30 seconds; campaigns that the halt ended stay over."
+        ));
         Ok(Exit::Ok)
     } else {
         output::remark(&format!("{scope} was not halted"));
         Ok(Exit::NotFound)
     }
+}
+
+fn told(lifted: &Lifted) -> Exit {
+    if lifted.lifted {
+        output::remark(&format!(
+            "no longer halted: {}. What waits goes on within 30 seconds; campaigns that the halt ended stay over.",
+            lifted.scope
+        ));
+        return Exit::Ok;
+    }
+    output::remark(&format!(
+        "still halted: {}. You have asked to lift it; another person must run the same command.",
+        lifted.scope
+    ));
+    Exit::Waits
 }

@@ -87,7 +87,9 @@ async fn show(config: &Path, output: Output, key: &JobKey) -> anyhow::Result<Exi
     let ledger = ledger::open(config).await?;
     let Some(record) = ledger.job(key).await? else {
         if ledger.campaign_by_job(key).await?.is_some() {
-            return rollout::show(&ledger, output, &rollout::Campaign::Job(key.clone())).await;
+            let policy = ledger::policy(config)?;
+            let source = rollout::Source::ledger(ledger, policy);
+            return rollout::show(&source, output, &rollout::Campaign::Job(key.clone())).await;
         }
         return Err(With(
             Exit::NotFound,
@@ -96,7 +98,7 @@ async fn show(config: &Path, output: Output, key: &JobKey) -> anyhow::Result<Exi
         .into());
     };
     match output {
-        Output::Json => output::print_json(&as_json(&record))?,
+        Output::Json | Output::Yaml => output.print(&as_json(&record))?,
         Output::Table => output::line(&as_table(&record))?,
     }
     Ok(Exit::Ok)

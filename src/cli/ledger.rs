@@ -6,7 +6,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use super::exit::{Exit, With};
-use crate::{app, config::Config, ledger::Ledger};
+use crate::{app, audience::Policy, config::Config, ledger::Ledger};
 
 /// Reads the configuration, with the process's environment.
 pub(super) fn configuration(file: &Path) -> anyhow::Result<Config> {
@@ -28,4 +28,10 @@ pub(super) async fn open_any(config: &Config) -> anyhow::Result<Ledger> {
     Ledger::connect(config.ledger_url.expose_secret(), app::ledger_options(config))
         .await
         .context("cannot open the ledger; `bellwether check` says what answers and what does not")
+}
+
+/// Reads the policy that the configuration names.
+pub(super) fn policy(file: &Path) -> anyhow::Result<Policy> {
+    let folder = configuration(file)?.policy;
+    Policy::load(&folder).with_context(|| format!("cannot use the policy in {}", folder.display()))
 }

@@ -1,5 +1,6 @@
 //! The command line: nouns, then verbs; data on standard output, everything else on standard error.
 
+mod api;
 mod audience;
 mod bench;
 mod check;
@@ -10,7 +11,9 @@ mod exit;
 mod halt;
 mod job;
 mod ledger;
+mod man;
 mod migrate;
+mod operator;
 mod output;
 mod rollout;
 mod serve;
@@ -67,7 +70,7 @@ enum Command {
     /// Import, look up and forget devices
     #[command(subcommand)]
     Device(device::Device),
-    /// Look at rollouts
+    /// Look at rollouts; approve, start, pause, promote and stop them
     #[command(subcommand)]
     Rollout(rollout::Rollout),
     /// Ask who was sent what, and export it
@@ -76,7 +79,12 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
-    /// Stop sending: everything, or one app
+    /// Make, confirm, revoke and list operators' tokens
+    #[command(subcommand)]
+    Operator(operator::Operator),
+    /// Say who you are to the operators' API, and what your token allows
+    Whoami,
+    /// Stop sending: everything, an app, an audience, or a campaign
     Halt(halt::HaltArgs),
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
@@ -85,10 +93,17 @@ enum Command {
     Bench(bench::Bench),
     /// Print the JSON Schema of what is published on `bellwether.events`
     EventSchema,
+    /// Print the `OpenAPI` document of the operators' API
+    Openapi,
     /// Print a completion script for a shell
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// Print a manual page, in roff: `bellwether man rollout approve | man -l -`
+    Man {
+        /// Of which command; of the whole program without
+        command: Vec<String>,
     },
 }
 
@@ -130,10 +145,15 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
         Command::Bench(bench) => bench::run(&common.config, bench).await,
+        Command::Operator(operator) => operator::run(&common.config, common.output, operator).await,
+        Command::Whoami => operator::whoami(common.output).await,
+        Command::Openapi => output::print_json(&crate::api::server::document()).map(|()| Exit::Ok),
         Command::EventSchema => output::print_json(&crate::model::Event::schema()).map(|()| Exit::Ok),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut std::io::stdout());
-            Ok(Exit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bellwether", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map(|()| Exit::Ok)
         }
+        Command::Man { command } => man::run(Cli::command(), &command),
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! [`direct`] is the lane of named recipients, and the door for campaigns: what it clears for an audience it puts on
 //! record, and no more. [`registrations`] keeps whose phone is whose. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
-//! processes tell each other at once.
+//! processes tell each other at once; [`outlook`] says what a rollout waits for.
 
 mod burst;
 mod campaigns;
@@ -18,6 +18,7 @@ mod halts;
 mod in_flight;
 mod judge;
 mod keeping;
+pub mod outlook;
 mod pacer;
 mod patience;
 pub mod registrations;

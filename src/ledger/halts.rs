@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use super::{
     Ledger, LedgerError,
     rows::{column, instant, micros},
-    tx::on_either,
+    tx::{Tx, on_either},
 };
-use crate::model::{AppId, AudienceName, CampaignId, Event, EventBody};
+use crate::model::{AppId, AudienceName, CampaignId, Event, EventBody, OperatorName, PersonKey};
 
 /// What is halted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,6 +84,19 @@ pub struct Halt {
     pub reason: String,
     /// Since when.
     pub at: Timestamp,
+    /// The first of the two people whom lifting a halt of everything needs.
+    pub lift_asked_by: Option<String>,
+}
+
+/// What became of the wish to lift a halt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lift {
+    /// There is no such halt.
+    NotHalted,
+    /// It needs a second person, who is not this one.
+    Asked,
+    /// It is lifted.
+    Lifted,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -92,6 +105,7 @@ pub(super) struct HaltRow {
     actor: String,
     reason: String,
     at: i64,
+    lift_asked_by: Option<String>,
 }
 
 impl TryFrom<HaltRow> for Halt {
@@ -103,6 +117,7 @@ impl TryFrom<HaltRow> for Halt {
             at: instant("halt", &row.scope, row.at)?,
             actor: row.actor,
             reason: row.reason,
+            lift_asked_by: row.lift_asked_by,
         })
     }
 }
@@ -113,7 +128,8 @@ impl Ledger {
     /// and why.
     pub async fn set_halt(&self, scope: &HaltScope, actor: &str, reason: &str) -> Result<u64, LedgerError> {
         const SQL: &str = "insert into halt (scope, actor, reason, at) values ($1, $2, $3, $4) \
-             on conflict (scope) do update set actor = excluded.actor, reason = excluded.reason, at = excluded.at";
+             on conflict (scope) do update set actor = excluded.actor, reason = excluded.reason, at = excluded.at, \
+             lift_asked_by = null";
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         let word = scope.to_string();
@@ -130,29 +146,70 @@ impl Ledger {
         Ok(halted)
     }
 
-    /// Lifts the halt of `scope`; false if there was none.
+    /// Lifts the halt of `scope`; false if there was none. This is break-glass: one person lifts whatever it is.
     pub async fn clear_halt(&self, scope: &HaltScope, actor: &str) -> Result<bool, LedgerError> {
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
+        let lifted = tx.clear_halt(scope, actor, now).await?;
+        tx.commit().await?;
+        Ok(lifted)
+    }
+
+    /// Lifts the halt of `scope`, or asks for it: a halt of everything is lifted by two different people.
+    pub async fn lift_halt(&self, scope: &HaltScope, by: &OperatorName) -> Result<Lift, LedgerError> {
+        const ASK: &str = "update halt set lift_asked_by = $1 where scope = $2";
+        let mut tx = self.begin().await?;
+        let now = tx.now().await?;
+        if let (HaltScope::All, Tx::Postgres(tx)) = (scope, &mut tx) {
+            // Of two who come at once, the second sees that the first asked.
+            sqlx::query("select 1 from halt where scope = 'all' for update").execute(&mut **tx).await?;
+        }
+        let Some(halt) = tx.halts().await?.into_iter().find(|halt| halt.scope == *scope) else {
+            return Ok(Lift::NotHalted);
+        };
+        let asked = halt.lift_asked_by.as_deref().map(PersonKey::of);
+        let done = if *scope != HaltScope::All || asked.is_some_and(|first| first != by.person()) {
+            tx.clear_halt(scope, by.as_str(), now).await?;
+            Lift::Lifted
+        } else {
+            let word = scope.to_string();
+            on_either!(&mut tx, c => {
+                sqlx::query(ASK).bind(by.as_str()).bind(&word).execute(c).await?;
+            });
+            let particulars = serde_json::json!({ "scope": word });
+            tx.append_audit(now, by.as_str(), "halt.lift_asked", &particulars).await?;
+            Lift::Asked
+        };
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Every halt in force, the oldest first.
+    pub async fn halts(&self) -> Result<Vec<Halt>, LedgerError> {
+        const SQL: &str = "select scope, actor, reason, at, lift_asked_by from halt order by at, scope";
+        let rows: Vec<HaltRow> = super::on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
+        rows.into_iter().map(Halt::try_from).collect()
+    }
+}
+
+impl Tx {
+    async fn clear_halt(
+        &mut self,
+        scope: &HaltScope,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
         let word = scope.to_string();
-        let lifted = on_either!(&mut tx, c => {
+        let lifted = on_either!(self, c => {
             sqlx::query("delete from halt where scope = $1").bind(&word).execute(c).await?.rows_affected()
         });
         if lifted == 0 {
             return Ok(false);
         }
         let body = EventBody::HaltCleared { scope: word.clone(), by: actor.to_owned() };
-        tx.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
-        tx.append_audit(now, actor, "halt.cleared", &serde_json::json!({ "scope": word })).await?;
-        tx.commit().await?;
+        self.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
+        self.append_audit(now, actor, "halt.cleared", &serde_json::json!({ "scope": word })).await?;
         Ok(true)
-    }
-
-    /// Every halt in force, the oldest first.
-    pub async fn halts(&self) -> Result<Vec<Halt>, LedgerError> {
-        const SQL: &str = "select scope, actor, reason, at from halt order by at, scope";
-        let rows: Vec<HaltRow> = super::on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
-        rows.into_iter().map(Halt::try_from).collect()
     }
 }
 

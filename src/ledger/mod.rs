@@ -23,11 +23,13 @@ mod direct;
 mod erasure;
 mod error;
 mod halts;
+mod idempotency;
 mod import;
 mod importer;
 mod jobs;
 mod leases;
 mod open;
+mod operators;
 mod outbox;
 mod postgres;
 mod read;
@@ -51,8 +53,8 @@ use jiff::Timestamp;
 pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
 pub use campaigns::{
     Approval, Asked, CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource,
-    Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutRecord, Ruled, Ruling,
-    SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
+    Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutLine, RolloutRecord, Ruled,
+    Ruling, SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};
@@ -62,12 +64,17 @@ pub use direct::{
 };
 pub use erasure::Erasure;
 pub use error::LedgerError;
-pub use halts::{Halt, HaltScope, UnknownScope};
+pub use halts::{Halt, HaltScope, Lift, UnknownScope};
+pub use idempotency::KeyUse;
 
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
+pub use operators::{
+    Authenticated, Issuer, MintedToken, NewOperatorToken, NotAuthentic, NotConfirmed, NotIssued, TokenId,
+    TokenRecord,
+};
 pub use outbox::Outgoing;
 pub use postgres::PostgresLedger;
 pub use register::ImportCounts;

@@ -184,7 +184,7 @@ impl Tx {
 
     /// Every halt.
     pub(super) async fn halts(&mut self) -> Result<Vec<Halt>, LedgerError> {
-        const SQL: &str = "select scope, actor, reason, at from halt order by at, scope";
+        const SQL: &str = "select scope, actor, reason, at, lift_asked_by from halt order by at, scope";
         let rows: Vec<HaltRow> = on_either!(self, c => sqlx::query_as(SQL).fetch_all(c).await?);
         rows.into_iter().map(Halt::try_from).collect()
     }

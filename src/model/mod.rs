@@ -15,6 +15,7 @@ mod malformed;
 mod notification;
 mod object;
 mod outcome;
+mod person;
 mod registration;
 mod render;
 mod version;
@@ -35,6 +36,7 @@ pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
+pub use person::PersonKey;
 pub use registration::{
     Change, MAX_REGISTRATION_BYTES, Particulars, Phone, Registration, registration_schema,
 };

@@ -1,5 +1,7 @@
 //! A plan as it stood when a campaign was submitted: what the ledger keeps, and what the digest of an approval covers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -45,6 +47,18 @@ pub enum FrozenTake {
     Devices(u64),
     /// Up to this share of the audience, in buckets (hundredths of a percent).
     Buckets(u16),
+}
+
+impl fmt::Display for FrozenTake {
+    /// As operators read it: `staff`, `1 %`, `5000 devices`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Audience(name) => f.write_str(name),
+            Self::Devices(1) => f.write_str("1 device"),
+            Self::Devices(count) => write!(f, "{count} devices"),
+            Self::Buckets(share) => write!(f, "{} %", f64::from(*share) / 100.0),
+        }
+    }
 }
 
 impl FrozenPlan {

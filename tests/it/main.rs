@@ -7,6 +7,7 @@ mod harness {
     pub(crate) mod services;
     pub(crate) mod told;
 }
+mod api;
 mod fleet;
 mod intake;
 mod permits;

@@ -93,7 +93,7 @@ impl JsonSchema for Scope {
         schemars::json_schema!({
             "type": "string",
             "description": UnknownScopeWord.to_string(),
-            "pattern": "^(enqueue:(test|production)|approve:[a-z0-9][a-z0-9._-]*|promote|halt|policy|audit|admin)$",
+            "pattern": "^(enqueue:(test|production)|approve:[a-z0-9-]{1,64}|promote|halt|policy|audit|admin)$",
         })
     }
 }
@@ -115,10 +115,13 @@ pub struct Whoami {
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// Whose. Names that read alike are one person.
+    #[schemars(regex(pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$"), length(max = 64), extend("examples" = ["ada"]))]
     pub operator: String,
     /// What it allows.
     pub scopes: Vec<Scope>,
     /// For how many days; 1 to 366.
+    #[serde(deserialize_with = "super::whole::number")]
+    #[schemars(range(min = 1, max = 366))]
     pub days: u16,
 }
 
@@ -177,4 +180,26 @@ pub struct Operator {
 pub struct OperatorList {
     /// By name.
     pub operators: Vec<Operator>,
+}
+
+/// A body that says nothing: `{}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_a_whole_number_however_json_writes_it() {
+        let days = |text: &str| {
+            let body = format!(r#"{{"operator":"ada","scopes":[],"days":{text}}}"#);
+            serde_json::from_str::<NewToken>(&body).map(|new| new.days).ok()
+        };
+        assert_eq!((days("7"), days("7.0"), days("70e0")), (Some(7), Some(7), Some(70)));
+        for wrong in ["7.5", "-1", "-1.0", "65536", "1e300", "\"7\"", "null", "true"] {
+            assert_eq!(days(wrong), None, "{wrong}");
+        }
+    }
 }

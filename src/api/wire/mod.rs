@@ -5,11 +5,14 @@ mod access;
 mod preview;
 mod problem;
 mod rollout;
+mod whole;
 
-pub use access::{NewToken, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami};
+pub use access::{
+    NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,
+};
 pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
 pub use problem::{Code, Problem};
 pub use rollout::{
-    ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, ReasonBody, RolloutList,
-    RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits,
+    ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, ReasonBody,
+    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits, WhyBody,
 };

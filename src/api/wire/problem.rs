@@ -31,8 +31,12 @@ pub enum Code {
     NotAllowed,
     /// There is no such thing.
     NotFound,
+    /// The address does not know this method.
+    WrongMethod,
     /// It may not happen in this state.
     Conflict,
+    /// It waits: for approvals, or for an answer of what is watched.
+    Waits,
     /// It is not what was shown.
     StaleDigest,
     /// The guard refuses it.
@@ -60,13 +64,36 @@ impl Code {
             Self::NotAuthenticated => 401,
             Self::NotAllowed => 403,
             Self::NotFound => 404,
-            Self::Conflict | Self::Halted => 409,
+            Self::WrongMethod => 405,
+            Self::Conflict | Self::Waits | Self::Halted => 409,
             Self::StaleDigest => 412,
             Self::TooLarge => 413,
             Self::RefusedByGuard | Self::KeyReused => 422,
             Self::TooMany => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotAuthenticated => "not_authenticated",
+            Self::NotAllowed => "not_allowed",
+            Self::NotFound => "not_found",
+            Self::WrongMethod => "wrong_method",
+            Self::Conflict => "conflict",
+            Self::Waits => "waits",
+            Self::StaleDigest => "stale_digest",
+            Self::RefusedByGuard => "refused_by_guard",
+            Self::Halted => "halted",
+            Self::KeyReused => "key_reused",
+            Self::TooMany => "too_many",
+            Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
         }
     }
 
@@ -78,7 +105,9 @@ impl Code {
             Self::NotAuthenticated => "who are you?",
             Self::NotAllowed => "not allowed",
             Self::NotFound => "not found",
+            Self::WrongMethod => "not that method",
             Self::Conflict => "not in this state",
+            Self::Waits => "it waits",
             Self::StaleDigest => "not what was shown",
             Self::RefusedByGuard => "refused by the guard",
             Self::Halted => "halted, or over",

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Pause, RolloutState};
 
+/// A line of text, as a schema has it: no control characters.
+const LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+
+/// The same with something in it.
+const SAID: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+
+/// What can be halted, as a schema has it.
+const SCOPE: &str = "^(all|app:[A-Za-z0-9._-]{1,155}|audience:[a-z0-9-]{1,64}|campaign:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
+
 /// `GET /api/v1/rollouts`: the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutList {
@@ -176,13 +185,16 @@ pub struct TailView {
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
     /// The digest that the approver was shown.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub digest: String,
     /// The count of devices, as they typed it.
+    #[serde(deserialize_with = "super::whole::number")]
     pub count: u64,
     /// The audience, as they typed it.
     pub audience: String,
     /// What they say to it; at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 1000), regex(pattern = LINE))]
     pub reason: Option<String>,
 }
 
@@ -190,9 +202,19 @@ pub struct ApproveBody {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonBody {
-    /// Why; at most 1,000 characters. `reject`, `abort` and an early `promote` need one.
+    /// Why; at most 1,000 characters. An early `promote` needs one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(length(max = 1000), regex(pattern = LINE))]
     pub reason: Option<String>,
+}
+
+/// The body of `reject` and `abort`, which need a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhyBody {
+    /// Why; at most 1,000 characters.
+    #[schemars(length(max = 1000), regex(pattern = SAID))]
+    pub reason: String,
 }
 
 /// The answer to a submission.
@@ -209,8 +231,10 @@ pub struct SubmittedView {
 #[serde(deny_unknown_fields)]
 pub struct HaltBody {
     /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
+    #[schemars(regex(pattern = SCOPE))]
     pub scope: String,
     /// Why; at most 1,000 characters.
+    #[schemars(length(max = 1000), regex(pattern = SAID))]
     pub reason: String,
 }
 
@@ -219,6 +243,7 @@ pub struct HaltBody {
 #[serde(deny_unknown_fields)]
 pub struct LiftBody {
     /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
+    #[schemars(regex(pattern = SCOPE))]
     pub scope: String,
 }
 
@@ -229,6 +254,18 @@ pub struct HaltSet {
     pub scope: String,
     /// How many rollouts it ended.
     pub rollouts: u64,
+}
+
+/// The answer to lifting a halt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lifted {
+    /// What was halted.
+    pub scope: String,
+    /// True if it is not halted any more. False: another person must lift it, too.
+    pub lifted: bool,
+    /// Who has asked for it first, if it takes two.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked_by: Option<String>,
 }
 
 /// `GET /api/v1/halts`: those in force, the oldest first.

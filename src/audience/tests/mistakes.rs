@@ -103,6 +103,14 @@ mistakes! {
         "plans/cautious.toml:2: stage[0].audience: names the audience customers, whose class is production; let an internal audience go first";
     a_first_stage_of_nobody: "plans/cautious.toml", "\"staff\"" => "\"stuff\"",
         "plans/cautious.toml:2: stage[0].audience: names the audience stuff, which is not in cohorts/; add it there, or correct the name";
+    customers_who_see_it_first: "plans/cautious.toml", "audience = \"staff\"" => "devices = 10",
+        "plans/cautious.toml: is the plan of customers, and nobody of our own sees what it sends first; begin with [[stage]] audience = \"…\", or argue: customers_first = \"why it is all right\"";
+    a_stage_of_no_device: "plans/cautious.toml", "percent = 1\n" => "devices = 0\n",
+        "plans/cautious.toml:6: stage[1].devices: is 0; write at least 1";
+    a_stage_of_no_share: "plans/cautious.toml", "percent = 1\n" => "percent = 0\n",
+        "plans/cautious.toml:6: stage[1].percent: is 0, which is no share of an audience; write 0.01 to 100, in steps of 0.01";
+    a_share_of_openers_above_everyone: "apps.toml", "fcm = { project = \"bank-prod\"" => "opens = { share = 8, median_delay = \"90s\" }\nfcm = { project = \"bank-prod\"",
+        "apps.toml:6: apps.\"pl.example.bank\".opens.share: is 8, which is no share; write the share of those who are rung that open the app, such as 0.08";
     our_own_people_last: "plans/cautious.toml", "percent = 100" => "audience = \"staff\"",
         "plans/cautious.toml:7: stage[2]: takes the audience staff, and it is not the first stage; let our own people go first; later stages take percent or devices";
     a_share_that_shrinks: "plans/cautious.toml", "percent = 100" => "percent = 0.5",
@@ -116,7 +124,7 @@ mistakes! {
     a_stage_that_takes_in_two_ways: "plans/cautious.toml", "percent = 1\n" => "percent = 1\ndevices = 5\n",
         "plans/cautious.toml:5: stage[1]: must say in one way whom it takes; write one of audience, percent, devices";
     no_stage_at_all: "plans/cautious.toml", "stage]]\naudience" => "stoge]]\naudience",
-        "plans/cautious.toml:1: stoge: is not a field that is known here; write one of stage, health, downstream, pace, quiet_hours, avoid_quarter_hours";
+        "plans/cautious.toml:1: stoge: is not a field that is known here; write one of stage, health, downstream, pace, quiet_hours, avoid_quarter_hours, customers_first";
     a_bake_without_a_unit: "plans/cautious.toml", "\"5m\"" => "\"5\"",
         "plans/cautious.toml:3: stage[0].bake: \"5\" is no duration; write a number and s, m, h or d, such as \"5m\"";
     a_gate_that_is_not_known: "plans/cautious.toml", "\"manual\"" => "\"closed\"",

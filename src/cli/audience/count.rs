@@ -28,12 +28,12 @@ pub(super) async fn run(
     let count = ledger.count_audience(audience).await?;
     match output {
         Output::Table => output::line(&counted(audience, count))?,
-        Output::Json => {
+        Output::Json | Output::Yaml => {
             let mut told = count_json(audience, count);
             if let Some(estimate) = estimate {
                 told["estimate"] = estimate_json(&estimate);
             }
-            output::print_json(&told)?;
+            output.print(&told)?;
         }
     }
     Ok(Exit::Ok)

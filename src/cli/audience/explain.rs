@@ -24,7 +24,7 @@ const WIDEST: usize = 32;
 pub(super) async fn run(ledger: &Ledger, audience: &Audience, output: Output) -> anyhow::Result<Exit> {
     let explained = ledger.explain_audience(audience).await?;
     match output {
-        Output::Json => output::print_json(&as_json(audience, &explained))?,
+        Output::Json | Output::Yaml => output.print(&as_json(audience, &explained))?,
         Output::Table => {
             output::line(&heading(audience))?;
             output::line(&counted(audience, explained.count))?;

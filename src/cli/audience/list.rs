@@ -14,7 +14,7 @@ use crate::{
 /// Every audience.
 pub(super) fn list(policy: &Policy, output: Output) -> anyhow::Result<Exit> {
     match output {
-        Output::Json => output::print_json(&policy.audiences().map(as_json).collect::<Vec<_>>())?,
+        Output::Json | Output::Yaml => output.print(&policy.audiences().map(as_json).collect::<Vec<_>>())?,
         Output::Table => {
             let rows: Vec<_> = policy.audiences().map(as_row).collect();
             let header = ["audience", "class", "app", "who", "at most", "plan"];
@@ -26,8 +26,8 @@ pub(super) fn list(policy: &Policy, output: Output) -> anyhow::Result<Exit> {
 
 /// One audience.
 pub(super) fn show(audience: &Audience, output: Output) -> anyhow::Result<Exit> {
-    if output == Output::Json {
-        output::print_json(&as_json(audience))?;
+    if output != Output::Table {
+        output.print(&as_json(audience))?;
         return Ok(Exit::Ok);
     }
     output::line(&heading(audience))?;

@@ -39,7 +39,7 @@ pub(super) async fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let seconds = clock.monotonic().duration_since(began).as_secs_f64();
     let report = report::Report::new(args.phones, &seen, seconds);
     match output {
-        Output::Json => output::print_json(&report)?,
+        Output::Json | Output::Yaml => output.print(&report)?,
         Output::Table => output::line(&report.table(&seen))?,
     }
     if args.keep {

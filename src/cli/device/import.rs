@@ -152,7 +152,7 @@ fn print(output: Output, counts: ImportCounts, refused: u64, took: Duration) -> 
     let devices = counts.all();
     let rate = super::progress::rate(devices, took);
     match output {
-        Output::Json => output::print_json(&json!({
+        Output::Json | Output::Yaml => output.print(&json!({
             "new": new, "updated": updated, "moved": moved, "repeated": repeated, "displaced": displaced,
             "refused": refused,
             "devices": devices, "seconds": took.as_secs_f64(), "devices_per_second": rate,

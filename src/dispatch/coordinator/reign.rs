@@ -5,19 +5,19 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 
 use super::Coordinator;
 use crate::{
     audience::{Audience, Class, MAX_APPROVERS, Policy},
-    dispatch::control::ControlMessage,
-    ledger::{
-        CampaignRecord, Deposed, FreezeSource, LedgerError, OverBecause, RolloutRecord, Ruled, Ruling,
-        StageCount, StageProgress,
+    dispatch::{
+        control::ControlMessage,
+        outlook::{StagesSeen, outlook},
     },
+    ledger::{CampaignRecord, Deposed, FreezeSource, LedgerError, OverBecause, RolloutRecord, Ruled, Ruling},
     model::{AudienceName, RolloutId, RolloutState},
-    rollout::{Electorate, End, FrozenPlan, FrozenTake, RolloutFacts, StageFacts, Step, Why, next},
+    rollout::{Electorate, End, FrozenTake, Step, Why},
 };
 
 /// How long between two looks while something is being sent, and while nothing is. Whoever has news says so.
@@ -119,25 +119,9 @@ impl<'c> Reign<'c> {
             tracing::error!(rollout = %seen.rollout, "a rollout without a campaign");
             return Ok(Looked::Until(None));
         };
-        let stages = self.stages(seen, &campaign.plan).await?;
-        let policy = &self.coordinator.policy;
-        let zone = policy.app(&campaign.app).and_then(|app| TimeZone::get(app.timezone.as_str()).ok());
-        let step = next(&RolloutFacts {
-            rollout: &seen.stands,
-            changed_at: seen.changed_at,
-            plan: &campaign.plan,
-            not_before: campaign.not_before,
-            expires_at: campaign.expires_at,
-            at_most: policy
-                .audience(&campaign.audience)
-                .map_or(campaign.at_most, |audience| audience.max_devices.min(campaign.at_most)),
-            same_policy: seen.policy.unwrap_or(campaign.policy) == policy.hash(),
-            needs_people: seen.electorate.people > 0,
-            approvals_until: seen.approvals_until,
-            zone: zone.as_ref(),
-            stages: &stages,
-            now,
-        });
+        let (coordinator, plan) = (self.coordinator, &campaign.plan);
+        let stages = coordinator.patience.answer(StagesSeen::read(&coordinator.ledger, seen, plan)).await?;
+        let step = outlook(&coordinator.policy, seen, &campaign, &stages.facts, now);
         self.carry_out(seen, &campaign, step).await
     }
 
@@ -152,19 +136,6 @@ impl<'c> Reign<'c> {
             self.campaigns.insert(rollout, CampaignRecord { job: None, ..campaign.clone() });
         }
         Ok(read)
-    }
-
-    async fn stages(&self, seen: &RolloutRecord, plan: &FrozenPlan) -> Result<Vec<StageFacts>, LedgerError> {
-        if seen.state == RolloutState::Draft {
-            return Ok(Vec::new());
-        }
-        let (ledger, patience) = (&self.coordinator.ledger, &self.coordinator.patience);
-        let counts = patience.answer(ledger.stages(seen.rollout)).await?;
-        let progress = match seen.stage {
-            Some(_) => patience.answer(ledger.stage_progress(seen.rollout)).await?,
-            None => Vec::new(),
-        };
-        Ok(gather(plan.stages.len(), &counts, &progress))
     }
 
     async fn carry_out(
@@ -275,24 +246,6 @@ impl<'c> Reign<'c> {
             _ => tracing::info!(%campaign, %rollout, %why, "a rollout waits"),
         }
     }
-}
-
-/// Joins what each stage was frozen to with how it stands, by number.
-fn gather(stages: usize, counts: &[StageCount], progress: &[StageProgress]) -> Vec<StageFacts> {
-    let mut facts = vec![StageFacts::default(); stages];
-    for count in counts {
-        if let Some(stage) = facts.get_mut(usize::from(count.stage)) {
-            (stage.devices, stage.sent_at) = (count.devices, count.sent_at);
-        }
-    }
-    for progress in progress {
-        if let Some(stage) = facts.get_mut(usize::from(progress.stage)) {
-            stage.first_left = progress.first_left;
-            stage.retries_left = progress.retries_left;
-            stage.to_follow = progress.to_follow;
-        }
-    }
-    facts
 }
 
 /// The audiences that a campaign is frozen from; `None` if the policy has not all of them.

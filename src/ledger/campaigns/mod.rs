@@ -19,6 +19,7 @@ mod coordinator;
 mod exchange;
 mod found;
 mod freeze;
+mod listed;
 mod retries;
 mod rollouts;
 mod segments;
@@ -35,6 +36,9 @@ pub use claims::{Claim, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+#[cfg(test)]
+pub(in crate::ledger) use listed::listing;
+pub use listed::RolloutLine;
 pub use retries::LateTail;
 pub use rollouts::RolloutRecord;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};

@@ -200,15 +200,6 @@ impl Ledger {
         row.map(RolloutRecord::try_from).transpose()
     }
 
-    /// The latest rollouts, the newest first; only those that are not over, if `live`.
-    pub async fn latest_rollouts(&self, live: bool, most: u32) -> Result<Vec<RolloutRecord>, LedgerError> {
-        let only = if live { "where r.finished_at is null" } else { "" };
-        let sql = format!("{ROLLOUTS} {only} order by r.id desc limit $1");
-        let rows: Vec<RolloutRow> =
-            on_pool!(self, pool => sqlx::query_as(&sql).bind(i64::from(most)).fetch_all(pool).await?);
-        rows.into_iter().map(RolloutRecord::try_from).collect()
-    }
-
     /// Every rollout that is not over, the oldest first: what the coordinator and the workers follow.
     pub async fn live_rollouts(&self) -> Result<Vec<RolloutRecord>, LedgerError> {
         let sql = format!("{ROLLOUTS} where r.finished_at is null order by r.id");

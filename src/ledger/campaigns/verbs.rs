@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ledger::{Ledger, LedgerError},
     model::{CampaignId, Digest, OperatorName},
-    rollout::{Pause, Refused, RolloutEvent},
+    rollout::{Pause, Refused, RolloutEvent, machine::Rollout},
 };
 
 /// What a person may do to a rollout.
@@ -73,9 +73,9 @@ pub enum VerbRefused {
 }
 
 impl Verb {
-    fn event(&self, asked: &Asked<'_>) -> RolloutEvent {
+    fn event(&self, asked: &Asked<'_>, seen: &RolloutRecord) -> RolloutEvent {
         match self {
-            Self::Approve { .. } => RolloutEvent::Approve(asked.by.clone()),
+            Self::Approve { .. } => RolloutEvent::Approve(seen.as_known(asked.by)),
             Self::Reject => RolloutEvent::Reject,
             Self::Start => RolloutEvent::Start,
             Self::Pause => RolloutEvent::Pause(Pause::Manual),
@@ -99,6 +99,16 @@ impl Verb {
 }
 
 impl RolloutRecord {
+    /// A person by the name under which they are barred or have approved, whichever spelling that is.
+    fn as_known(&self, by: &OperatorName) -> OperatorName {
+        let approved = match &self.stands {
+            Rollout::PendingApproval(pending) => Some(&pending.approved),
+            _ => None,
+        };
+        let mut known = self.electorate.barred.iter().chain(approved.into_iter().flatten());
+        known.find(|name| name.person() == by.person()).unwrap_or(by).clone()
+    }
+
     /// What an approval is bound to, under the policy in force (I8): the frozen job, plan, audience and chunks under the
     /// policy that they were frozen under. Under another, which people have seen as a difference, it is another digest.
     /// `None` until it is frozen.
@@ -144,7 +154,7 @@ impl Ledger {
             }
             Verb::Reject | Verb::Pause | Verb::Abort => {}
         }
-        let (event, cause) = (asked.verb.event(asked), asked.verb.cause(asked));
+        let (event, cause) = (asked.verb.event(asked, &seen), asked.verb.cause(asked));
         let steer = Steer { event, actor: asked.by.as_str(), cause: cause.as_deref(), particulars };
         let after = match tx.steer(seen, &known.plan, steer, now).await? {
             Steered::Moved(after) => *after,

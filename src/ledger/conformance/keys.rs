@@ -23,7 +23,7 @@ async fn rivals<'s>(store: &'s Store, id: &str, fields: &str) -> (Set<'s>, Job, 
 }
 
 async fn campaigns(ledger: &Ledger) -> usize {
-    ledger.latest_rollouts(false, 100).await.expect("an answer").len()
+    ledger.listed_rollouts(false, 100, None).await.expect("an answer").len()
 }
 
 pub(super) async fn a_direct_job_with_a_campaigns_id_is_seen(store: &Store) {

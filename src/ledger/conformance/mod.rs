@@ -13,12 +13,14 @@ mod fixtures;
 mod importing;
 mod keys;
 mod leases;
+mod operators;
 mod outbox;
 mod postgres_only;
 mod registrations;
 mod registry;
 mod selection;
 mod sleepers;
+mod views;
 
 #[path = "../../../tests/it/harness/database.rs"]
 mod database;
@@ -159,6 +161,18 @@ on_both_engines! {
         i5_a_halt_ends_what_it_covers_and_nothing_else,
         i5_what_ended_after_a_halt_adds_up_over_the_workers,
         i7_a_chunk_of_which_something_is_left_is_not_done;
+    operators:
+        a_token_opens_what_it_names_until_it_is_over,
+        i4_what_approves_needs_a_second_admin_who_is_neither_maker_nor_owner,
+        the_ledger_gives_out_what_stops_and_what_looks_and_admins,
+        names_that_read_alike_are_one_operator,
+        i5_a_halt_of_everything_is_lifted_by_two,
+        a_key_is_answered_once_and_stands_for_one_request;
+    views:
+        a_rollout_is_shown_as_the_coordinator_sees_it,
+        who_paused_it_and_that_a_person_is_waited_for_is_shown,
+        a_preview_says_what_is_on_record_in_words_and_numbers,
+        a_page_of_ten_thousand_past_rollouts_is_read_at_once;
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,

@@ -127,7 +127,7 @@ impl Stage {
     pub(crate) fn configure(&self, more: &str) {
         let files = self.simulator.write_credentials(self.folder()).expect("throw-away credentials");
         let text = format!(
-            "ledger.url = {ledger:?}\namqp.url = {amqp:?}\nlisten.health = \"127.0.0.1:0\"\n{more}\n\
+            "ledger.url = {ledger:?}\namqp.url = {amqp:?}\nlisten.health = \"127.0.0.1:0\"\napi.listen = \"127.0.0.1:0\"\n{more}\n\
              [providers.{APP:?}.apns]\nkey_file = {key:?}\nkey_id = {key_id:?}\nendpoint = {apns:?}\n\
              sandbox_endpoint = {apns:?}\nca_file = {ca:?}\n\
              [providers.{APP:?}.fcm]\nservice_account_file = {account:?}\nendpoint = {fcm:?}\nca_file = {ca:?}\n",
@@ -152,7 +152,9 @@ impl Stage {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
         command.arg("--config").arg(self.configuration()).args(arguments);
-        command.env_remove("DATABASE_URL").env_remove("AMQP_URL").stdin(Stdio::null()).kill_on_drop(true);
+        command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
+        command.env_remove("BELLWETHER_URL").env_remove("BELLWETHER_TOKEN").env_remove("BELLWETHER_CA_FILE");
+        command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
@@ -276,6 +278,13 @@ impl Serving {
         let answer =
             reqwest::get(format!("http://{}{path}", self.listen)).await.expect("the service answers");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
+    /// Where its operators' API listens; `None` if it has none.
+    pub(crate) fn api(&self) -> Option<SocketAddr> {
+        let text = self.log();
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find_map(|line| line["api"].as_str()?.parse().ok())
     }
 
     /// The sum of a metric over the series whose line contains every one of `labels`.

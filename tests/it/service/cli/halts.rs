@@ -21,7 +21,7 @@ async fn i10_a_halt_stops_what_is_new_until_it_is_lifted_and_stands_in_the_audit
     assert_snapshot!(told(&stage, &stage.run(&app).await), @r#"
     exit 0
     -- err
-    halted: app:pl.example.bank. Nothing new is sent; jobs wait until `bellwether unhalt` or their expiry.
+    halted: app:pl.example.bank. No campaign was under way or waiting. Nothing new is sent: direct jobs, and campaigns that arrive from now on, wait until `bellwether unhalt` or their expiry.
     "#);
     let cards = stage.client("cards").await;
     cards.enqueue(&Stage::job("j-1", "production", &["anna"], "Kod 123").to_string()).await;
@@ -52,7 +52,7 @@ async fn i10_a_halt_stops_what_is_new_until_it_is_lifted_and_stands_in_the_audit
     assert_snapshot!(told(&stage, &stage.run(&lift).await), @r#"
     exit 0
     -- err
-    no longer halted: app:pl.example.bank. Waiting jobs go on within 30 seconds.
+    no longer halted: app:pl.example.bank. What waits goes on within 30 seconds; campaigns that the halt ended stay over.
     "#);
     stage.bring_forward().await;
     stage.simulator.wait_for_requests(1, PATIENCE).await.expect("it rings after the halt");

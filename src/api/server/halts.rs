@@ -1,0 +1,107 @@
+//! Halts: anybody with the scope sets one at once; one of everything is lifted by two.
+
+use axum::{Json, Router, extract::State, routing::get, routing::post};
+
+use super::{Api, ApiError, Caller, Operation, Said, read::needed_reason, schema};
+use crate::{
+    api::wire::{Code, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, Scope},
+    dispatch::control::ControlMessage,
+    ledger::{Halt, HaltScope, Lift},
+};
+
+const HALTS: &str = "/api/v1/halts";
+const LIFT: &str = "/api/v1/halts/lift";
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route(HALTS, get(list).post(set)).route(LIFT, post(lift))
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation {
+            answers: &[(200, schema::<HaltList>)],
+            ..Operation::get(HALTS, "listHalts", "The halts in force")
+        },
+        Operation {
+            needs: Some("halt"),
+            unlimited: true,
+            answers: &[(200, schema::<HaltSet>)],
+            says: &[Code::NotFound],
+            ..Operation::post::<HaltBody>(HALTS, "setHalt", "Halt, at once")
+        },
+        Operation {
+            needs: Some("halt"),
+            answers: &[(200, schema::<Lifted>)],
+            says: &[Code::NotFound],
+            ..Operation::post::<LiftBody>(LIFT, "liftHalt", "Lift a halt; one of everything takes two people")
+        },
+    ]
+}
+
+impl From<Halt> for HaltView {
+    fn from(halt: Halt) -> Self {
+        Self {
+            scope: halt.scope.to_string(),
+            by: halt.actor,
+            reason: halt.reason,
+            at: halt.at,
+            lift_asked_by: halt.lift_asked_by,
+        }
+    }
+}
+
+async fn list(State(api): State<Api>, _: Caller) -> Result<Json<HaltList>, ApiError> {
+    let halts = api.ledger().halts().await?;
+    Ok(Json(HaltList { halts: halts.into_iter().map(HaltView::from).collect() }))
+}
+
+async fn set(
+    State(api): State<Api>,
+    caller: Caller,
+    Said(body): Said<HaltBody>,
+) -> Result<Json<HaltSet>, ApiError> {
+    caller.need(&Scope::Halt)?;
+    let reason = needed_reason(Some(body.reason))?;
+    let scope = scope(&body.scope)?;
+    refuse_unknown(&api, &scope).await?;
+    let rollouts = api.ledger().set_halt(&scope, caller.0.operator.as_str(), &reason).await?;
+    api.control().tell(&ControlMessage::Halted(scope.clone()));
+    Ok(Json(HaltSet { scope: scope.to_string(), rollouts }))
+}
+
+async fn lift(
+    State(api): State<Api>,
+    caller: Caller,
+    Said(body): Said<LiftBody>,
+) -> Result<Json<Lifted>, ApiError> {
+    caller.need(&Scope::Halt)?;
+    let scope = scope(&body.scope)?;
+    let by = &caller.0.operator;
+    let lifted = match api.ledger().lift_halt(&scope, by).await? {
+        Lift::NotHalted => return Err(ApiError::new(Code::NotFound, format!("{scope} is not halted"))),
+        Lift::Asked => Lifted { scope: scope.to_string(), lifted: false, asked_by: Some(by.to_string()) },
+        Lift::Lifted => {
+            api.control().tell(&ControlMessage::Work);
+            Lifted { scope: scope.to_string(), lifted: true, asked_by: None }
+        }
+    };
+    Ok(Json(lifted))
+}
+
+fn scope(text: &str) -> Result<HaltScope, ApiError> {
+    text.parse().map_err(|error: crate::ledger::UnknownScope| ApiError::malformed(format!("scope: {error}")))
+}
+
+/// A typo in an emergency must not look like a halt.
+async fn refuse_unknown(api: &Api, scope: &HaltScope) -> Result<(), ApiError> {
+    let (known, what) = match scope {
+        HaltScope::All => return Ok(()),
+        HaltScope::App(app) => (api.policy().app(app).is_some(), "app in the policy"),
+        HaltScope::Audience(name) => (api.policy().audience(name).is_some(), "audience in the policy"),
+        HaltScope::Campaign(id) => (api.ledger().campaign(*id).await?.is_some(), "campaign on record"),
+    };
+    if known {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::NotFound, format!("there is no such {what}, so nothing is halted: {scope}")))
+}

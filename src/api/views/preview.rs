@@ -1,0 +1,105 @@
+//! What an approver is shown before they approve.
+
+use super::{
+    estimate, phone,
+    rollout::{Seen, seen},
+    words,
+};
+use crate::{
+    api::wire::{AudienceInWords, PhoneText, Preview, PreviewFinding, PreviewStage},
+    audience::Policy,
+    dispatch::outlook,
+    guard::{self, Facts, Finding},
+    ledger::{CampaignRecord, Ledger, LedgerError},
+    model::{CampaignId, Notification, StageNumber},
+};
+
+/// What a campaign is, in words and numbers, under the policy in force; `None` if there is no such campaign.
+pub async fn preview(
+    ledger: &Ledger,
+    policy: &Policy,
+    id: CampaignId,
+) -> Result<Option<Preview>, LedgerError> {
+    Ok(seen(ledger, policy, id).await?.map(|seen| shown(policy, seen)))
+}
+
+fn shown(policy: &Policy, seen: Seen) -> Preview {
+    let Seen { campaign, stages, now, view } = seen;
+    let app = policy.app(&campaign.app);
+    let counts: Vec<u64> = stages.facts.iter().map(|stage| stage.devices).collect();
+    let stages = preview_stages(&campaign, &counts, app);
+    Preview {
+        intent: campaign.intent.as_str().to_owned(),
+        texts: campaign.job.as_ref().map(|job| texts(job.notification())).unwrap_or_default(),
+        audience: in_words(policy, &campaign, view.summary.frozen),
+        opens: estimate::opens(&stages, app),
+        stages,
+        findings: findings(policy, &campaign, now),
+        drift: Vec::new(),
+        rollout: view,
+    }
+}
+
+fn texts(notification: &Notification) -> Vec<PhoneText> {
+    let locales = std::iter::once(None).chain(notification.localized.keys().map(Some));
+    let text = |locale: Option<&crate::model::Locale>| {
+        let (title, body) = notification.text(locale);
+        PhoneText {
+            locale: locale.map(ToString::to_string),
+            ios: phone::IOS.show(title, body),
+            android: phone::ANDROID.show(title, body),
+        }
+    };
+    locales.map(text).collect()
+}
+
+fn in_words(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> AudienceInWords {
+    let audience = policy.audience(&campaign.audience);
+    let missing = || vec!["the policy in force does not have this audience any more".to_owned()];
+    AudienceInWords {
+        name: campaign.audience.to_string(),
+        class: audience.map_or(campaign.class, |audience| audience.class).as_str().to_owned(),
+        description: audience.and_then(|audience| audience.description.clone()),
+        selects: audience.map_or_else(missing, words::conditions),
+        frozen,
+        at_most: outlook::at_most(policy, campaign),
+    }
+}
+
+fn preview_stages(
+    campaign: &CampaignRecord,
+    counts: &[u64],
+    app: Option<&crate::audience::App>,
+) -> Vec<PreviewStage> {
+    let stage = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
+        let devices = counts.get(number).copied().unwrap_or_default();
+        let rate = estimate::rate(stage.max_rate, app);
+        let number = StageNumber::try_from(number).unwrap_or(StageNumber::MAX);
+        PreviewStage {
+            stage: u32::from(number) + 1,
+            takes: stage.take.to_string(),
+            devices,
+            rate,
+            sending_seconds: estimate::sending_seconds(devices, rate),
+            bake_seconds: std::time::Duration::from_millis(stage.bake_ms).as_secs_f64(),
+            gate: if stage.manual_gate { "manual" } else { "auto" }.to_owned(),
+        }
+    };
+    campaign.plan.stages.iter().enumerate().map(stage).collect()
+}
+
+/// The guard again, on what is on record, under the policy in force; nothing once the text is forgotten.
+fn findings(policy: &Policy, campaign: &CampaignRecord, now: jiff::Timestamp) -> Vec<PreviewFinding> {
+    let Some(job) = &campaign.job else { return Vec::new() };
+    let facts = Facts::of_campaign(campaign.received_at);
+    guard::clear(job, &campaign.key, policy, &facts, now).findings().iter().map(told).collect()
+}
+
+fn told(finding: &Finding) -> PreviewFinding {
+    let quoted = finding.matched.as_ref().map(|text| format!(" (“{text}”)")).unwrap_or_default();
+    PreviewFinding {
+        rule: finding.rule.id().to_owned(),
+        field: finding.field.clone(),
+        problem: format!("{}: {}{quoted}; {}", finding.severity.as_str(), finding.reason, finding.fix),
+    }
+}

@@ -1,0 +1,208 @@
+//! `rollout approve`: shows what it is about, and takes an approval of exactly that.
+//!
+//! A person types how many devices it reaches and whom they belong to. Whoever does not know that has not looked; there is no
+//! flag that says yes to whatever it may be.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use super::{
+    Campaign, boxes,
+    source::{client, id_by_api},
+    verbs,
+};
+use crate::{
+    api::{
+        client::ClientError,
+        wire::{ApproveBody, Code, Preview, RolloutView},
+    },
+    cli::{Exit, Output, exit::With, output},
+};
+
+/// What `approve` understands.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The campaign: its id, or PRODUCER/JOB
+    campaign: Campaign,
+    /// Where there is no terminal to type it: how many devices it reaches
+    #[arg(long, value_name = "N", requires = "confirm_audience")]
+    confirm_count: Option<u64>,
+    /// Where there is no terminal to type it: whom they belong to
+    #[arg(long, value_name = "AUDIENCE", requires = "confirm_count")]
+    confirm_audience: Option<String>,
+    /// What to say to it; it stands in the audit log
+    #[arg(long, value_name = "TEXT", value_parser = verbs::reason)]
+    reason: Option<String>,
+    /// Show what would be approved, and approve nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a person typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Typed {
+    count: u64,
+    audience: String,
+}
+
+/// Shows it, asks, and approves.
+pub(super) async fn run(output: Output, args: &Args) -> anyhow::Result<Exit> {
+    let client = client("rollout approve")?;
+    let id = id_by_api(&client, &args.campaign).await?;
+    let preview: Preview = client.get(&format!("rollouts/{id}/preview")).await?;
+    let shown = boxes::preview(&preview);
+    match output {
+        Output::Table => output::line(&shown)?,
+        // Standard output is for what came of it.
+        Output::Json | Output::Yaml => output::remark(&shown),
+    }
+    let digest = digest(&preview)?;
+    if args.dry_run {
+        let summary = &preview.rollout.summary;
+        let typed = Typed { count: summary.frozen, audience: summary.audience.clone() };
+        verbs::would_ask(output, &id.to_string(), "approve", &body(digest, typed, args.reason.clone()))?;
+        return Ok(Exit::Ok);
+    }
+    let typed = match (args.confirm_count, &args.confirm_audience) {
+        (Some(count), Some(audience)) => Typed { count, audience: audience.clone() },
+        _ => asked()?,
+    };
+    compare(&preview, &typed)?;
+    let body = body(digest, typed, args.reason.clone());
+    match client.post::<_, RolloutView>(&format!("rollouts/{id}/approve"), &body).await {
+        Ok(view) => {
+            verbs::print(output, "approve", &view)?;
+            Ok(Exit::Ok)
+        }
+        Err(ClientError::Problem(problem)) if problem.code == Code::StaleDigest => {
+            for line in stale(&problem.diff) {
+                output::remark(&line);
+            }
+            Err(ClientError::Problem(problem).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What an approval is bound to.
+fn digest(preview: &Preview) -> Result<String, With> {
+    let missing = || {
+        let message = "its audience is still being frozen, so nobody can say yet what it reaches; \
+             wait with `bellwether rollout watch`, then approve";
+        With(Exit::Waits, message.to_owned())
+    };
+    preview.rollout.digest.clone().ok_or_else(missing)
+}
+
+fn body(digest: String, typed: Typed, reason: Option<String>) -> ApproveBody {
+    ApproveBody { digest, count: typed.count, audience: typed.audience, reason }
+}
+
+/// Asks the person at the terminal.
+fn asked() -> anyhow::Result<Typed> {
+    if !io::stdin().is_terminal() {
+        let message = "there is no terminal to type at; \
+             give what you were shown with --confirm-count N --confirm-audience NAME";
+        return Err(With(Exit::Usage, message.to_owned()).into());
+    }
+    output::remark(
+        "To approve this, type how many devices it reaches, and its audience (or nothing, to leave it):",
+    );
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(read(&line)?)
+}
+
+/// Reads `4213007 customers-pl`.
+fn read(line: &str) -> Result<Typed, With> {
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (None, ..) => Err(With(Exit::Error, "nothing was typed, and nothing is approved".to_owned())),
+        (Some(count), Some(audience), None) if count.parse::<u64>().is_ok() => {
+            Ok(Typed { count: count.parse().unwrap_or_default(), audience: audience.to_owned() })
+        }
+        _ => {
+            let message = "nothing is approved: type the count, a space and the audience, as in `1200 staff`";
+            Err(With(Exit::Error, message.to_owned()))
+        }
+    }
+}
+
+/// Somebody who types something else means something else.
+fn compare(preview: &Preview, typed: &Typed) -> Result<(), With> {
+    let summary = &preview.rollout.summary;
+    if (typed.count, typed.audience.as_str()) == (summary.frozen, summary.audience.as_str()) {
+        return Ok(());
+    }
+    let message = format!(
+        "nothing is approved: you said {} {}, and this is {} {}; look at it again",
+        typed.count,
+        output::visible(&typed.audience),
+        summary.frozen,
+        output::visible(&summary.audience)
+    );
+    Err(With(Exit::Stale, message))
+}
+
+/// What changed since it was shown.
+fn stale(diff: &[String]) -> Vec<String> {
+    let head = match diff {
+        [] => "It changed since it was shown.",
+        _ => "It changed since it was shown:",
+    };
+    std::iter::once(head.to_owned()).chain(diff.iter().map(|line| output::visible(line))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::samples, *};
+
+    fn typed(count: u64, audience: &str) -> Typed {
+        Typed { count, audience: audience.to_owned() }
+    }
+
+    fn said(refused: Result<impl std::fmt::Debug, With>) -> String {
+        let With(exit, message) = refused.expect_err("must be refused");
+        format!("{exit:?}: {message}")
+    }
+
+    #[test]
+    fn i8_the_digest_that_was_shown_is_what_is_approved() {
+        let preview = samples::preview();
+        let digest = digest(&preview).expect("it is frozen");
+        assert_eq!(Some(&digest), preview.rollout.digest.as_ref());
+        let sent = body(digest.clone(), typed(1, "a"), None);
+        assert_eq!((sent.digest, sent.count, sent.audience.as_str()), (digest, 1, "a"));
+    }
+
+    #[test]
+    fn what_is_not_frozen_cannot_be_approved() {
+        let mut preview = samples::preview();
+        preview.rollout.digest = None;
+        insta::assert_snapshot!(said(digest(&preview)), @"Waits: its audience is still being frozen, so nobody can say yet what it reaches; wait with `bellwether rollout watch`, then approve");
+    }
+
+    #[test]
+    fn only_the_count_and_the_audience_approve() {
+        let preview = samples::preview();
+        assert!(compare(&preview, &read(" 4213007  customers-pl \n").expect("both")).is_ok());
+        insta::assert_snapshot!(said(compare(&preview, &typed(4_213_008, "customers-pl"))), @"Stale: nothing is approved: you said 4213008 customers-pl, and this is 4213007 customers-pl; look at it again");
+        insta::assert_snapshot!(said(compare(&preview, &typed(4_213_007, "sta\u{1b}ff"))), @r"Stale: nothing is approved: you said 4213007 sta\u{1b}ff, and this is 4213007 customers-pl; look at it again");
+        insta::assert_snapshot!(said(read("\n")), @"Error: nothing was typed, and nothing is approved");
+        for line in
+            ["yes", "y", "4213007", "customers-pl 4213007", "4213007 customers-pl !", "-1 customers-pl"]
+        {
+            assert!(said(read(line)).starts_with("Error: nothing is approved: type the count"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_shown_and_not_obeyed() {
+        let shown =
+            stale(&["-max_devices = 5".to_owned(), "+max_devices = \u{1b}[2J9".to_owned()]).join("\n");
+        insta::assert_snapshot!(shown, @r"
+        It changed since it was shown:
+        -max_devices = 5
+        +max_devices = \u{1b}[2J9
+        ");
+    }
+}

@@ -1,0 +1,90 @@
+//! `bellwether rollout`: which campaigns there are, how each stands, and what a person lets happen to it.
+//!
+//! Looking works with the operators' API (`BELLWETHER_URL`) or, without it, with the ledger itself. Steering goes by the API
+//! alone: it knows who is asking, and what they may ask.
+
+mod approve;
+mod boxes;
+mod campaign;
+mod eta;
+mod json;
+mod show;
+mod source;
+mod status;
+mod table;
+mod verbs;
+mod watch;
+
+#[cfg(test)]
+mod samples;
+
+use std::path::Path;
+
+use super::{Exit, Output};
+
+pub(super) use campaign::Campaign;
+pub(super) use show::show;
+pub(super) use source::Source;
+
+/// What can be asked about rollouts, and of them.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Rollout {
+    /// The latest rollouts, the newest first
+    List {
+        /// Only those that are not over
+        #[arg(long)]
+        live: bool,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        last: u32,
+        /// Only those that are older than this campaign: the next page
+        #[arg(long, value_name = "ID")]
+        before: Option<uuid::Uuid>,
+    },
+    /// One campaign: its stages, and how many of its devices ended how
+    Show {
+        /// The campaign: its id, or PRODUCER/JOB
+        campaign: Campaign,
+    },
+    /// Follow a campaign until it is over: 0 if it is completed, 6 if it was stopped
+    Watch {
+        /// The campaign: its id, or PRODUCER/JOB
+        campaign: Campaign,
+    },
+    /// Wait for a campaign, for scripts: 0 it is so, 6 it was stopped, 7 it waits for people, 8 it takes too long
+    Status(status::Args),
+    /// Approve exactly what is shown, by typing its count of devices and its audience
+    Approve(approve::Args),
+    /// Refuse a campaign for good
+    Reject(verbs::Reasoned),
+    /// Start an approved campaign
+    Start(verbs::Asked),
+    /// Let nothing more leave until somebody says otherwise
+    Pause(verbs::Asked),
+    /// Go on where it was paused
+    Resume(verbs::Asked),
+    /// Open the next stage
+    Promote(verbs::Asked),
+    /// Give a campaign up for good
+    Abort(verbs::Reasoned),
+}
+
+/// Runs the verb.
+pub(super) async fn run(config: &Path, output: Output, verb: Rollout) -> anyhow::Result<Exit> {
+    use verbs::Verb;
+    match verb {
+        Rollout::List { live, last, before } => {
+            show::list(&Source::open(config).await?, output, live, last, before).await
+        }
+        Rollout::Show { campaign } => show(&Source::open(config).await?, output, &campaign).await,
+        Rollout::Watch { campaign } => watch::run(&Source::open(config).await?, output, &campaign).await,
+        Rollout::Status(args) => status::run(&Source::open(config).await?, output, &args).await,
+        Rollout::Approve(args) => approve::run(output, &args).await,
+        Rollout::Reject(args) => verbs::run(output, Verb::Reject, &args.into()).await,
+        Rollout::Start(args) => verbs::run(output, Verb::Start, &args).await,
+        Rollout::Pause(args) => verbs::run(output, Verb::Pause, &args).await,
+        Rollout::Resume(args) => verbs::run(output, Verb::Resume, &args).await,
+        Rollout::Promote(args) => verbs::run(output, Verb::Promote, &args).await,
+        Rollout::Abort(args) => verbs::run(output, Verb::Abort, &args.into()).await,
+    }
+}
