@@ -2,6 +2,7 @@
 
 mod api;
 mod audience;
+mod audit;
 mod bench;
 mod check;
 mod delivery;
@@ -79,6 +80,9 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
+    /// Read the log of decisions, and check that nobody rewrote it
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Make, confirm, revoke and list operators' tokens
     #[command(subcommand)]
     Operator(operator::Operator),
@@ -141,6 +145,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Device(device) => device::run(&common.config, common.output, device).await,
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
+        Command::Audit(audit) => audit::run(&common.config, common.output, audit).await,
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,

@@ -50,7 +50,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 
-pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
+pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, Verification, follow};
 pub use campaigns::{
     Approval, Asked, CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource,
     Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutLine, RolloutRecord, Ruled,

@@ -5,6 +5,7 @@
 //! - **I12 silent-logs**: no token, no text, no secret in a log; what a request died of is not repeated in its answer.
 
 mod answer;
+mod audit;
 mod campaigns;
 mod door;
 mod halts;
@@ -150,7 +151,8 @@ impl Api {
             .merge(rollouts::routes())
             .merge(campaigns::routes())
             .merge(halts::routes())
-            .merge(operators::routes());
+            .merge(operators::routes())
+            .merge(audit::routes());
         routes
             .fallback(async || ApiError::new(Code::NotFound, "there is nothing at this address"))
             .method_not_allowed_fallback(async || {
@@ -189,5 +191,6 @@ fn operations() -> Vec<Operation> {
     all.extend(campaigns::operations());
     all.extend(halts::operations());
     all.extend(operators::operations());
+    all.extend(audit::operations());
     all
 }

@@ -36,9 +36,9 @@ pub use claims::{Claim, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+pub use listed::RolloutLine;
 #[cfg(test)]
 pub(in crate::ledger) use listed::listing;
-pub use listed::RolloutLine;
 pub use retries::LateTail;
 pub use rollouts::RolloutRecord;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};

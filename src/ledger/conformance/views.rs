@@ -88,8 +88,10 @@ pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store:
     let set = Set::with(store, 30, THREE, "").await;
     let (campaign, ruling) = (set.submit().await, set.rule().await);
     set.freeze(&ruling, &campaign, 5_000).await;
-    let preview =
-        views::preview(&store.ledger, &set.policy, campaign.id).await.expect("an answer").expect("it is there");
+    let preview = views::preview(&store.ledger, &set.policy, campaign.id)
+        .await
+        .expect("an answer")
+        .expect("it is there");
     assert!(preview.texts[0].ios.body[0].starts_with("News ") && !preview.texts[0].ios.cut);
     assert_eq!((preview.intent.as_str(), preview.audience.class.as_str()), ("production", "internal"));
     assert_eq!(preview.audience.selects, ["the country is PL"]);
@@ -99,7 +101,11 @@ pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store:
     assert!((stage.rate - 800.0).abs() < 1e-9 && (stage.sending_seconds - 7.0 / 800.0).abs() < 1e-9);
     assert!(preview.opens.peak_per_second < 800.0 * 0.08 && preview.drift.is_empty());
     // Under the policy in force, whose producers may use no audience, the guard has something to say.
-    assert!(preview.findings.iter().any(|finding| finding.rule == "producer-scope"), "{:?}", preview.findings);
+    assert!(
+        preview.findings.iter().any(|finding| finding.rule == "producer-scope"),
+        "{:?}",
+        preview.findings
+    );
     let now = store.ledger.now().await.expect("the clock");
     assert!(preview.rollout.summary.received_at <= now && now < hours(now, 1));
 }
@@ -117,7 +123,8 @@ pub(super) async fn a_page_of_ten_thousand_past_rollouts_is_read_at_once(store: 
         let page = views::rollout_list(&store.ledger, false, 50, before).await.expect("an answer");
         took.push(clock.monotonic().duration_since(began));
         ids.extend(page.rollouts.iter().map(|line| line.job.clone()));
-        before = page.rollouts.last().map(|line| CampaignId::from_uuid(line.campaign.parse().expect("an id")));
+        before =
+            page.rollouts.last().map(|line| CampaignId::from_uuid(line.campaign.parse().expect("an id")));
     }
     // The best of five, so that whoever else uses this machine is not measured.
     let best = took.iter().min().expect("five pages");
@@ -128,7 +135,9 @@ pub(super) async fn a_page_of_ten_thousand_past_rollouts_is_read_at_once(store: 
     let campaigns: Vec<_> = only.rollouts.iter().map(|line| line.campaign.clone()).collect();
     assert_eq!(campaigns, [live.id.to_string()], "one is not over");
     let unknown = Some(CampaignId::from_uuid(uuid::Uuid::nil()));
-    assert!(views::rollout_list(&store.ledger, false, 50, unknown).await.expect("an answer").rollouts.is_empty());
+    assert!(
+        views::rollout_list(&store.ledger, false, 50, unknown).await.expect("an answer").rollouts.is_empty()
+    );
     for (live, after_one) in [(false, false), (false, true), (true, false), (true, true)] {
         let plan = plan_of(&store.ledger, &listing(live, after_one)).await;
         assert!(!sorts_or_reads_all(&plan), "live: {live}, after one: {after_one}\n{plan}");
