@@ -47,6 +47,13 @@ struct Inner {
     sends_after_halt: Family<LaneLabels, Counter>,
     halt_seconds: Histogram,
     api_requests: Family<ApiLabels, Counter>,
+    webhook: Family<ResultLabels, Counter>,
+    oldest_notice: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -222,6 +229,8 @@ impl Metrics {
             sends_after_halt: Family::default(),
             halt_seconds: latency_histogram(),
             api_requests: Family::default(),
+            webhook: Family::default(),
+            oldest_notice: Gauge::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -307,6 +316,16 @@ impl Metrics {
     pub fn set_up(&self, dependency: Dependency, up: bool) {
         let labels = DependencyLabels { dependency: dependency.as_str() };
         self.0.dependency_up.get_or_create(&labels).set(up.into());
+    }
+
+    /// A post to the webhook ended.
+    pub fn webhook(&self, result: &'static str) {
+        self.0.webhook.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// For how long the oldest notice has waited for somebody to take it. Only the coordinator says so; 0 elsewhere.
+    pub fn set_oldest_notice(&self, age: Duration) {
+        self.0.oldest_notice.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// The newest audit entry.
@@ -408,6 +427,9 @@ impl Inner {
             Unit::Seconds,
             self.halt_seconds.clone(),
         );
+        registry.register("webhook", "Posts to the webhook, by result", self.webhook.clone());
+        let (help, oldest) = ("Age of the oldest notice that nobody has taken", self.oldest_notice.clone());
+        registry.register_with_unit("webhook_oldest", help, Unit::Seconds, oldest);
         let api_requests = self.api_requests.clone();
         registry.register("api_requests", "Requests to the operators' API, by verb and answer", api_requests);
         registry.register(

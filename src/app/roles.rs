@@ -17,8 +17,8 @@ use crate::{
     config::{self, Config},
     deliver::Deliver,
     dispatch::{
-        self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Worker, WorkerParts,
-        control::Control,
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Webhook, Worker,
+        WorkerParts, control::Control,
     },
     intake::Intake,
     ledger::Ledger,
@@ -102,6 +102,7 @@ pub struct Fleet {
     campaign: config::Campaign,
     worker: config::Worker,
     api: config::Api,
+    webhook: Option<Webhook>,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -128,6 +129,7 @@ impl Fleet {
             campaign: config.campaign,
             worker: config.worker,
             api: config.api.clone(),
+            webhook: Webhook::open(&config.notify, clock.clone())?,
             metrics,
             clock,
             stop,
@@ -135,7 +137,7 @@ impl Fleet {
     }
 
     /// Runs the roles until told to stop, and drains them.
-    pub async fn run(self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
+    pub async fn run(mut self, roles: Roles, intake: Intake) -> anyhow::Result<()> {
         let others_ended = CancellationToken::new();
         let registrations = roles.has(Role::Intake).then(|| self.registrations(&intake)).flatten();
         // On a worker: what `block_on` runs itself has a thread of its own, and every batch would switch to it and back.
@@ -240,13 +242,14 @@ impl Fleet {
         })
     }
 
-    fn coordinator(&self) -> CoordinatorParts {
+    fn coordinator(&mut self) -> CoordinatorParts {
         CoordinatorParts {
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
+            webhook: self.webhook.take(),
             retry: self.campaign.retry,
             holder: self.name(),
             stop: self.stop.clone(),

@@ -28,6 +28,7 @@ mod slots;
 mod sweep;
 mod throttles;
 mod tries;
+mod webhook;
 pub mod worker;
 
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,7 @@ pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use registrations::RegistrationParts;
+pub use webhook::{Webhook, WebhookUnusable};
 pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set

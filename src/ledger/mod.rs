@@ -28,6 +28,7 @@ mod import;
 mod importer;
 mod jobs;
 mod leases;
+mod notices;
 mod open;
 mod operators;
 mod outbox;
@@ -71,6 +72,7 @@ pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
+pub use notices::Untold;
 pub use operators::{
     Authenticated, Issuer, MintedToken, NewOperatorToken, NotAuthentic, NotConfirmed, NotIssued, TokenId,
     TokenRecord,

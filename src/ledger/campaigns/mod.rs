@@ -29,6 +29,7 @@ mod submit;
 mod tally;
 mod told;
 mod verbs;
+mod waits;
 mod withdraw;
 
 pub use approvals::Approval;

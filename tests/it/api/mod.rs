@@ -1,10 +1,12 @@
 //! The operators' API of a real served process: what it allows, what it refuses, and what it survives.
 
+mod audit;
 mod contract;
 mod hostile;
 mod races;
 mod tokens;
 mod verbs;
+mod webhook;
 
 use std::{collections::BTreeSet, time::Duration};
 
