@@ -161,10 +161,8 @@ fn write_entry(out: &mut impl Write, format: Output, entry: &AuditEntryView) -> 
             writeln!(out, "{:INDENT$}{body}", "")?;
         }
         Output::Json => writeln!(out, "{}", json_line(entry)?)?,
-        Output::Yaml => {
-            let entry = serde_json::to_value(entry)?;
-            writeln!(out, "---\n{}", serde_saphyr::to_string(&entry)?.trim_end())?;
-        }
+        // JSON is YAML, and only quoted can every character be escaped.
+        Output::Yaml => writeln!(out, "- {}", json_line(entry)?)?,
     }
     Ok(())
 }

@@ -266,6 +266,8 @@ mod tests {
 
     #[test]
     fn no_secret_of_a_webhook_is_repeated() {
+        // The program does this when it starts.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = tempfile::tempdir().expect("a folder");
         let secret_file = folder.path().join("secret");
         std::fs::write(&secret_file, "short-secret\n").expect("a file");

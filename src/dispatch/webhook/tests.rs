@@ -107,6 +107,8 @@ struct Desk {
 
 impl Desk {
     async fn posting_to(url: &str) -> Self {
+        // The program does this when it starts.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let ledger = Ledger::connect("sqlite::memory:", LedgerOptions::default()).await.expect("it opens");
         ledger.migrate().await.expect("the migrations apply");
         let folder = tempfile::tempdir().expect("a folder");
