@@ -5,6 +5,7 @@
 
 mod api;
 mod campaign;
+mod notify;
 mod registry;
 mod send;
 mod worker;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 
 pub use api::{Api, ApiTls};
 pub use campaign::Campaign;
+pub use notify::Notify;
 pub use registry::Registry;
 pub use send::Send;
 pub use worker::Worker;
@@ -60,6 +62,8 @@ pub struct Config {
     pub worker: Worker,
     /// How providers are reached, for every app.
     pub send: Send,
+    /// Who is told that something waits for people.
+    pub notify: Notify,
     /// Endpoints and credentials of each app.
     pub providers: BTreeMap<AppId, Providers>,
 }
@@ -195,6 +199,8 @@ struct File {
     #[serde(default)]
     send: send::SendTable,
     #[serde(default)]
+    notify: notify::NotifyTable,
+    #[serde(default)]
     providers: BTreeMap<AppId, Providers>,
 }
 
@@ -298,6 +304,7 @@ impl Config {
             campaign: parsed.campaign.into(),
             worker: parsed.worker.into(),
             send: parsed.send.into(),
+            notify: parsed.notify.resolve(folder),
             providers,
         })
     }

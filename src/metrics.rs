@@ -1,9 +1,11 @@
 //! Metrics for Prometheus: base units, closed label sets. Never a device, a user, a text or a campaign's id.
 
+mod labels;
+
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::text,
     metrics::{
         counter::Counter,
         family::Family,
@@ -13,9 +15,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{
-    ledger::Applied,
-    model::{AppId, Lane, Outcome, Provider, RolloutState},
+pub use labels::{Dependency, JobVerdict, RegistrationOutcome};
+
+use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
+use labels::{
+    ApiLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels, ProviderLabels,
+    QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -48,145 +53,8 @@ struct Inner {
     sends_after_halt: Family<LaneLabels, Counter>,
     halt_seconds: Histogram,
     api_requests: Family<ApiLabels, Counter>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct JobLabels {
-    lane: &'static str,
-    verdict: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RegistrationLabels {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FindingLabels {
-    rule: String,
-    verdict: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SendLabels {
-    provider: &'static str,
-    app: String,
-    outcome: &'static str,
-    reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProviderLabels {
-    provider: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
-    lane: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ScopeLabels {
-    scope: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabels {
-    queue: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DependencyLabels {
-    dependency: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CredentialLabels {
-    app: String,
-    provider: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ApiLabels {
-    verb: &'static str,
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: &'static str,
-}
-
-/// How a job ended at the door: the `verdict` label of `jobs_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobVerdict {
-    /// Cleared for sending.
-    Clear,
-    /// Refused by the guard.
-    Refuse,
-    /// Not a job.
-    Malformed,
-    /// On record already.
-    Known,
-    /// Waits in the ledger: halted, or before its time.
-    Waiting,
-}
-
-impl JobVerdict {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Clear => "clear",
-            Self::Refuse => "refuse",
-            Self::Malformed => "malformed",
-            Self::Known => "known",
-            Self::Waiting => "waiting",
-        }
-    }
-}
-
-/// What became of a message about a device: the `outcome` label of `registrations_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RegistrationOutcome {
-    /// It reached the registry, or was late.
-    Applied(Applied),
-    /// Its producer may not, or the phone is not known.
-    Refused,
-    /// Not a registration.
-    Malformed,
-}
-
-impl RegistrationOutcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied(Applied::Registered) => "registered",
-            Self::Applied(Applied::Updated) => "updated",
-            Self::Applied(Applied::Moved) => "moved",
-            Self::Applied(Applied::Removed) => "removed",
-            Self::Applied(Applied::Stale) => "stale",
-            Self::Refused | Self::Applied(Applied::Unknown) => "refused",
-            Self::Malformed => "malformed",
-        }
-    }
-}
-
-/// What the process depends on and cannot work without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dependency {
-    /// PostgreSQL (or the embedded ledger).
-    Ledger,
-    /// RabbitMQ (or the in-process intake).
-    Broker,
-}
-
-impl Dependency {
-    /// As shown in `/readyz` and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ledger => "ledger",
-            Self::Broker => "broker",
-        }
-    }
+    webhook: Family<ResultLabels, Counter>,
+    oldest_notice: Gauge,
 }
 
 /// From a millisecond to 65 s, doubling: a loopback test and a provider's worst minute both fit.
@@ -224,6 +92,8 @@ impl Metrics {
             sends_after_halt: Family::default(),
             halt_seconds: latency_histogram(),
             api_requests: Family::default(),
+            webhook: Family::default(),
+            oldest_notice: Gauge::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -309,6 +179,16 @@ impl Metrics {
     pub fn set_up(&self, dependency: Dependency, up: bool) {
         let labels = DependencyLabels { dependency: dependency.as_str() };
         self.0.dependency_up.get_or_create(&labels).set(up.into());
+    }
+
+    /// A post to the webhook ended.
+    pub fn webhook(&self, result: &'static str) {
+        self.0.webhook.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// For how long the oldest notice has waited for somebody to take it. Only the coordinator says so; 0 elsewhere.
+    pub fn set_oldest_notice(&self, age: Duration) {
+        self.0.oldest_notice.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// The newest audit entry.
@@ -420,6 +300,9 @@ impl Inner {
             Unit::Seconds,
             self.halt_seconds.clone(),
         );
+        registry.register("webhook", "Posts to the webhook, by result", self.webhook.clone());
+        let (help, oldest) = ("Age of the oldest notice that nobody has taken", self.oldest_notice.clone());
+        registry.register_with_unit("webhook_oldest", help, Unit::Seconds, oldest);
         let api_requests = self.api_requests.clone();
         registry.register("api_requests", "Requests to the operators' API, by verb and answer", api_requests);
         registry.register(

@@ -17,7 +17,8 @@ use crate::{
     config::{self, Config},
     deliver::Deliver,
     dispatch::{
-        self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Worker, WorkerParts,
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, RegistrationParts, Webhook, Worker,
+        WorkerParts,
         control::Control,
         in_force::{InForce, Watch},
     },
@@ -108,6 +109,7 @@ pub struct Fleet {
     campaign: config::Campaign,
     worker: config::Worker,
     api: config::Api,
+    webhook: Option<Webhook>,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -138,6 +140,7 @@ impl Fleet {
             campaign: config.campaign,
             worker: config.worker,
             api: config.api.clone(),
+            webhook: Webhook::open(&config.notify, clock.clone())?,
             metrics,
             clock,
             stop,
@@ -263,7 +266,7 @@ impl Fleet {
         })
     }
 
-    fn coordinator(&self) -> CoordinatorParts {
+    fn coordinator(&mut self) -> CoordinatorParts {
         CoordinatorParts {
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
@@ -271,6 +274,7 @@ impl Fleet {
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
+            webhook: self.webhook.take(),
             retry: self.campaign.retry,
             holder: self.name(),
             stop: self.stop.clone(),

@@ -1,5 +1,6 @@
 //! What changed between two policies, as people read it.
 
+use std::path::Path;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -34,7 +35,7 @@ pub fn diff(before: &[PolicyFile], after: &[PolicyFile]) -> Vec<String> {
         let text = |file: Option<&String>| file.cloned().unwrap_or_default();
         let (old_text, new_text) = (text(old), text(new));
         let name = |file: Option<&String>| if file.is_some() { path.as_str() } else { "/dev/null" };
-        if path.ends_with(".txt") {
+        if Path::new(path).extension().is_some_and(|extension| extension == "txt") {
             lines.extend(members(path, &old_text, &new_text));
             continue;
         }

@@ -36,14 +36,12 @@ pub(super) async fn run(output: Output, verb: Campaign) -> anyhow::Result<Exit> 
 }
 
 fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
-    match file.filter(|file| *file != Path::new("-")) {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-            Ok(bytes)
-        }
+    if let Some(file) = file.filter(|file| *file != Path::new("-")) {
+        return std::fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+    Ok(bytes)
 }
 
 /// Says what became of it.

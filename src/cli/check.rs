@@ -5,7 +5,9 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::{Exit, exit::causes, ledger, output};
-use crate::{app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, ledger::Ledger};
+use crate::{
+    app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, dispatch::Webhook, ledger::Ledger,
+};
 
 /// Checks everything that can be checked, even when something before it failed.
 pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
@@ -21,6 +23,11 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
     check_ledger(&mut report, &config, policy.as_ref()).await?;
     report.note("broker", app::probe_broker(&config).await, Clone::clone)?;
+    if config.notify.webhook.is_some() {
+        // Nothing is posted: people would look for what waits.
+        let webhook = Webhook::open(&config.notify, Clock::system()).map_err(Into::into);
+        report.note("webhook", webhook, |_| "configured".to_owned())?;
+    }
     if let Some(policy) = policy {
         let deliver = app::deliver_config(&config, &policy)
             .and_then(|config| Ok(Deliver::new(config, Clock::system())?));

@@ -83,8 +83,8 @@ impl Exit {
     /// Prints the error, with its causes, and becomes the exit code.
     pub(super) fn explain(self, error: &anyhow::Error) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
-        let said: String = stale(error).iter().map(|line| format!("{line}\n")).collect();
-        write!(std::io::stderr(), "{said}error: {}\n", shown(error)).ok();
+        let said = stale(error).iter().fold(String::new(), |said, line| said + line + "\n");
+        writeln!(std::io::stderr(), "{said}error: {}", shown(error)).ok();
         self.into()
     }
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod audience;
+mod audit;
 mod bench;
 mod campaign;
 mod check;
@@ -87,6 +88,9 @@ enum Command {
     /// Show the policy in force, say what a folder would change, and put it in force by two people
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Read the log of decisions, and check that nobody rewrote it
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Make, confirm, revoke and list operators' tokens
     #[command(subcommand)]
     Operator(operator::Operator),
@@ -150,6 +154,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Campaign(campaign) => campaign::run(common.output, campaign).await,
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
+        Command::Audit(audit) => audit::run(&common.config, common.output, audit).await,
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
         Command::Policy(policy) => policy::run(&common.config, common.output, &policy).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,

@@ -176,7 +176,7 @@ fn words(scopes: &[Scope]) -> String {
 }
 
 /// A name as a part of a path: whatever it has in it stays in that part (RFC 3986, section 2.3).
-fn in_path(text: &str) -> String {
+pub(super) fn in_path(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

@@ -58,12 +58,14 @@ pub(super) fn remark(text: &str) {
 /// Text from outside, safe on a terminal: control characters are shown, not obeyed; nor are those that turn the direction
 /// of writing, with which a text could be made to read as another.
 pub(super) fn visible(text: &str) -> String {
-    let is_obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let show = |c: char| if is_obeyed(c) { c.escape_unicode().to_string() } else { c.to_string() };
     text.chars().map(show).collect()
+}
+
+/// True if a terminal does something at this character, rather than show it.
+pub(super) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether colour is for this reader: a terminal is there, and <https://no-color.org> is not asked for.

@@ -30,6 +30,7 @@ pub mod submit;
 mod sweep;
 mod throttles;
 mod tries;
+mod webhook;
 pub mod worker;
 
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use registrations::RegistrationParts;
 pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
+pub use webhook::{Webhook, WebhookUnusable};
 pub use worker::{Worker, WorkerParts};
 
 /// Publishes what the ledger holds to be told, and keeps house, in a process that takes no jobs. Ends when `ended` is set

@@ -33,10 +33,8 @@ impl StagesSeen {
             None => Vec::new(),
         };
         let facts = gather(plan.stages.len(), &counts, &progress);
-        let breaker = match seen.stands.sends() {
-            true => ledger.breaker(seen.rollout, seen.epoch).await?,
-            false => None,
-        };
+        let breaker =
+            if seen.stands.sends() { ledger.breaker(seen.rollout, seen.epoch).await? } else { None };
         Ok(Self { counts, facts, breaker })
     }
 }

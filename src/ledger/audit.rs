@@ -4,6 +4,12 @@
 //!   or inserted entry breaks the chain. Cutting off or rewriting the end does not break it: for that the head
 //!   is told on `bellwether.events`, and [`super::Ledger::audit_verify`] takes a head that was kept outside.
 
+mod verify;
+
+use std::{fmt, str::FromStr};
+
+pub use verify::Verification;
+
 use jiff::Timestamp;
 use sqlx::FromRow;
 
@@ -12,9 +18,6 @@ use super::{
     rows::{digest, instant, micros},
 };
 use crate::model::{Digest, Event, EventBody};
-
-/// Entries read at once by the verification: a few hundred kilobytes.
-const PAGE: i64 = 1_000;
 
 /// The newest entry of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,29 @@ pub struct AuditHead {
 impl AuditHead {
     /// Before the first entry.
     pub const GENESIS: Self = Self { sequence: 0, hash: Digest::ZERO };
+}
+
+/// Not a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a head is NUMBER:HASH, as `audit.head` events tell it: a number from 1 on, and 64 hex digits")]
+pub struct NoHead;
+
+impl fmt::Display for AuditHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.hash)
+    }
+}
+
+impl FromStr for AuditHead {
+    type Err = NoHead;
+
+    fn from_str(text: &str) -> Result<Self, NoHead> {
+        let (sequence, hash) = text.split_once(':').ok_or(NoHead)?;
+        // No sign, no blanks: what is compared is read as it was told.
+        let is_number = !sequence.is_empty() && sequence.bytes().all(|byte| byte.is_ascii_digit());
+        let sequence = sequence.parse().ok().filter(|number| is_number && *number > 0).ok_or(NoHead)?;
+        Ok(Self { sequence, hash: hash.parse().map_err(|_| NoHead)? })
+    }
 }
 
 impl TryFrom<(i64, Vec<u8>)> for AuditHead {
@@ -77,16 +103,27 @@ impl AuditEntry {
     /// The hash that the entry must have.
     #[must_use]
     pub fn expected_hash(&self) -> Digest {
-        Digest::of_parts(&[
-            b"audit",
-            &self.sequence.to_be_bytes(),
-            &micros(self.at).to_be_bytes(),
-            self.actor.as_bytes(),
-            self.kind.as_bytes(),
-            self.body.as_bytes(),
-            self.prev.as_bytes(),
-        ])
+        let texts = [self.actor.as_bytes(), self.kind.as_bytes(), self.body.as_bytes()];
+        entry_hash(self.sequence, micros(self.at), texts, &self.prev)
     }
+}
+
+/// What an entry's hash covers: every column but the hash itself. `texts` are the actor, the kind and the body.
+fn entry_hash(sequence: i64, at: i64, texts: [&[u8]; 3], prev: &Digest) -> Digest {
+    let [actor, kind, body] = texts;
+    let (sequence, at) = (sequence.to_be_bytes(), at.to_be_bytes());
+    Digest::of_parts(&[b"audit", &sequence, &at, actor, kind, body, prev.as_bytes()])
+}
+
+/// Which entries are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditFilter {
+    /// From this number on.
+    pub from: i64,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only by this actor.
+    pub actor: Option<String>,
 }
 
 /// Where the chain is broken.
@@ -105,6 +142,9 @@ pub enum BrokenWhy {
     /// The number is skipped.
     #[error("the entry is missing")]
     Missing,
+    /// It stands before the first.
+    #[error("the entry does not belong there: the first one has the number 1")]
+    Inserted,
     /// The entry does not have its hash.
     #[error("the entry was changed")]
     Changed,
@@ -180,6 +220,18 @@ impl Ledger {
         rows.into_iter().map(AuditEntry::try_from).collect()
     }
 
+    /// Up to `limit` entries that the filter lets through, in order.
+    pub async fn audit_page(&self, filter: &AuditFilter, limit: i64) -> Result<Vec<AuditEntry>, LedgerError> {
+        const SQL: &str = "select seq, at, actor, kind, body, prev, hash from audit where seq >= $1 \
+             and (cast($2 as text) is null or kind = $2) and (cast($3 as text) is null or actor = $3) \
+             order by seq limit $4";
+        let AuditFilter { from, kind, actor } = filter;
+        let rows: Vec<AuditRow> = super::on_pool!(self, pool => {
+            sqlx::query_as(SQL).bind(from).bind(kind).bind(actor).bind(limit).fetch_all(pool).await?
+        });
+        rows.into_iter().map(AuditEntry::try_from).collect()
+    }
+
     /// The newest entry; `None` while the audit is empty.
     pub async fn audit_head(&self) -> Result<Option<AuditHead>, LedgerError> {
         const SQL: &str = "select seq, hash from audit order by seq desc limit 1";
@@ -197,36 +249,6 @@ impl Ledger {
         tx.tell(&[Event::new(now, None, head.hash.as_bytes(), body)]).await?;
         tx.commit().await?;
         Ok(Some(head))
-    }
-
-    /// Follows the whole chain, and compares it with a head that was `told` outside, if there is one.
-    pub async fn audit_verify(
-        &self,
-        told: Option<AuditHead>,
-    ) -> Result<Result<AuditHead, Broken>, LedgerError> {
-        let mut head = AuditHead::GENESIS;
-        let not_as_told = |sequence| Ok(Err(Broken { sequence, why: BrokenWhy::NotAsTold }));
-        loop {
-            let page = self.audit_entries(head.sequence + 1, PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
-            for entry in &page {
-                head = match follow(head, entry) {
-                    Ok(head) => head,
-                    Err(broken) => return Ok(Err(broken)),
-                };
-                if told.is_some_and(|told| told.sequence == head.sequence && told.hash != head.hash) {
-                    return not_as_told(head.sequence);
-                }
-            }
-        }
-        match told {
-            Some(told) if told.sequence > head.sequence => {
-                Ok(Err(Broken { sequence: head.sequence + 1, why: BrokenWhy::Missing }))
-            }
-            _ => Ok(Ok(head)),
-        }
     }
 }
 
@@ -267,5 +289,17 @@ mod tests {
         rewritten[1].actor = "eve".to_owned();
         rewritten[1].hash = rewritten[1].expected_hash();
         assert_eq!(verify(&rewritten), Err(Broken { sequence: 3, why: BrokenWhy::Relinked }));
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_is_told_and_nothing_else_is() {
+        let head = AuditHead { sequence: 7, hash: Digest::of(b"x") };
+        assert_eq!(head.to_string().parse(), Ok(head));
+        let hash = Digest::of(b"x");
+        for wrong in
+            ["", "7", "7:", &format!("0:{hash}"), &format!("-7:{hash}"), &format!("+7:{hash}"), "7:abc"]
+        {
+            assert_eq!(wrong.parse::<AuditHead>(), Err(NoHead), "{wrong}");
+        }
     }
 }

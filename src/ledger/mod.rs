@@ -28,6 +28,7 @@ mod import;
 mod importer;
 mod jobs;
 mod leases;
+mod notices;
 mod open;
 mod operators;
 mod outbox;
@@ -51,7 +52,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
 
-pub use audit::{AuditEntry, AuditHead, Broken, BrokenWhy, follow};
+pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, Verification, follow};
 pub use campaigns::{
     Approval, Asked, CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource,
     Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutLine, RolloutRecord, Ruled,
@@ -72,6 +73,7 @@ pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};
 pub use leases::{LeaseAsk, LeaseKey};
+pub use notices::Untold;
 pub use operators::{
     Authenticated, Issuer, MintedToken, NewOperatorToken, NotAuthentic, NotConfirmed, NotIssued, TokenId,
     TokenRecord,

@@ -13,6 +13,7 @@ pub(crate) mod fields;
 mod ids;
 mod job;
 mod malformed;
+mod notice;
 mod notification;
 mod object;
 mod outcome;
@@ -36,6 +37,7 @@ pub use ids::{
 };
 pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};
+pub use notice::{Notice, Waiting};
 pub use notification::{Notification, Priority, Text};
 pub use outcome::{NotSent, Outcome, OutcomeCode, Reason, ThrottleScope};
 pub use person::PersonKey;

@@ -19,10 +19,7 @@ use super::{
 };
 use crate::{
     api::wire::{Code, Nothing, Scope, SubmittedView},
-    dispatch::{
-        control::ControlMessage,
-        submit::{self, Findings},
-    },
+    dispatch::{self, control::ControlMessage},
     metrics::JobVerdict,
     model::{FindingNote, Intent, Job, Lane, MalformedCode, ProducerId, job_schema},
 };
@@ -103,28 +100,28 @@ async fn submit(
     }
     let (ledger, policy, by) = (api.ledger(), api.policy(), &caller.0.operator);
     let submitted = match behalf.producer {
-        None => submit::submit(ledger, policy, &job, by).await?,
+        None => dispatch::submit(ledger, policy, &job, by).await?,
         Some(name) => {
             let producer = ProducerId::parse(&name)
                 .map_err(|error| ApiError::malformed(format!("producer: {error}")))?;
-            submit::submit_on_behalf(ledger, policy, &job, by, &producer).await?
+            dispatch::submit_on_behalf(ledger, policy, &job, by, &producer).await?
         }
     };
-    put(&api, submitted.map_err(refused)?)
+    Ok(put(&api, submitted.map_err(|findings| refused(&findings))?))
 }
 
 /// It is on record, and whoever coordinates hears of it.
-pub(super) fn put(api: &Api, view: SubmittedView) -> Result<(StatusCode, Json<SubmittedView>), ApiError> {
+pub(super) fn put(api: &Api, view: SubmittedView) -> (StatusCode, Json<SubmittedView>) {
     if view.known {
-        return Ok((StatusCode::OK, Json(view)));
+        return (StatusCode::OK, Json(view));
     }
     api.metrics().job(Lane::Campaign, JobVerdict::Clear);
     api.control().tell(&ControlMessage::Work);
-    Ok((StatusCode::CREATED, Json(view)))
+    (StatusCode::CREATED, Json(view))
 }
 
 /// What the guard found, a line each.
-pub(super) fn refused(findings: Findings) -> ApiError {
+pub(super) fn refused(findings: &[FindingNote]) -> ApiError {
     if findings.iter().any(|finding| finding.rule == "id-reused") {
         let detail = "id: it was used before, with another content; give every new job a new id";
         return ApiError::new(Code::Conflict, detail);

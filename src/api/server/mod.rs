@@ -5,6 +5,7 @@
 //! - **I12 silent-logs**: no token, no text, no secret in a log; what a request died of is not repeated in its answer.
 
 mod answer;
+mod audit;
 mod campaigns;
 mod door;
 mod drift;
@@ -175,6 +176,7 @@ impl Api {
             .merge(campaigns::routes())
             .merge(halts::routes())
             .merge(operators::routes())
+            .merge(audit::routes())
             .merge(policy::routes());
         routes
             .fallback(async || ApiError::new(Code::NotFound, "there is nothing at this address"))
@@ -215,5 +217,6 @@ fn operations() -> Vec<Operation> {
     all.extend(halts::operations());
     all.extend(operators::operations());
     all.extend(policy::operations());
+    all.extend(audit::operations());
     all
 }

@@ -278,17 +278,17 @@ async fn retry(
         Intent::Production => &Scope::EnqueueProduction,
     })?;
     let retried = submit::retry(api.ledger(), api.policy(), id, &caller.0.operator).await?;
-    campaigns::put(
+    Ok(campaigns::put(
         &api,
         retried.map_err(|refused| match refused {
             RetryRefused::NotFound => not_found(),
-            RetryRefused::Guard(findings) => campaigns::refused(findings),
+            RetryRefused::Guard(findings) => campaigns::refused(&findings),
             RetryRefused::NotOver
             | RetryRefused::NeverFrozen
             | RetryRefused::Forgotten
             | RetryRefused::Retried(_) => ApiError::new(Code::Conflict, refused.to_string()),
         })?,
-    )
+    ))
 }
 
 /// What takes the scope `promote`.

@@ -5,11 +5,13 @@
 //!   one thing while another happens.
 //! - **I12 silent-logs**: only a [`Preview`](super::wire::Preview) holds a notification's text. It is for approvers.
 
+mod audit;
 mod estimate;
 mod phone;
 mod preview;
 mod rollout;
 mod words;
 
+pub use audit::audit_list;
 pub use preview::preview;
 pub use rollout::{rollout_list, rollout_view};

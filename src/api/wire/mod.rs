@@ -2,6 +2,7 @@
 //! fields: whoever reads ignores what it does not know.
 
 mod access;
+mod audit;
 mod policy;
 mod preview;
 mod problem;
@@ -11,6 +12,7 @@ mod whole;
 pub use access::{
     NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,
 };
+pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVerification};
 pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
 pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
 pub use problem::{Code, Problem};

@@ -14,7 +14,12 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use self::reign::Reign;
-use super::{control::Control, in_force::InForce, patience::Patience};
+use super::{
+    control::Control,
+    in_force::InForce,
+    patience::Patience,
+    webhook::{Teller, Webhook},
+};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -47,6 +52,8 @@ pub struct CoordinatorParts {
     pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
+    /// Where people are told that something waits for them.
+    pub webhook: Option<Webhook>,
     /// The waits before what was deferred is sent again.
     pub retry: RetryWaits,
     /// This process, as other processes and operators see it.
@@ -64,6 +71,7 @@ pub struct Coordinator {
     control: Control,
     metrics: Metrics,
     clock: Clock,
+    webhook: Option<Webhook>,
     retry: RetryWaits,
     holder: String,
     stop: CancellationToken,
@@ -73,11 +81,22 @@ pub struct Coordinator {
 impl Coordinator {
     /// Stands by and rules in turn, until it is told to stop; then gives the rule up at once.
     pub async fn run(parts: CoordinatorParts) {
-        let CoordinatorParts { ledger, policy, in_force, control, metrics, clock, retry, holder, stop } =
-            parts;
+        let CoordinatorParts { ledger, policy, in_force, control, metrics, clock, webhook, .. } = parts;
+        let CoordinatorParts { retry, holder, stop, .. } = parts;
         let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
-        let coordinator =
-            Self { ledger, policy, in_force, control, metrics, clock, retry, holder, stop, patience };
+        let coordinator = Self {
+            ledger,
+            policy,
+            in_force,
+            control,
+            metrics,
+            clock,
+            webhook,
+            retry,
+            holder,
+            stop,
+            patience,
+        };
         while !coordinator.stop.is_cancelled() && coordinator.in_force.comes(&coordinator.stop).await {
             match coordinator.ask_to_rule(None).await {
                 Ok(Some(ruling)) => coordinator.rule(ruling).await,
@@ -102,15 +121,19 @@ impl Coordinator {
         self.metrics.set_coordinating(true);
         let (latest, follow) = tokio::sync::watch::channel(ruling);
         let mut reign = Reign::new(self, follow);
+        let teller = Teller::new(&self.ledger, self.webhook.as_ref(), &self.metrics, &self.clock);
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = self.in_force.goes() => {}
             () = self.renew(&latest) => {}
             () = reign.run() => {}
+            () = teller.run() => {}
         }
         let ruling = latest.borrow().clone();
         self.metrics.set_coordinating(false);
         self.metrics.set_rollouts(&[]);
+        // Whoever rules next says so.
+        self.metrics.set_oldest_notice(Duration::ZERO);
         tracing::info!(term = ruling.term, "this process coordinates no more");
         // Also after being deposed: the ledger knows whose term it is.
         if let Err(error) = self.patience.answer(self.ledger.abdicate(&ruling)).await {

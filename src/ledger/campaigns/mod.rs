@@ -31,6 +31,7 @@ mod submit;
 mod tally;
 mod told;
 mod verbs;
+mod waits;
 mod withdraw;
 
 pub use approvals::Approval;

@@ -8,6 +8,7 @@ use super::{
     RolloutRecord,
     rollouts::{ROLLOUTS, RolloutRow},
     told::RolloutTold,
+    waits::{Elected, waiting},
 };
 use crate::{
     ledger::{
@@ -66,7 +67,7 @@ impl Tx {
     ) -> Result<Steered, LedgerError> {
         let Steer { event, actor, cause, particulars } = steer;
         let kind = format!("rollout.{}", event.as_str());
-        let before = seen.state;
+        let (before, stood) = (seen.state, seen.stands.clone());
         let elected = match &event {
             RolloutEvent::Frozen(electorate) | RolloutEvent::Void(electorate) => Some(electorate.clone()),
             _ => None,
@@ -86,8 +87,10 @@ impl Tx {
             stands: rollout,
             ..seen
         };
+        let mut votes = Elected::AsBefore;
         if let Some(elected) = elected {
             after.electorate = elected;
+            votes = Elected::Anew;
         }
         if let Rollout::PendingApproval(pending) = &after.stands {
             after.electorate = pending.electorate.clone();
@@ -98,6 +101,9 @@ impl Tx {
         self.write_rollout(&after).await?;
         let told = RolloutTold::of(&after);
         self.tell(&[told.event(now, after.epoch, after.state, after.stage, cause)]).await?;
+        if let Some(waiting) = waiting(&stood, &after, votes) {
+            self.notify(now, waiting).await?;
+        }
         let mut body = json!({
             "campaign": after.id, "state": after.state, "stage": after.stage.map(|stage| u32::from(stage) + 1),
             "epoch": after.epoch, "cause": cause,

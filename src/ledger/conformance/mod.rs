@@ -13,6 +13,7 @@ mod fixtures;
 mod importing;
 mod keys;
 mod leases;
+mod notices;
 mod operators;
 mod outbox;
 mod policies;
@@ -213,8 +214,15 @@ on_both_engines! {
     outbox:
         each_event_is_handed_to_one_relay,
         a_dead_relays_events_are_handed_out_again;
+    notices:
+        of_one_rollout_the_oldest_is_told_first_and_others_do_not_wait_for_it,
+        after_a_day_a_notice_is_given_up,
+        a_notice_is_put_down_with_what_it_tells_and_once;
     audit:
         i10_tampering_is_found,
+        i10_any_column_of_any_row_is_guarded,
+        i10_a_removed_or_inserted_row_is_found_wherever_it_is,
+        i10_a_rewritten_end_is_found_and_located_by_heads_that_were_kept,
         i10_the_chain_does_not_fork_under_concurrency,
         the_audit_is_append_only_for_its_owner_too;
 }

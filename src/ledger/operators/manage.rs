@@ -14,7 +14,7 @@ use crate::{
         rows::{column, json_text, micros},
         tx::{Tx, on_either},
     },
-    model::{OperatorName, PersonKey},
+    model::{OperatorName, PersonKey, Waiting},
 };
 
 /// Who makes a token.
@@ -138,6 +138,11 @@ impl Ledger {
             "token": record.id.as_str(), "operator": owner, "scopes": new.scopes, "expires_at": expires_at,
             "needs_second": second, "break_glass": matches!(issuer, Issuer::BreakGlass(_)),
         });
+        if second {
+            let waiting =
+                Waiting::TokenUnconfirmed { token: record.id.as_str().to_owned(), operator: owner.clone() };
+            tx.notify(now, waiting).await?;
+        }
         tx.append_audit(now, by.as_str(), "token.made", &body).await?;
         tx.commit().await?;
         Ok(Ok(record))

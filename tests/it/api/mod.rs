@@ -1,5 +1,6 @@
 //! The operators' API of a real served process: what it allows, what it refuses, and what it survives.
 
+mod audit;
 mod commands;
 mod contract;
 mod hostile;
@@ -7,6 +8,7 @@ mod policy;
 mod races;
 mod tokens;
 mod verbs;
+mod webhook;
 
 use std::{collections::BTreeSet, time::Duration};
 

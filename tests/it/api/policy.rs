@@ -59,7 +59,8 @@ async fn i3_a_policy_comes_into_force_by_two_people_and_who_loaded_another_stand
 
     office.edit(&format!("cohorts/{AUDIENCE}.toml"), "max_devices = 1_000", "max_devices = 2_000");
     // More than a job may have, less than a policy.
-    let members: String = (0..20_000).map(|number| format!("staff-number-{number}\n")).collect();
+    let members: Vec<String> = (0..20_000).map(|number| format!("staff-number-{number}")).collect();
+    let members = members.join("\n");
     fs::write(office.policy_file("cohorts/crowd.txt"), members).expect("a policy file");
     let crowd = format!(
         "class = \"internal\"\napp = \"{APP}\"\nmembers_file = \"crowd.txt\"\n[limits]\nmax_devices = 30_000\n"
@@ -133,7 +134,7 @@ async fn i8_an_edit_of_any_policy_file_after_the_approval_voids_it_and_is_shown(
         let answer = office.post(&rita, &start, &json!({})).await;
         answer.refused(412, "stale_digest");
         let shown = answer.body["diff"].to_string();
-        let line = if path.ends_with(".txt") {
+        let line = if std::path::Path::new(path).extension().is_some_and(|extension| extension == "txt") {
             "1 members removed, 1 added".to_owned()
         } else {
             to.replace('"', "\\\"")
