@@ -93,11 +93,7 @@ async fn submit(
         let detail = "to: a campaign names an audience; what names people or devices goes by queue";
         return Err(ApiError::malformed(detail));
     }
-    if !api.in_force().is() {
-        let detail = "this process has another policy than the one in force, and takes no campaigns; \
-                      restart it with that policy";
-        return Err(ApiError::new(Code::Unavailable, detail).after(1));
-    }
+    takes(&api)?;
     let (ledger, policy, by) = (api.ledger(), api.policy(), &caller.0.operator);
     let submitted = match behalf.producer {
         None => dispatch::submit(ledger, policy, &job, by).await?,
@@ -108,6 +104,16 @@ async fn submit(
         }
     };
     Ok(put(&api, submitted.map_err(|findings| refused(&findings))?))
+}
+
+/// I3: a process that has another policy than the one in force takes no campaigns.
+pub(super) fn takes(api: &Api) -> Result<(), ApiError> {
+    if api.in_force().is() {
+        return Ok(());
+    }
+    let detail = "this process has another policy than the one in force, and takes no campaigns; \
+                  restart it with that policy";
+    Err(ApiError::new(Code::Unavailable, detail).after(1))
 }
 
 /// It is on record, and whoever coordinates hears of it.

@@ -277,6 +277,7 @@ async fn retry(
         Intent::Test => &Scope::EnqueueTest,
         Intent::Production => &Scope::EnqueueProduction,
     })?;
+    campaigns::takes(&api)?;
     let retried = submit::retry(api.ledger(), api.policy(), id, &caller.0.operator).await?;
     Ok(campaigns::put(
         &api,
