@@ -69,7 +69,7 @@ impl Screen {
     }
 
     fn wrap_paragraph(self, paragraph: &str, most: usize, lines: &mut Vec<String>) {
-        let (mut line, mut width) = (String::new(), 0);
+        let mut line = String::new();
         // Where the line may end, at the latest.
         let mut may_end: Option<usize> = None;
         for letter in paragraph.graphemes(true) {
@@ -78,20 +78,21 @@ impl Screen {
             if columns == 2 && !line.is_empty() {
                 may_end = Some(line.len());
             }
-            if width + columns > self.columns && !line.is_empty() {
+            // The width of a text is not that of its letters: some join.
+            let width = width_with(&mut line, letter);
+            if width > self.columns && !line.is_empty() {
                 if lines.len() >= most {
                     return;
                 }
                 let rest =
                     if is_space { String::new() } else { line.split_off(may_end.unwrap_or(line.len())) };
                 lines.push(line.trim_end().to_owned());
-                (width, line, may_end) = (rest.width(), rest, None);
+                (line, may_end) = (rest, None);
                 if is_space {
                     continue;
                 }
             }
             line.push_str(if is_space { " " } else { letter });
-            width += columns;
             if is_space {
                 may_end = Some(line.len());
             }
@@ -101,13 +102,22 @@ impl Screen {
 
     /// Ends a line with the sign that something is missing.
     fn end(self, line: &mut String) {
-        while line.width() >= self.columns {
+        while width_with(line, "…") > self.columns {
             let Some((at, _)) = line.grapheme_indices(true).next_back() else { break };
             line.truncate(at);
         }
         line.truncate(line.trim_end().len());
         line.push('…');
     }
+}
+
+/// How wide a line is once this stands at its end.
+fn width_with(line: &mut String, more: &str) -> usize {
+    let end = line.len();
+    line.push_str(more);
+    let width = line.width();
+    line.truncate(end);
+    width
 }
 
 #[cfg(test)]
@@ -153,6 +163,14 @@ mod tests {
         let shown = NARROW.show(None, "שלום לך מן הבנק שלך היום");
         assert_eq!(shown.body[0], "שלום לך מן");
         assert!(shown.body[1].ends_with('…') && shown.cut);
+    }
+
+    #[test]
+    fn letters_that_join_are_as_wide_as_they_are_together() {
+        let text = "\u{f71}aெΣ\u{fffc}AA!A¡aઅ".repeat(3);
+        for line in NARROW.show(None, &text).body {
+            assert!(line.width() <= NARROW.columns, "{line:?}");
+        }
     }
 
     proptest::proptest! {

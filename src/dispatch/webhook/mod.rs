@@ -69,12 +69,13 @@ impl<'a> Teller<'a> {
 
     /// Posts what is due; answers how many notices were taken.
     async fn round(&self) -> Result<usize, LedgerError> {
-        let age = self.ledger.oldest_notice().await?.unwrap_or_default();
+        let oldest = self.ledger.oldest_notice().await?;
+        let age = oldest.unwrap_or_default();
         self.metrics.set_oldest_notice(if self.webhook.is_some() { age } else { Duration::ZERO });
         if age > GIVE_UP_AFTER {
             self.give_up().await?;
         }
-        let Some(webhook) = self.webhook.filter(|_| age > Duration::ZERO) else { return Ok(0) };
+        let Some(webhook) = self.webhook.filter(|_| oldest.is_some()) else { return Ok(0) };
         let due = self.ledger.notices_due(AT_ONCE).await?;
         let posts = join_all(due.iter().map(|notice| self.tell(webhook, notice))).await;
         posts.into_iter().try_fold(0, |told, posted| Ok(told + usize::from(posted? == Posted::Told)))

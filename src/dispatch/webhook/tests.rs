@@ -209,7 +209,9 @@ async fn an_answer_without_an_end_is_not_read_and_one_that_never_comes_holds_nob
     let (receiver, url) = Receiver::listen([Says::WithoutEnd]).await;
     let desk = Desk::posting_to(&url).await;
     desk.something_waits("ada").await;
+    let began = desk.clock.monotonic();
     assert_eq!(desk.round().await, 1, "its status was good");
+    assert!(desk.clock.monotonic() - began < Duration::from_secs(4), "nobody read until the time was over");
     receiver.says.lock().expect("nobody panicked").push_back(Says::Nothing);
     desk.something_waits("bob").await;
     desk.something_waits("eve").await;

@@ -78,7 +78,7 @@ async fn i9_who_sleeps_is_not_rung_before_their_morning_and_not_after_the_expiry
     let everyone: BTreeSet<_> = fleet.phones.iter().map(|phone| phone.user.as_str()).collect();
     assert_eq!(fleet.rung(), &everyone - &asleep);
     let shown = fleet.show("night").await;
-    assert_eq!((&shown["state"], &shown["late_tail"]["devices"]), (&json!("running"), &json!(SLEEPERS)));
+    assert_eq!((&shown["state"], &shown["late_tail"]["devices"]), (&json!("baking"), &json!(SLEEPERS)));
     assert_eq!(shown["stages"][0]["outcomes"]["quiet_hours"], SLEEPERS);
     let due: Timestamp =
         shown["late_tail"]["due_at"].as_str().and_then(|at| at.parse().ok()).expect("an instant");

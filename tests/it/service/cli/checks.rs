@@ -119,7 +119,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `direct`, `registry`, `campaign`, `worker`, `send`, `providers`
+    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `api`, `direct`, `registry`, `campaign`, `worker`, `send`, `notify`, `providers`
     "#);
     std::fs::remove_file(&file).expect("it was there");
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
