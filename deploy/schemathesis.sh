@@ -51,8 +51,8 @@ BINARY=${CARGO_TARGET_DIR:-target}/debug/bellwether
 psql -q "$DATABASE_URL" -c "create database $DATABASE"
 cp -r audiences "$DIR/audiences"
 cat >>"$DIR/audiences/producers.toml" <<'CONF'
-[producers."operator:rita"]
-owners = ["owen"]
+[producers.spring]
+owners = ["rita", "owen"]
 apps = ["pl.example.bank"]
 intents = ["production"]
 audiences = ["customers-pl", "staff"]
@@ -105,7 +105,7 @@ campaign() {
 # A campaign of its own for each run.
 submitted() {
   campaign "$1" | curl -fsS -H "authorization: Bearer $RITA" -H 'content-type: application/json' --data-binary @- \
-    "$BELLWETHER_URL/api/v1/campaigns" | sed 's/.*"campaign":"\([^"]*\)".*/\1/'
+    "$BELLWETHER_URL/api/v1/campaigns" | sed 's/.*"campaign":"\([^"]*\)".*/\1/' | grep .
 }
 
 # ---- the runs ----------------------------------------------------------------------------------------------
@@ -129,11 +129,12 @@ CONF
 # What a token of this scope may do, beside what every token may.
 may() {
   case $1 in
-    enqueue:*) echo submitCampaign ;;
+    enqueue:*) echo submitCampaign retry ;;
     approve:*) echo approve reject previewRollout ;;
     promote) echo start pause resume promote abort previewRollout ;;
     halt) echo setHalt liftHalt ;;
-    audit) echo previewRollout ;;
+    audit) echo previewRollout listAudit verifyAudit ;;
+    policy) echo diffPolicy activatePolicy ;;
     admin) echo listOperators makeToken confirmToken revokeToken revokeOperator ;;
   esac
 }
@@ -155,7 +156,7 @@ for scope in "${SCOPES[@]}"; do
   done_so_far >"$DIR/after"
   for verb in $(comm -13 "$DIR/before" "$DIR/after" | cut -d ' ' -f 1); do
     allowed="openapi"
-    [ "$scope" = none ] || allowed="$allowed whoami listRollouts showRollout listHalts $(may "$scope")"
+    [ "$scope" = none ] || allowed="$allowed whoami listRollouts showRollout listHalts showPolicy $(may "$scope")"
     case " $allowed " in
       *" $verb "*) ;;
       *) echo "BEYOND SCOPE: $scope did $verb"; STATUS=1 ;;
