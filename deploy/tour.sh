@@ -161,6 +161,8 @@ BOB=$(token_of bob)
 
 BEGAN=$EPOCHREALTIME
 types team "" 0 job send spring.json
+pending() { admin "$ADA" rollout show bellwether/spring --output json 2>/dev/null | grep -q '"state": "pending_approval"'; }
+until_true "the frozen audience" pending
 types ada "$ADA" 8 rollout status bellwether/spring --for approved --timeout 5s
 types ada "$ADA" 7 rollout start bellwether/spring
 COUNT=$(admin "$ADA" rollout show bellwether/spring --output json | field frozen)
