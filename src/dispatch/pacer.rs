@@ -114,26 +114,37 @@ impl Pacer {
 
     /// Waits for a slot of every rate. `waiting` is how many requests of this process want one: nobody leases more than
     /// is needed.
+    ///
+    /// The rate with the longer queue comes first, and a slot that lapsed while another was waited for is reserved anew by
+    /// itself: what is scarce is never given back for want of what is not.
     pub(super) async fn slot(&self, rates: [Option<&Rate>; 2], waiting: u32) -> Result<Slot, LedgerError> {
+        let mut wanted = rates;
+        wanted.sort_by_key(|rate| std::cmp::Reverse(rate.map(Rate::queued)));
+        let mut held: [Option<Reserved>; 2] = [None, None];
         loop {
-            let mut reserved: Option<Reserved> = None;
-            for rate in rates.into_iter().flatten() {
+            for (rate, held) in wanted.into_iter().zip(&mut held) {
+                let Some(rate) = rate else { continue };
+                if held.as_ref().is_some_and(|held| !held.has_lapsed(self.clock.monotonic())) {
+                    continue;
+                }
                 let next = self.reserve(rate, waiting).await?;
                 // One after the other: reserved together, the earlier slot would lapse before the later one's time.
                 let wait = next.at().saturating_duration_since(self.clock.monotonic());
                 if !wait.is_zero() {
                     sleep(wait).await;
                 }
-                reserved = Some(match reserved {
-                    Some(other) => other.with(&next),
-                    None => next,
-                });
+                *held = Some(next);
             }
-            let Some(reserved) = reserved else {
+            let now = self.clock.monotonic();
+            if held.iter().flatten().any(|held| held.has_lapsed(now)) {
+                continue;
+            }
+            let all = held.iter_mut().filter_map(Option::take).reduce(|one, other| one.with(&other));
+            let Some(all) = all else {
                 // Every app names a rate for each of its providers, so this is a device that cannot be sent to.
                 return Err(LedgerError::no_answer(HORIZON));
             };
-            if let Some(slot) = reserved.slot(self.clock.monotonic()) {
+            if let Some(slot) = all.slot(now) {
                 return Ok(slot);
             }
         }
@@ -142,7 +153,7 @@ impl Pacer {
     async fn reserve(&self, rate: &Rate, waiting: u32) -> Result<Reserved, LedgerError> {
         // Slots go to who has waited longest: a segment that is nearly over must not wait for those that were begun after it,
         // because until it is over none of its outcomes is on record.
-        if rate.queue.load(Ordering::Acquire) == 0
+        if rate.queued() == 0
             && let Some(reserved) = rate.take(&self.clock)
         {
             return Ok(reserved);
@@ -179,6 +190,11 @@ impl Pacer {
 impl Rate {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many wait for it in this process.
+    fn queued(&self) -> usize {
+        self.queue.load(Ordering::Acquire)
     }
 
     fn take(&self, clock: &Clock) -> Option<Reserved> {
@@ -219,6 +235,29 @@ mod tests {
 
     use super::*;
     use crate::{ledger::LedgerOptions, pace::lease::Leased};
+
+    /// With a rate that many wait for beside one that nobody waits for: each wait for the one is longer than a slot of the other
+    /// lasts, and still every slot of the one is used.
+    #[tokio::test]
+    async fn a_slot_of_a_slow_rate_is_not_lost_for_one_of_a_fast_rate() {
+        let ledger = Ledger::connect("sqlite::memory:", LedgerOptions::default()).await.expect("it opens");
+        ledger.migrate().await.expect("a schema");
+        let pacer = Pacer::new(Arc::new(ledger), Clock::system());
+        let app = AppId::parse("pl.example.bank").expect("an app");
+        let fast = pacer
+            .rate(&LeaseKey::Provider(Provider::Apns, app.clone()), NonZeroU32::new(20_000).expect("a rate"));
+        let slow = pacer.rate(&LeaseKey::Provider(Provider::Fcm, app), NonZeroU32::new(500).expect("a rate"));
+        for rates in [[Some(&fast), Some(&slow)], [Some(&slow), Some(&fast)]] {
+            let wait = async |number: usize| {
+                let _used = pacer.slot(rates, 500).await.expect("a slot");
+                number
+            };
+            let waiting: FuturesUnordered<_> = (0..500).map(wait).collect();
+            // A second's worth. Whoever loses its slot again and again never gets one.
+            let all = tokio::time::timeout(Duration::from_secs(60), waiting.count()).await;
+            assert_eq!(all.expect("every slot is used"), 500);
+        }
+    }
 
     #[tokio::test]
     async fn slots_go_to_who_has_waited_longest() {

@@ -69,6 +69,12 @@ impl Reserved {
         self.at
     }
 
+    /// True once it is too late for it.
+    #[must_use]
+    pub fn has_lapsed(&self, now: Instant) -> bool {
+        now >= self.void
+    }
+
     /// Two rates at once: the later time, the earlier end.
     pub fn with(self, other: &Self) -> Self {
         Self { at: self.at.max(other.at), void: self.void.min(other.void) }
