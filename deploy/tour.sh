@@ -172,7 +172,8 @@ types bob "$BOB" 0 rollout approve bellwether/spring --confirm-count "$COUNT" --
 types bob "$BOB" 0 rollout start bellwether/spring
 types ada "$ADA" 0 rollout status bellwether/spring --for gate --timeout 1m
 types ada "$ADA" 0 rollout promote bellwether/spring
-until_true "the second gate" sh -c "BELLWETHER_URL=$URL BELLWETHER_TOKEN=$ADA bellwether rollout show bellwether/spring --output json | grep -q '\"stage\": 3' "
+in_third() { admin "$ADA" rollout show bellwether/spring --output json | grep -q '"stage": 3'; }
+until_true "the third stage" in_third
 types ada "$ADA" 0 rollout status bellwether/spring --for gate --timeout 1m
 types bob "$BOB" 0 rollout promote bellwether/spring
 types bob "$BOB" 0 rollout status bellwether/spring --timeout 5m

@@ -4,7 +4,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -54,10 +54,10 @@ pub(super) fn routes() -> Router<Api> {
         .route(PREVIEW, get(preview))
         .route(APPROVE, post(approve))
         .route(REJECT, post(reject))
-        .route(START, post(start))
-        .route(PAUSE, post(pause))
-        .route(RESUME, post(resume))
-        .route(PROMOTE, post(promote))
+        .route(START, steered(Verb::Start))
+        .route(PAUSE, steered(Verb::Pause))
+        .route(RESUME, steered(Verb::Resume))
+        .route(PROMOTE, steered(Verb::Promote))
         .route(ABORT, post(abort))
         .route(RETRY, post(retry))
 }
@@ -220,42 +220,6 @@ async fn reject(
     carry_out(&api, &caller, id, Verb::Reject, Some(needed_reason(Some(body.reason))?)).await
 }
 
-async fn start(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
-) -> Result<Json<RolloutView>, ApiError> {
-    promoted(&api, &caller, id, Verb::Start, reason(body.reason)?).await
-}
-
-async fn pause(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
-) -> Result<Json<RolloutView>, ApiError> {
-    promoted(&api, &caller, id, Verb::Pause, reason(body.reason)?).await
-}
-
-async fn resume(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
-) -> Result<Json<RolloutView>, ApiError> {
-    promoted(&api, &caller, id, Verb::Resume, reason(body.reason)?).await
-}
-
-async fn promote(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(Campaign(id)): Named<Campaign>,
-    Said(body): Said<ReasonBody>,
-) -> Result<Json<RolloutView>, ApiError> {
-    promoted(&api, &caller, id, Verb::Promote, reason(body.reason)?).await
-}
-
 async fn abort(
     State(api): State<Api>,
     caller: Caller,
@@ -290,6 +254,19 @@ async fn retry(
             | RetryRefused::Retried(_) => ApiError::new(Code::Conflict, refused.to_string()),
         })?,
     ))
+}
+
+/// A verb that takes the scope `promote`, and a reason or none.
+fn steered(verb: Verb) -> MethodRouter<Api> {
+    let steer = async |verb, api: Api, caller: Caller, id, body: ReasonBody| {
+        promoted(&api, &caller, id, verb, reason(body.reason)?).await
+    };
+    post(
+        move |State(api): State<Api>,
+              caller: Caller,
+              Named(Campaign(id)): Named<Campaign>,
+              Said(body): Said<ReasonBody>| steer(verb.clone(), api, caller, id, body),
+    )
 }
 
 /// What takes the scope `promote`.

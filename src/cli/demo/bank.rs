@@ -198,8 +198,6 @@ fn configuration(simulator: &Simulator, folder: &Path) -> anyhow::Result<Config>
 url = "sqlite:{ledger}"
 [amqp]
 url = "amqp://localhost"  # not used: the demo has its own intake
-[campaign]
-retry_seconds = [1, 2, 4]  # whatever is deferred is waited for, by whoever watches
 [providers."{APP}".apns]
 key_file = "{apns_key}"
 key_id = "{key_id}"
