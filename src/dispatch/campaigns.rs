@@ -18,12 +18,13 @@ use super::{
     direct::{DirectLane, not_recordable},
     judge::{self, Asked, Judged},
     patience::NoAnswer,
+    submit::whom,
 };
 use crate::{
-    audience::Class,
+    audience::Audience,
     guard::{self, Facts},
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
-    model::{AudienceName, Job, Recipients},
+    model::Job,
     rollout::FrozenPlan,
 };
 
@@ -69,7 +70,7 @@ impl DirectLane {
     /// Puts a cleared campaign on record.
     async fn submit(&self, asked: Asked, now: Timestamp) {
         let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
-        let Some(((app, intent), (name, at_most, class, plan))) = labels else {
+        let Some(((app, intent), (audience, at_most, plan))) = labels else {
             tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
             return self.refuse(asked, vec![not_recordable()], now).await;
         };
@@ -78,8 +79,8 @@ impl DirectLane {
             job: &asked.job,
             app,
             intent,
-            audience: name,
-            class,
+            audience: &audience.name,
+            class: audience.class,
             at_most,
             policy: self.policy.hash(),
             plan: &plan,
@@ -91,7 +92,7 @@ impl DirectLane {
         };
         match self.patience.ask("submit campaign", || self.ledger.submit_campaign(&new)).await {
             Ok(Submitted::Stored(campaign)) => {
-                tracing::info!(job = %asked.key, %campaign, audience = %name, plan = plan.name, "a campaign is on record");
+                tracing::info!(job = %asked.key, %campaign, audience = %audience.name, plan = plan.name, "a campaign is on record");
                 self.control.tell(&ControlMessage::Work);
                 self.settled(asked).await;
             }
@@ -101,12 +102,11 @@ impl DirectLane {
         }
     }
 
-    /// The audience, the producer's bound, the audience's class, and the plan. The guard refused whatever has not all.
-    fn whom_and_how<'j>(&self, job: &'j Job) -> Option<(&'j AudienceName, u64, Class, FrozenPlan)> {
-        let Recipients::Audience { name, at_most } = job.to()? else { return None };
-        let audience = self.policy.audience(name)?;
+    /// The audience, the producer's bound, and the plan. The guard refused whatever has not all.
+    fn whom_and_how(&self, job: &Job) -> Option<(&Audience, u64, FrozenPlan)> {
+        let (audience, at_most) = whom(&self.policy, job)?;
         let plan = FrozenPlan::of(self.policy.plan_for(audience, job.plan())?);
-        Some((name, *at_most, audience.class, plan))
+        Some((audience, at_most, plan))
     }
 
     async fn settled(&self, asked: Asked) {

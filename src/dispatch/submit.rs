@@ -215,7 +215,7 @@ async fn refuse(
 }
 
 /// The audience, and the bound that the job sets.
-fn whom<'p>(policy: &'p Policy, job: &Job) -> Option<(&'p Audience, u64)> {
+pub(super) fn whom<'p>(policy: &'p Policy, job: &Job) -> Option<(&'p Audience, u64)> {
     let Recipients::Audience { name, at_most } = job.to()? else { return None };
     Some((policy.audience(name)?, *at_most))
 }
