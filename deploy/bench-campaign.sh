@@ -9,10 +9,12 @@ CAMPAIGN_TARGET=12    # µs of the service's CPU for a delivered notification: c
 LEDGER_TARGET=6       # µs of PostgreSQL's
 WORKER_TARGET=150     # MB of a worker
 FILL_TARGET=0.90      # of streams ÷ mean latency
+LIST_TARGET=100       # ms for a page of past rollouts, the whole command
 
 DEVICES=1000000
 LATENCY_DEVICES=150000 # of which 70 ms at the median are waited for
 CAMPAIGNS=3
+PAST=10000             # rollouts on record when they are listed
 STREAMS=1000           # a worker's default
 # The mean of a lognormal distribution with the simulator's median and 99th percentile, 70 and 400 ms.
 MEAN_LATENCY_MS=92.7
@@ -143,6 +145,33 @@ measure_fill() {
   "$BINARY" job cancel bellwether "$job" >/dev/null
 }
 
+# The command as an operator types it: with its start, its way to the ledger, and the table.
+measure_list() { # JOB: what the past is copied of
+  local columns run began
+  columns() {
+    psql -AtX "$DATABASE_URL" -c "select string_agg(column_name, ', ') from information_schema.columns where table_name = '$1' \
+      and is_generated = 'NEVER' and column_name not in ('id', 'public_id', 'job_id')"
+  }
+  local campaign rollout
+  campaign=$(columns campaign) rollout=$(columns rollout)
+  psql -qX -v ON_ERROR_STOP=1 "$DATABASE_URL" <<SQL
+insert into campaign (public_id, job_id, $campaign)
+  select gen_random_uuid(), 'past-' || n, $campaign from campaign, generate_series(1, $PAST) n where job_id = '$1';
+insert into rollout (id, $rollout)
+  select past.id, $(sed -E 's/[a-z_]+/r.&/g' <<<"$rollout") from campaign past,
+    (select rollout.* from rollout join campaign using (id) where job_id = '$1') r where past.job_id like 'past-%';
+analyze campaign, rollout;
+SQL
+  LIST_MS=()
+  for ((run = 0; run < 11; run++)); do
+    began=$EPOCHREALTIME
+    "$BINARY" rollout list >"$DIR/list.txt"
+    LIST_MS+=("$(compute "($EPOCHREALTIME - $began) * 1000")")
+    [ "$(grep -c past- "$DIR/list.txt")" = 50 ] || die "a page is not 50 past rollouts: $(cat "$DIR/list.txt")"
+  done
+  say "rollout list with $PAST past rollouts: $(median "${LIST_MS[@]}") ms"
+}
+
 run_campaign() {
   FREEZE_RATE=() CAMPAIGN_SERVICE=() CAMPAIGN_POSTGRES=() CAMPAIGN_RATE=()
   local run
@@ -155,6 +184,7 @@ run_campaign() {
   measure_import
   start_fleet
   for ((run = 1; run <= CAMPAIGNS; run++)); do measure_campaign "campaign-$run" 15; done
+  measure_list campaign-1
   stop_fleet
   stop_simulator
   start_simulator compact --latency 70ms
@@ -175,6 +205,7 @@ report_campaign() {
   row '  notifications a second, all on two cores' "$(median "${CAMPAIGN_RATE[@]}" | cut -d . -f 1)"
   judged 'memory of the worker (RSS at its highest)' "$WORKER_MEMORY" MB '<=' "$WORKER_TARGET"
   judged "streams in use at 70 ms, of $STREAMS" "$FILL" '' '>=' "$FILL_TARGET"
+  judged "rollout list, $PAST past rollouts" "$(median "${LIST_MS[@]}")" ms '<=' "$LIST_TARGET"
   figure import_per_second "$IMPORT_RATE"
   figure import_cpu_micros "$IMPORT_CPU"
   figure import_postgres_cpu_micros "$IMPORT_POSTGRES"
@@ -184,4 +215,5 @@ report_campaign() {
   figure campaign_per_second "$(median "${CAMPAIGN_RATE[@]}")"
   figure worker_peak_rss_mb "$WORKER_MEMORY"
   figure streams_in_use "$FILL"
+  figure rollout_list_ms "$(median "${LIST_MS[@]}")"
 }

@@ -158,7 +158,7 @@ impl DirectLane {
         let relay = tokio::spawn(relay::run(relay));
         let batches = TaskTracker::new();
         batches.spawn(sweep::run(Arc::clone(&lane)));
-        batches.spawn(keeping::run(Arc::clone(&lane.ledger), lane.stop.clone()));
+        batches.spawn(keeping::run(Arc::clone(&lane.ledger), lane.patience.clone()));
         loop {
             let arrivals = tokio::select! {
                 Some(delivery) = parked.recv() => vec![Arrival::Message(delivery)],

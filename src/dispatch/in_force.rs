@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::control::ControlMessage;
+use super::{control::ControlMessage, patience::Patience};
 use crate::{audience::Policy, ledger::Ledger, metrics::Metrics};
 
 /// How often the ledger is asked which policy is in force, unless somebody has news.
@@ -67,9 +67,10 @@ impl Watch {
         metrics: Metrics,
         stop: CancellationToken,
     ) {
+        let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
         let mut said = None;
         loop {
-            match ledger.initialise_policy(&policy).await {
+            match patience.answer(ledger.initialise_policy(&policy)).await {
                 Ok(in_force) => {
                     let is = in_force.hash == policy.hash();
                     if said != Some(in_force.hash) {

@@ -35,6 +35,8 @@ pub mod worker;
 
 use tokio_util::sync::CancellationToken;
 
+use self::patience::Patience;
+
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
@@ -56,7 +58,7 @@ pub async fn tell_and_keep(
         ledger: std::sync::Arc::clone(&ledger),
         settle,
         committed: std::sync::Arc::default(),
-        patience: patience::Patience { metrics, until: ended },
+        patience: Patience { metrics: metrics.clone(), until: ended },
     };
-    tokio::join!(relay::run(relay), keeping::run(ledger, stop));
+    tokio::join!(relay::run(relay), keeping::run(ledger, Patience { metrics, until: stop }));
 }

@@ -15,6 +15,7 @@ use std::{
 
 use tokio::time::sleep;
 
+use super::patience::Patience;
 use crate::{
     clock::Clock,
     ledger::{LeaseAsk, LeaseKey, Ledger, LedgerError},
@@ -81,13 +82,14 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Pacer {
     ledger: Arc<Ledger>,
+    patience: Patience,
     clock: Clock,
     rates: Mutex<HashMap<LeaseKey, Rate>>,
 }
 
 impl Pacer {
-    pub(super) fn new(ledger: Arc<Ledger>, clock: Clock) -> Self {
-        Self { ledger, clock, rates: Mutex::default() }
+    pub(super) fn new(ledger: Arc<Ledger>, patience: Patience, clock: Clock) -> Self {
+        Self { ledger, patience, clock, rates: Mutex::default() }
     }
 
     /// One rate, the same for everyone in this process who names it.
@@ -176,7 +178,7 @@ impl Pacer {
                 u64::from(now.get()) * u64::try_from(STRETCH.as_millis()).unwrap_or(u64::MAX) / 1_000;
             let want = u32::try_from(stretch).unwrap_or(u32::MAX).clamp(1, waiting.max(1));
             let ask = LeaseAsk { key: rate.key.clone(), rate: now, want, horizon: HORIZON };
-            let leased = self.ledger.lease_slots(&ask).await?;
+            let leased = self.patience.answer(self.ledger.lease_slots(&ask)).await?;
             rate.add(leased, self.clock.monotonic());
             if leased.slots == 0 {
                 // The horizon is full: until some of it has gone by.
@@ -233,8 +235,15 @@ impl Rate {
 mod tests {
     use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
-    use crate::{ledger::LedgerOptions, pace::lease::Leased};
+    use crate::{ledger::LedgerOptions, metrics::Metrics, pace::lease::Leased};
+
+    fn pacer(ledger: Ledger) -> Pacer {
+        let patience = Patience { metrics: Metrics::new(), until: CancellationToken::new() };
+        Pacer::new(Arc::new(ledger), patience, Clock::system())
+    }
 
     /// With a rate that many wait for beside one that nobody waits for: each wait for the one is longer than a slot of the other
     /// lasts, and still every slot of the one is used.
@@ -242,7 +251,7 @@ mod tests {
     async fn a_slot_of_a_slow_rate_is_not_lost_for_one_of_a_fast_rate() {
         let ledger = Ledger::connect("sqlite::memory:", LedgerOptions::default()).await.expect("it opens");
         ledger.migrate().await.expect("a schema");
-        let pacer = Pacer::new(Arc::new(ledger), Clock::system());
+        let pacer = pacer(ledger);
         let app = AppId::parse("pl.example.bank").expect("an app");
         let fast = pacer
             .rate(&LeaseKey::Provider(Provider::Apns, app.clone()), NonZeroU32::new(20_000).expect("a rate"));
@@ -264,7 +273,7 @@ mod tests {
         let options = LedgerOptions::default();
         let ledger = Ledger::connect("sqlite::memory:", options).await.expect("it opens");
         ledger.migrate().await.expect("a schema");
-        let pacer = Pacer::new(Arc::new(ledger), Clock::system());
+        let pacer = pacer(ledger);
         let key = LeaseKey::Provider(Provider::Apns, AppId::parse("pl.example.bank").expect("an app"));
         let rate = pacer.rate(&key, NonZeroU32::new(2_000).expect("a rate"));
         let wait = async |number: usize| {

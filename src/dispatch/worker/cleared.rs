@@ -15,8 +15,8 @@ pub(super) async fn clear(
     shared: &Shared,
     seen: &RolloutRecord,
 ) -> Option<(CampaignRecord, Cleared, Option<Nights>)> {
-    let now = shared.ledger.now().await.ok()?;
-    let campaign = shared.ledger.campaign_of(seen.rollout).await.ok()??;
+    let now = shared.patience.answer(shared.ledger.now()).await.ok()?;
+    let campaign = shared.patience.answer(shared.ledger.campaign_of(seen.rollout)).await.ok()??;
     if seen.electorate.people > 0 && seen.approved_under(&campaign) != shared.policy.hash() {
         tracing::warn!(campaign = %campaign.id, "it was approved under another policy; nothing of it is sent here");
         return None;

@@ -44,7 +44,7 @@ impl Gone {
         if self.waiting.is_empty() {
             return;
         }
-        match shared.ledger.mark_gone(&self.waiting).await {
+        match shared.patience.answer(shared.ledger.mark_gone(&self.waiting)).await {
             Ok(()) => self.waiting.clear(),
             Err(error) => {
                 self.since = shared.clock.monotonic();

@@ -38,7 +38,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::flow::Flow;
-use super::{burst::Bursts, control::ControlMessage, in_force::InForce, pacer::Pacer, throttles::Throttles};
+use super::{
+    burst::Bursts, control::ControlMessage, in_force::InForce, pacer::Pacer, patience::Patience,
+    throttles::Throttles,
+};
 use crate::{
     audience::Policy,
     clock::Clock,
@@ -94,6 +97,8 @@ struct Shared {
     name: String,
     streams: NonZeroUsize,
     lease: Duration,
+    /// For how long the ledger is waited for.
+    patience: Patience,
     pacer: Pacer,
     throttles: Throttles,
     bursts: Bursts,
@@ -120,12 +125,14 @@ impl Worker {
     pub async fn run(parts: WorkerParts) {
         let WorkerParts { ledger, deliver, policy, in_force, metrics, clock, stop, .. } = parts;
         let WorkerParts { mut control, name, streams, lease, .. } = parts;
+        let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
         let shared = Arc::new(Shared {
-            pacer: Pacer::new(Arc::clone(&ledger), clock.clone()),
+            pacer: Pacer::new(Arc::clone(&ledger), patience.clone(), clock.clone()),
             throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),
             bursts: Bursts::default(),
             working: std::sync::atomic::AtomicUsize::new(0),
             work: Notify::new(),
+            patience,
             ledger,
             deliver,
             policy,
@@ -139,7 +146,7 @@ impl Worker {
         let mut working: HashMap<RolloutId, Working> = HashMap::new();
         let mut tasks = JoinSet::new();
         while !shared.stop.is_cancelled() {
-            match shared.ledger.live_rollouts().await {
+            match shared.patience.answer(shared.ledger.live_rollouts()).await {
                 Ok(mut live) => {
                     // I3: under another policy nothing is claimed, and what runs here winds up.
                     if !in_force.is() {
@@ -209,7 +216,7 @@ async fn count_unheard(shared: &Shared, working: &HashMap<RolloutId, Working>) {
         return;
     }
     // What is stopped for another reason is over in a moment, and asked about until then.
-    let Ok(halts) = shared.ledger.halts().await else { return };
+    let Ok(halts) = shared.patience.answer(shared.ledger.halts()).await else { return };
     for work in working.values().filter(unheard) {
         if halts.iter().any(|halt| work.seen.is_covered_by(&halt.scope)) {
             work.flow.halt();

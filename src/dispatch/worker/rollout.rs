@@ -183,11 +183,14 @@ impl Work {
             return;
         }
         let (shared, asked) = (&self.shared, self.shared.clock.monotonic());
-        let claimed = shared
-            .ledger
-            .claim_chunks(self.campaign.rollout, &shared.name, CLAIM_AT_ONCE, shared.lease, asked)
-            .await;
-        match claimed {
+        let claim = shared.ledger.claim_chunks(
+            self.campaign.rollout,
+            &shared.name,
+            CLAIM_AT_ONCE,
+            shared.lease,
+            asked,
+        );
+        match shared.patience.answer(claim).await {
             Ok(claims) => {
                 self.may_claim = !claims.is_empty();
                 self.held.extend(claims.into_iter().map(Held::new));
@@ -213,25 +216,22 @@ impl Work {
         let held: Vec<(u32, u32)> =
             self.held.iter().map(|held| (held.claim.chunk, held.claim.number)).collect();
         let asks: Vec<_> = pieces.iter().map(|(place, piece)| self.held[*place].ask(piece)).collect();
-        let answer = self
-            .shared
-            .ledger
-            .exchange(&Exchange {
-                rollout: self.campaign.rollout,
-                epoch: self.epoch,
-                worker: &self.shared.name,
-                lease: self.shared.lease,
-                asked,
-                ends: &ends,
-                asks: &asks,
-                done: &done,
-                held: &held,
-                key: &self.campaign.key,
-                digest: self.campaign.digest,
-                stopped: &self.stopped,
-                zones: self.nights.is_some(),
-            })
-            .await;
+        let exchange = Exchange {
+            rollout: self.campaign.rollout,
+            epoch: self.epoch,
+            worker: &self.shared.name,
+            lease: self.shared.lease,
+            asked,
+            ends: &ends,
+            asks: &asks,
+            done: &done,
+            held: &held,
+            key: &self.campaign.key,
+            digest: self.campaign.digest,
+            stopped: &self.stopped,
+            zones: self.nights.is_some(),
+        };
+        let answer = self.shared.patience.answer(self.shared.ledger.exchange(&exchange)).await;
         drop(asks);
         match answer {
             Ok(answer) => {
@@ -410,7 +410,8 @@ impl Work {
             return;
         }
         tracing::warn!(%campaign, requests, "were on the wire when the halt was heard");
-        if let Err(error) = self.shared.ledger.note_after_halt(self.campaign.rollout, requests).await {
+        let noted = self.shared.ledger.note_after_halt(self.campaign.rollout, requests);
+        if let Err(error) = self.shared.patience.answer(noted).await {
             tracing::warn!(%campaign, %error, "that is not on record");
         }
     }
@@ -419,19 +420,33 @@ impl Work {
     async fn wind_up(mut self) {
         while let Some(ended) = self.segments.join_next().await {
             self.note(ended);
+            while let Some(ended) = self.segments.try_join_next() {
+                self.note(ended);
+            }
             self.exchange(false).await;
         }
-        let mut tries = 0;
-        while !self.ends.is_empty() && tries < 10 {
-            self.exchange(false).await;
-            tries += 1;
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            () = self.record_rest() => {}
+            () = shared.patience.over() => {}
         }
         self.gone.mark_all(&self.shared).await;
         self.tell_after_halt().await;
         for held in &self.held {
-            if let Err(error) = self.shared.ledger.release_claim(&held.claim).await {
-                tracing::debug!(%error, "a claim is not given back; it lapses");
+            if let Err(error) =
+                self.shared.patience.answer(self.shared.ledger.release_claim(&held.claim)).await
+            {
+                tracing::debug!(%error, "claims are not given back; they lapse");
+                return;
             }
+        }
+    }
+
+    async fn record_rest(&mut self) {
+        let mut tries = 0;
+        while !self.ends.is_empty() && tries < 10 {
+            self.exchange(false).await;
+            tries += 1;
         }
     }
 }

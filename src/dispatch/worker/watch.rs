@@ -28,7 +28,7 @@ impl Watch {
     /// Those of a run that begins; `None` while the ledger is away.
     pub(super) async fn of(shared: &Shared, campaign: &CampaignRecord, epoch: u32) -> Option<Self> {
         let rollout = campaign.rollout;
-        match shared.ledger.on_probation(rollout, epoch).await {
+        match shared.patience.answer(shared.ledger.on_probation(rollout, epoch)).await {
             Ok(on_probation) => {
                 let breakers = Breakers::new(campaign.plan.breakers, on_probation);
                 Some(Self { rollout, epoch, breakers, told: false, mended: Vec::new() })
@@ -61,7 +61,8 @@ impl Watch {
     pub(super) async fn tell(&mut self, shared: &Shared) {
         let (rollout, epoch) = (self.rollout, self.epoch);
         while let Some(provider) = self.mended.last().copied() {
-            if let Err(error) = shared.ledger.mend_breaker(rollout, epoch, provider).await {
+            let mended = shared.ledger.mend_breaker(rollout, epoch, provider);
+            if let Err(error) = shared.patience.answer(mended).await {
                 tracing::debug!(%rollout, %provider, %error, "that a provider is back is not on record yet");
                 return;
             }
@@ -69,7 +70,8 @@ impl Watch {
             self.mended.pop();
         }
         let Some(tripped) = self.breakers.tripped().filter(|_| !self.told) else { return };
-        match shared.ledger.trip_breaker(rollout, epoch, &shared.name, tripped).await {
+        let trip = shared.ledger.trip_breaker(rollout, epoch, &shared.name, tripped);
+        match shared.patience.answer(trip).await {
             Ok(()) => {
                 tracing::warn!(%rollout, %tripped, "a breaker tripped; nothing more of it is begun here");
                 self.told = true;

@@ -179,7 +179,7 @@ on_both_engines! {
         a_rollout_is_shown_as_the_coordinator_sees_it,
         who_paused_it_and_that_a_person_is_waited_for_is_shown,
         a_preview_says_what_is_on_record_in_words_and_numbers,
-        a_page_of_ten_thousand_past_rollouts_is_read_at_once;
+        a_page_of_ten_thousand_past_rollouts_is_read_off_an_index;
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,

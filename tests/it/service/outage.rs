@@ -9,6 +9,7 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
+use sqlx::{Connection as _, PgConnection};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -96,6 +97,31 @@ async fn enqueue(channel: &Channel, user: &str, job: String) -> Option<bool> {
     let published = channel.basic_publish(exchange, key, options, job.as_bytes(), properties).await.ok()?;
     let confirmed = published.await.ok()?;
     Some(confirmed.is_ack() && confirmed.take_message().is_none())
+}
+
+/// How a ledger does not answer.
+#[derive(Debug, Clone, Copy)]
+enum Away {
+    /// It refuses connections.
+    Stopped,
+    /// It accepts them, and says nothing more.
+    Frozen,
+    /// Statements wait for a lock that another session keeps: they are under way when the process is told to stop.
+    Stuck,
+}
+
+/// Keeps the tables that a worker and the watch over the policy read to itself, until it is dropped. Returns once they wait.
+async fn lock(database: &str) -> PgConnection {
+    const LOCK: &str = "begin; lock table rollout, policy_in_force in access exclusive mode";
+    const WAITED_FOR: &str = "select count(distinct relation) from pg_locks where not granted";
+    let mut session = PgConnection::connect(database).await.expect("the database answers");
+    sqlx::raw_sql(LOCK).execute(&mut session).await.expect("locks");
+    eventually("both are waited for", async || {
+        let tables: i64 = sqlx::query_scalar(WAITED_FOR).fetch_one(&mut session).await.expect("a count");
+        (tables == 2).then_some(())
+    })
+    .await;
+    session
 }
 
 /// A service under load, on servers that can be stopped.
@@ -218,19 +244,23 @@ async fn restarts_in_the_middle_of_everything_and_a_ledger_that_hangs_lose_nothi
 async fn a_service_that_is_to_stop_does_not_wait_long_for_a_ledger_that_is_away() {
     const LONGEST: Duration = Duration::from_secs(14);
     let mut scene = Scene::set("").await;
-    for hang in [false, true] {
-        let frozen = hang.then(|| scene.services.freeze_postgres());
-        if !hang {
-            scene.services.run(&["stop", "postgres"]).await;
+    for away in [Away::Stopped, Away::Frozen, Away::Stuck] {
+        let (mut frozen, mut stuck) = (None, None);
+        match away {
+            Away::Stopped => drop(scene.services.run(&["stop", "postgres"]).await),
+            Away::Frozen => frozen = Some(scene.services.freeze_postgres()),
+            Away::Stuck => stuck = Some(lock(&scene.stage.database()).await),
         }
-        scene.told_away("ledger").await;
+        if !matches!(away, Away::Stuck) {
+            scene.told_away("ledger").await;
+        }
         let (clock, began) = (Clock::system(), Clock::system().monotonic());
         scene.serving.terminate().await;
         let status = scene.serving.ended().await;
         let took = clock.monotonic().duration_since(began);
-        say(format_args!("stopped after {took:?} without the ledger (hanging: {hang}): {status}"));
+        say(format_args!("stopped after {took:?} without the ledger ({away:?}): {status}"));
         assert!(status.success() && took <= LONGEST, "{status} after {took:?}");
-        drop(frozen);
+        drop((frozen, stuck));
         // Up already, unless it was stopped.
         scene.services.run(&["start", "postgres"]).await;
         scene.serving = scene.stage.serve().await;
