@@ -17,17 +17,21 @@ use crate::model::NewDevice;
 struct Shape {
     /// Connections that write at once.
     ways: usize,
-    /// Devices of one transaction.
+    /// Devices of one transaction, once all ways are busy.
     batch: usize,
 }
+
+/// The first transaction of a way has so many devices, each further one twice as many: nobody waits idle for a large batch
+/// to be read.
+const FIRST_BATCH: usize = 12_500;
 
 /// Two connections: while one waits for its commit to reach the disk the other works, and PostgreSQL uses two cores. A
 /// third gains nothing unless there are more than four cores, and they wait for each other's pages.
 ///
-/// Batches as large as memory allows without a second thought (some 25 MB each, and there are six): sorted by bucket, more
+/// Batches as large as memory allows without a second thought (some 50 MB each, and there are six): sorted by bucket, more
 /// rows fall on each page of each index. A device costs PostgreSQL 14.7 µs in batches of 5,000, 11 of 20,000, 9.2 of
 /// 100,000.
-const POSTGRES: Shape = Shape { ways: 2, batch: 50_000 };
+const POSTGRES: Shape = Shape { ways: 2, batch: 100_000 };
 
 /// SQLite has one writer. A batch becomes a JSON text of some 10 MB; in the order of buckets it goes to neighbouring pages.
 const SQLITE: Shape = Shape { ways: 1, batch: 20_000 };
@@ -44,6 +48,8 @@ pub struct Importer {
 #[derive(Debug)]
 struct Way {
     filling: Vec<KeyedDevice>,
+    /// Devices of the batch that is being filled.
+    full_at: usize,
     batches: mpsc::Sender<Vec<KeyedDevice>>,
     writing: JoinHandle<Result<(), LedgerError>>,
 }
@@ -85,7 +91,8 @@ impl Ledger {
             // One batch waits while one is being written and one is being filled.
             let (batches, coming) = mpsc::channel(1);
             let writing = tokio::spawn(write(self.clone(), coming, progress.clone()));
-            Way { filling: Vec::with_capacity(batch), batches, writing }
+            let full_at = batch.min(FIRST_BATCH);
+            Way { filling: Vec::with_capacity(full_at), full_at, batches, writing }
         };
         Importer {
             ledger: self.clone(),
@@ -125,8 +132,9 @@ impl Importer {
         let number = usize::from(first) * self.ways.len() / 256;
         let way = &mut self.ways[number];
         way.filling.push(new);
-        if way.filling.len() == self.batch {
-            let full = std::mem::replace(&mut way.filling, Vec::with_capacity(self.batch));
+        if way.filling.len() == way.full_at {
+            way.full_at = self.batch.min(2 * way.full_at);
+            let full = std::mem::replace(&mut way.filling, Vec::with_capacity(way.full_at));
             way.batches.blocking_send(full).map_err(|_| ImportStopped)?;
         }
         Ok(())

@@ -5,8 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::{Ledger, LedgerError, devices::Placed, rows::column, tx::Tx};
 use crate::model::{AppId, DeviceId, Digest, NewDevice, UserId};
+
+/// Partitions that are swept at once: as many as connections write an import.
+const SWEEPS: usize = 2;
 
 /// What an import came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,13 +126,13 @@ impl Ledger {
         };
         let rows: Vec<(String, String)> = match self {
             Self::Postgres(store) => {
-                let mut rows = Vec::new();
                 // Each partition by its name: its people fit into the memory of one statement.
-                for partition in 0..64 {
+                let of_partition = async |partition: u8| {
                     let sql = of_table(&format!("device_p{partition:02}"));
-                    rows.extend(sqlx::query_as(&sql).bind(most).fetch_all(&store.pool).await?);
-                }
-                rows
+                    sqlx::query_as(&sql).bind(most).fetch_all(&store.pool).await
+                };
+                let partitions = stream::iter(0..64).map(of_partition).buffer_unordered(SWEEPS);
+                partitions.try_fold(Vec::new(), async |rows, more| Ok([rows, more].concat())).await?
             }
             Self::Sqlite(store) => {
                 sqlx::query_as(&of_table("device")).bind(most).fetch_all(&store.readers).await?
