@@ -87,6 +87,15 @@ JOB
   "$BINARY" job send "$DIR/$1.json" >/dev/null
 }
 
+# Where PostgreSQL runs: its processes now, and those that they start.
+place_postgres() { # PROCESSORS
+  local pid
+  for pid in "$POSTGRES_PID" $(cat "/proc/$POSTGRES_PID/task/"*/children); do
+    taskset -acp "$1" "$pid" >/dev/null 2>&1 || true # one that is ending
+  done
+}
+
+# An import has the machine to itself.
 measure_import() {
   local began p c
   TIMEFORMAT='%U %S'
@@ -181,7 +190,9 @@ run_campaign() {
   start_simulator compact --latency 0
   configure
   "$BINARY" migrate
+  place_postgres "$(IFS=,; echo "${CPUS[*]}")"
   measure_import
+  place_postgres "${CPUS[1]:-${CPUS[0]}}"
   start_fleet
   for ((run = 1; run <= CAMPAIGNS; run++)); do measure_campaign "campaign-$run" 15; done
   measure_list campaign-1
