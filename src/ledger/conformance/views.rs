@@ -1,5 +1,7 @@
 //! What operators are shown, from a ledger that really holds it.
 
+use std::time::Duration;
+
 use super::{
     Store,
     campaign_set::{ALL, Set, THREE, devices, end},
