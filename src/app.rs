@@ -67,6 +67,7 @@ pub async fn serve(
         ledger: Arc::clone(&ledger),
         broker: intake.health(),
         needs_broker: roles.has(Role::Intake),
+        needs_policy: [Role::Intake, Role::Coordinator, Role::Worker].iter().any(|role| roles.has(*role)),
         in_force: fleet.in_force.clone(),
     });
     let api = fleet.api(&roles).await?;

@@ -48,6 +48,9 @@ pub struct Dependencies {
     pub broker: watch::Receiver<BrokerHealth>,
     /// Whether this process can do its work without the broker: only jobs come from there.
     pub needs_broker: bool,
+    /// Whether this process can do its work under another policy than the one in force. One that only answers operators can:
+    /// they must be able to halt also while a policy changes.
+    pub needs_policy: bool,
     /// Whether the policy that this process was started with is in force.
     pub in_force: InForce,
 }
@@ -91,15 +94,19 @@ pub async fn serve(listener: TcpListener, health: Health, until: CancellationTok
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     let waits = || Err("waits for the ledger".to_owned());
-    let (ledger, broker, policy, needs_broker) = match health.dependencies.get() {
-        Some(found) => (found.ledger().await, found.broker(), found.policy(), found.needs_broker),
-        None => (Err("not opened yet".to_owned()), waits(), waits(), true),
+    let (ledger, broker, policy) = match health.dependencies.get() {
+        Some(found) => (found.ledger().await, found.broker(), found.policy()),
+        None => (Err("not opened yet".to_owned()), waits(), waits()),
     };
     health.metrics.set_up(Dependency::Ledger, ledger.is_ok());
     health.metrics.set_up(Dependency::Broker, broker.is_ok());
     let stopping = if health.stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
     let checks = [("ledger", ledger), ("broker", broker), ("policy", policy), ("process", stopping)];
-    let counts = |name: &str| name != "broker" || needs_broker;
+    let counts = |name: &str| match (name, health.dependencies.get()) {
+        ("broker", Some(found)) => found.needs_broker,
+        ("policy", Some(found)) => found.needs_policy,
+        _ => true,
+    };
     let status = if checks.iter().all(|(name, check)| check.is_ok() || !counts(name)) {
         StatusCode::OK
     } else {
@@ -108,7 +115,7 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     let line = |(name, check): &(&str, Result<(), String>)| match check {
         Ok(()) => format!("{name}: ok\n"),
         Err(problem) if counts(name) => format!("{name}: {problem}\n"),
-        Err(problem) => format!("{name}: {problem} (this process takes no jobs, and works without it)\n"),
+        Err(problem) => format!("{name}: {problem} (this process answers without it)\n"),
     };
     (status, checks.iter().map(line).collect::<String>())
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     audience::{Policy, PolicyFile},
     ledger::commit::SERVICE,
-    model::{Digest, OperatorName, PersonKey},
+    model::{Digest, OperatorName, PersonKey, Waiting},
 };
 
 /// The policy that the fleet goes by.
@@ -161,6 +161,9 @@ impl Ledger {
             on_either!(&mut tx, c => {
                 sqlx::query("delete from policy_proposal").execute(c).await?;
             });
+        }
+        if answer == Activation::Proposed {
+            tx.notify(now, Waiting::PolicyProposed { policy: hash, by: by.clone() }).await?;
         }
         let body = json!({
             "policy": hash, "before": in_force.map(|(before, ..)| before),

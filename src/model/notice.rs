@@ -68,6 +68,13 @@ pub enum Waiting {
         /// Whose it will be.
         operator: OperatorName,
     },
+    /// A policy comes into force when a second person says so, too.
+    PolicyProposed {
+        /// Its hash.
+        policy: Digest,
+        /// Who wants it in force.
+        by: OperatorName,
+    },
 }
 
 impl Waiting {
@@ -80,6 +87,7 @@ impl Waiting {
             | Self::GateWaits { campaign, .. }
             | Self::RolloutPaused { campaign, .. } => format!("campaign:{campaign}"),
             Self::TokenUnconfirmed { token, .. } => format!("token:{token}"),
+            Self::PolicyProposed { .. } => "policy".to_owned(),
         }
     }
 
@@ -104,6 +112,9 @@ impl Waiting {
             ),
             Self::TokenUnconfirmed { token, operator } => format!(
                 "Token {token} of {operator} waits for a second admin: bellwether operator confirm {token}"
+            ),
+            Self::PolicyProposed { policy, by } => format!(
+                "{by} wants policy {policy} in force, and another person must want it, too. Look at it: bellwether policy show"
             ),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use serde_json::{Value, json};
+
 use super::{
     Store,
     campaign_set::{ALL, Set},
@@ -54,6 +56,11 @@ pub(super) async fn i3_the_first_policy_comes_into_force_by_itself_and_no_later_
         Activation::NeedsAnother,
         "names that read alike are one person"
     );
+    let told = ledger.notices_due(10).await.expect("an answer");
+    assert_eq!(told.len(), 1, "people are told once that it waits");
+    let told: Value = serde_json::from_str(&told[0].body).expect("JSON");
+    assert_eq!((&told["type"], &told["by"]), (&json!("policy_proposed"), &json!("ada")));
+    assert_eq!(told["policy"], json!(second.hash()));
     assert_eq!(wants(&third, "bob").await, Activation::Proposed, "another one takes its place");
     assert_eq!(wants(&second, "bob").await, Activation::Proposed);
     assert_eq!(ledger.policy_in_force().await.expect("an answer"), Some(in_force), "nobody agreed yet");

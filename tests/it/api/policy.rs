@@ -103,6 +103,14 @@ async fn i3_a_policy_comes_into_force_by_two_people_and_who_loaded_another_stand
     let job = Office::job("late", "Nowa aplikacja");
     office.post(&rita, "campaigns", &job).await.refused(503, "unavailable");
     office.post(&rita, &format!("rollouts/{sent}/retry"), &json!({})).await.refused(503, "unavailable");
+    // Who only answers operators stays in the balancer's list: they must be able to halt.
+    let api = office.stage.start(office.stage.command(&["serve", "--role", "api"])).await;
+    eventually("it knows", async || {
+        let (status, text) = api.get("/readyz").await;
+        (status == 200 && text.contains("policy: another is in force")).then_some(())
+    })
+    .await;
+    assert!(api.stop().await.success());
     assert!(office.serving.stop().await.success());
     office.serving = office.stage.serve().await;
     office.post(&rita, "campaigns", &job).await.ok();
