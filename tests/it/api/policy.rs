@@ -57,6 +57,7 @@ async fn i3_a_policy_comes_into_force_by_two_people_and_who_loaded_another_stand
         (&first["loaded"], &json!("bellwether"))
     );
     assert_eq!(first["proposed"], Value::Null);
+    let api = office.stage.start(office.stage.command(&["serve", "--role", "api"])).await;
 
     office.edit(&format!("cohorts/{AUDIENCE}.toml"), "max_devices = 1_000", "max_devices = 2_000");
     // More than a job may have, less than a policy.
@@ -104,7 +105,6 @@ async fn i3_a_policy_comes_into_force_by_two_people_and_who_loaded_another_stand
     office.post(&rita, "campaigns", &job).await.refused(503, "unavailable");
     office.post(&rita, &format!("rollouts/{sent}/retry"), &json!({})).await.refused(503, "unavailable");
     // Who only answers operators stays in the balancer's list: they must be able to halt.
-    let api = office.stage.start(office.stage.command(&["serve", "--role", "api"])).await;
     eventually("it knows", async || {
         let (status, text) = api.get("/readyz").await;
         (status == 200 && text.contains("policy: another is in force")).then_some(())
