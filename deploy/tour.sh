@@ -78,7 +78,7 @@ about() { field "$1" <"$DIR/simulator/simulator.json"; }
 # and the first of them as our own people.
 cp -r audiences "$DIR/audiences"
 seq -f 'user-%06.0f' 0 99 >"$DIR/audiences/cohorts/staff.txt"
-cat >"$DIR/audiences/cohorts/customers.toml" <<'POLICY'
+cat >"$DIR/audiences/cohorts/customers.toml" <<POLICY
 class = "production"
 app = "pl.example.bank"
 description = "Every customer in Poland"
@@ -87,7 +87,7 @@ default_plan = "cautious-test"
 country = ["PL"]
 [limits]
 max_devices = 4_500_000
-approvals = [{ above = 0, people = 1 }, { above = 100_000, people = 2 }]
+approvals = [{ above = 0, people = 1 }, { above = $((PHONES / 2)), people = 2 }]
 POLICY
 cat >>"$DIR/audiences/producers.toml" <<'POLICY'
 [producers.bellwether]
@@ -133,12 +133,16 @@ cat >"$DIR/spring.json" <<JOB
   "expires_at": "$(date -u -d '+2 hours' +%Y-%m-%dT%H:%M:%SZ)" }
 JOB
 
-# Types a command in somebody's name, and shows what came of it.
-types() { # NAME TOKEN EXPECTED_EXIT COMMAND...
-  local name=$1 token=$2 expected=$3 status=0
+# Types a command in somebody's name, and shows what came of it: all of it, or its last lines.
+types() { # NAME TOKEN EXPECTED_EXIT [-LINES] COMMAND...
+  local name=$1 token=$2 expected=$3 status=0 shown=(cat) piped=''
   shift 3
-  printf '%s$ bellwether %s\n' "$name" "$*"
-  (cd "$DIR" && BELLWETHER_URL=$URL BELLWETHER_TOKEN=$token bellwether "$@" 2>&1) || status=$?
+  if [[ $1 == -* ]]; then
+    shown=(tail -n "${1#-}") piped=" 2>&1 | tail -n ${1#-}"
+    shift
+  fi
+  printf '%s$ bellwether %s%s\n' "$name" "$*" "$piped"
+  (cd "$DIR" && BELLWETHER_URL=$URL BELLWETHER_TOKEN=$token bellwether "$@" 2>&1 | "${shown[@]}") || status=$?
   [ "$status" = "$expected" ] || die "exit code $status, not $expected"
   [ "$status" = 0 ] || printf '(exit code %s)\n' "$status"
   echo
@@ -163,12 +167,12 @@ BEGAN=$EPOCHREALTIME
 types team "" 0 job send spring.json
 pending() { admin "$ADA" rollout show bellwether/spring --output json 2>/dev/null | grep -q '"state": "pending_approval"'; }
 until_true "the frozen audience" pending
-types ada "$ADA" 8 rollout status bellwether/spring --for approved --timeout 5s
+types ada "$ADA" 8 -1 rollout status bellwether/spring --for approved --timeout 5s
 types ada "$ADA" 7 rollout start bellwether/spring
 COUNT=$(admin "$ADA" rollout show bellwether/spring --output json | field frozen)
 types ada "$ADA" 0 rollout approve bellwether/spring --confirm-count "$COUNT" --confirm-audience customers
-types ada "$ADA" 4 rollout approve bellwether/spring --confirm-count "$COUNT" --confirm-audience customers
-types bob "$BOB" 0 rollout approve bellwether/spring --confirm-count "$COUNT" --confirm-audience customers
+types ada "$ADA" 4 -1 rollout approve bellwether/spring --confirm-count "$COUNT" --confirm-audience customers
+types bob "$BOB" 0 -4 rollout approve bellwether/spring --confirm-count "$COUNT" --confirm-audience customers
 types bob "$BOB" 0 rollout start bellwether/spring
 types ada "$ADA" 0 rollout status bellwether/spring --for gate --timeout 1m
 types ada "$ADA" 0 rollout promote bellwether/spring
@@ -177,7 +181,6 @@ until_true "the third stage" in_third
 types ada "$ADA" 0 rollout status bellwether/spring --for gate --timeout 1m
 types bob "$BOB" 0 rollout promote bellwether/spring
 types bob "$BOB" 0 rollout status bellwether/spring --timeout 5m
-types ada "$ADA" 0 rollout show bellwether/spring
 ENDED=$EPOCHREALTIME
 
 # The witnesses: every device's outcome in the ledger, and the simulators' own count.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use bellwether::model::Event;
@@ -105,4 +106,30 @@ fn every_test_that_the_readme_names_exists() {
         }
     }
     assert!(!README.contains("<!-- I1 -->") && !README.contains("<!-- guarantees -->"));
+}
+
+/// What differs from run to run and with the number of phones: numbers and ids, and how wide a column is for them.
+fn without_numbers(transcript: &str) -> Vec<String> {
+    let word = |word: &str| {
+        let is_number = word.starts_with(|first: char| first.is_ascii_digit());
+        let is_id = word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
+        let is_rule = !word.is_empty() && word.chars().all(|line| line == '\u{2500}');
+        if is_number || is_id || is_rule { "#".to_owned() } else { word.to_owned() }
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
+    transcript.lines().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_tour_is_what_two_people_see() {
+    let transcript = section("### A tour").split("```").nth(1).expect("a transcript");
+    let transcript = transcript.strip_prefix("text\n").expect("it is plain text");
+    let mut tour = tokio::process::Command::new("deploy/tour.sh");
+    tour.args(["--phones", "4000", "--binary", env!("CARGO_BIN_EXE_bellwether")]);
+    tour.current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true);
+    let seen = tokio::time::timeout(Duration::from_mins(5), tour.output()).await;
+    let seen = seen.expect("it comes to an end").expect("the script runs");
+    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    let seen = String::from_utf8(seen.stdout).expect("text");
+    assert_eq!(without_numbers(&seen), without_numbers(transcript));
 }
