@@ -69,8 +69,10 @@ pub enum StageTake<'a> {
 pub enum Gate {
     /// Health that passes.
     Auto,
-    /// Health that passes, and a person.
+    /// A person, who is shown what health says.
     Manual,
+    /// The watched wait, unless health fails: for stages that are too small to pass.
+    Time,
 }
 
 /// The anytime-valid test of rejections: halt at `p0`'s rejection, pass at `p1`'s.
@@ -235,7 +237,9 @@ fn stages(item: &Item<'_>) -> Option<Vec<Stage>> {
         first = false;
         let bake = section.get("bake").map(|item| item.parse(duration));
         let gate = section.get("gate").map_or(Some(Gate::Auto), |item| {
-            item.parse(|text| word(text, &[("auto", Gate::Auto), ("manual", Gate::Manual)]))
+            item.parse(|text| {
+                word(text, &[("auto", Gate::Auto), ("manual", Gate::Manual), ("time", Gate::Time)])
+            })
         });
         let max_rate = section.get("max_rate").map(|item| item.count(Rate::read));
         section.close();

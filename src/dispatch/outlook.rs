@@ -5,9 +5,13 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     audience::{Class, MAX_APPROVERS, Policy},
-    ledger::{CampaignRecord, Ledger, LedgerError, RolloutRecord, StageCount, StageProgress},
+    ledger::{CampaignRecord, Ledger, LedgerError, RolloutRecord, StageCount, StageProgress, Tally},
     model::RolloutState,
-    rollout::{Electorate, FrozenPlan, RolloutFacts, StageFacts, Step, Tripped, next},
+    rollout::{
+        Electorate, FrozenPlan, RolloutFacts, StageFacts, Step, Tripped,
+        health::{HealthTest, Verdict},
+        next,
+    },
 };
 
 /// How the stages of a rollout stand, and what workers saw that must stop it.
@@ -17,7 +21,9 @@ pub struct StagesSeen {
     pub counts: Vec<StageCount>,
     /// What the next step depends on, by number; empty until the audience is frozen.
     pub facts: Vec<StageFacts>,
-    /// A breaker that tripped in this run of it.
+    /// What the providers' answers say of each stage, by number; empty until one is open.
+    pub health: Vec<Verdict>,
+    /// A breaker that tripped in this run of it, or health that failed in any.
     pub breaker: Option<Tripped>,
 }
 
@@ -32,10 +38,17 @@ impl StagesSeen {
             Some(_) => ledger.stage_progress(seen.rollout).await?,
             None => Vec::new(),
         };
+        let tallies = match seen.stage {
+            Some(_) => ledger.tallies(seen.rollout).await?,
+            None => Vec::new(),
+        };
+        let health = verdicts(plan, &tallies);
         let facts = gather(plan.stages.len(), &counts, &progress);
-        let breaker =
-            if seen.stands.sends() { ledger.breaker(seen.rollout, seen.epoch).await? } else { None };
-        Ok(Self { counts, facts, breaker })
+        let breaker = match seen.stage {
+            Some(_) => ledger.breaker(seen.rollout, seen.epoch).await?,
+            None => None,
+        };
+        Ok(Self { counts, facts, health, breaker })
     }
 }
 
@@ -62,6 +75,7 @@ pub fn outlook(
         zone: zone.as_ref(),
         breaker: stages.breaker.as_ref(),
         stages: &stages.facts,
+        health: &stages.health,
         now,
     })
 }
@@ -87,6 +101,19 @@ pub fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> El
     let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
     let owners = owners.into_iter().flatten().cloned();
     Electorate { people, barred: owners.chain(campaign.requester.clone()).collect() }
+}
+
+/// What health says of each stage, by number.
+fn verdicts(plan: &FrozenPlan, tallies: &[Tally]) -> Vec<Verdict> {
+    if tallies.is_empty() {
+        return Vec::new();
+    }
+    let test = HealthTest::new(&plan.health, plan.stages.len());
+    let of = |number: usize| {
+        let strata = tallies.iter().filter(|tally| usize::from(tally.stage) == number);
+        test.verdict(&strata.map(|tally| (tally.provider, tally.seen())).collect::<Vec<_>>())
+    };
+    (0..plan.stages.len()).map(of).collect()
 }
 
 /// Joins what each stage was frozen to with how it stands, by number.

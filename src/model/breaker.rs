@@ -11,11 +11,13 @@ pub enum BreakerKind {
     Rejections,
     /// A provider takes nothing: pause, and try again by itself.
     ProviderDown,
+    /// Too many rejections to be chance: halt.
+    Health,
 }
 
 impl BreakerKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Credentials, Self::Rejections, Self::ProviderDown];
+    pub const ALL: [Self; 4] = [Self::Credentials, Self::Rejections, Self::ProviderDown, Self::Health];
 
     /// As stored.
     #[must_use]
@@ -24,6 +26,7 @@ impl BreakerKind {
             Self::Credentials => "credentials",
             Self::Rejections => "rejections",
             Self::ProviderDown => "provider_down",
+            Self::Health => "health",
         }
     }
 }
@@ -32,7 +35,7 @@ impl std::str::FromStr for BreakerKind {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        const EXPECTED: &[&str] = &["credentials", "rejections", "provider_down"];
+        const EXPECTED: &[&str] = &["credentials", "rejections", "provider_down", "health"];
         Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(UnknownWord { expected: EXPECTED })
     }
 }

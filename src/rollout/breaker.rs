@@ -42,6 +42,10 @@ impl fmt::Display for Tripped {
                 f,
                 "rejections-in-a-row: {provider} rejects every notification ({reason}); nobody else is tried"
             ),
+            BreakerKind::Health => write!(
+                f,
+                "rejected-too-often: {provider} rejects more than chance explains ({reason}); nobody else is tried"
+            ),
             BreakerKind::ProviderDown => {
                 write!(f, "provider-down: {provider} takes nothing ({reason}); it is tried again by itself")
             }
@@ -108,6 +112,11 @@ impl Breakers {
     pub fn new(bounds: FrozenBreakers, on_probation: impl IntoIterator<Item = Provider>) -> Self {
         let seen = |provider| (provider, Seen { on_probation: true, ..Seen::default() });
         Self { bounds, seen: on_probation.into_iter().map(seen).collect(), tripped: None }
+    }
+
+    /// What the counts of the whole fleet say: health fails at this provider.
+    pub fn fail(&mut self, provider: Provider, reason: Reason) {
+        self.trip(BreakerKind::Health, provider, reason);
     }
 
     /// What has tripped, if anything: nothing new is begun from then on.
@@ -184,7 +193,7 @@ impl Breakers {
         let weight = |kind| match kind {
             BreakerKind::ProviderDown => 0,
             BreakerKind::Credentials => 1,
-            BreakerKind::Rejections => 2,
+            BreakerKind::Rejections | BreakerKind::Health => 2,
         };
         if self.tripped.as_ref().is_none_or(|before| weight(before.kind) < weight(kind)) {
             self.tripped = Some(Tripped { kind, provider, reason });

@@ -196,13 +196,15 @@ mod tests {
     };
 
     fn plan(takes: Vec<FrozenTake>) -> FrozenPlan {
-        let stage = |take| FrozenStage { take, bake_ms: 0, manual_gate: false, max_rate: None };
+        let stage =
+            |take| FrozenStage { take, bake_ms: 0, manual_gate: false, must_pass: false, max_rate: None };
         FrozenPlan {
             name: "p".to_owned(),
             stages: takes.into_iter().map(stage).collect(),
             quiet_hours: None,
             avoid_quarter_hours: false,
             breakers: FrozenBreakers::default(),
+            health: crate::rollout::FrozenHealth::default(),
         }
     }
 

@@ -9,6 +9,7 @@ mod breaker;
 #[cfg(test)]
 mod check;
 pub mod freeze;
+pub mod health;
 pub mod machine;
 mod next;
 pub mod packed;
@@ -16,6 +17,7 @@ mod plan;
 mod quiet;
 
 pub use breaker::{BreakerKind, Breakers, Tripped};
+pub use health::FrozenHealth;
 pub use machine::{Electorate, Ending, Pause, Refused, Rollout, RolloutEvent};
 pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
 pub use plan::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};

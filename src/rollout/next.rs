@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
     BreakerKind, FrozenPlan, FrozenTake, Tripped,
+    health::{Failure, HealthTest, Verdict},
     machine::{Approved, Baking, Held, Pause, Paused, Pending, Rollout},
     quiet::quiet_until,
 };
@@ -46,10 +47,12 @@ pub struct RolloutFacts<'a> {
     pub approvals_until: Option<Timestamp>,
     /// The app's time zone; `None` if this machine does not know it.
     pub zone: Option<&'a TimeZone>,
-    /// What workers saw in this run that must stop it.
+    /// What workers saw in this run that must stop it, or health that failed in an earlier one.
     pub breaker: Option<&'a Tripped>,
     /// How each stage stands, by its number; one that is not here has nobody.
     pub stages: &'a [StageFacts],
+    /// What the providers' answers say of the stages, by number; of one that is not here nothing is known.
+    pub health: &'a [Verdict],
     /// The ledger's clock.
     pub now: Timestamp,
 }
@@ -192,10 +195,14 @@ pub fn next(facts: &RolloutFacts<'_>) -> Step {
     if facts.now >= facts.expires_at {
         return Step::End(End::Expired);
     }
+    if let Some(failure) = failure(facts) {
+        return Step::End(End::Halted(failure.to_string()));
+    }
     if let Some(because) = void(facts) {
         return Step::Void(because);
     }
-    if let Some(tripped) = facts.breaker.filter(|_| facts.rollout.sends()) {
+    let counts = |tripped: &&Tripped| facts.rollout.sends() || tripped.kind == BreakerKind::Health;
+    if let Some(tripped) = facts.breaker.filter(counts) {
         return stop(tripped);
     }
     match facts.rollout {
@@ -243,7 +250,7 @@ fn stop(tripped: &Tripped) -> Step {
     match tripped.kind {
         BreakerKind::Credentials => Step::Pause(Pause::Credentials, tripped.to_string()),
         BreakerKind::ProviderDown => Step::Pause(Pause::ProviderDown, tripped.to_string()),
-        BreakerKind::Rejections => Step::End(End::Halted(tripped.to_string())),
+        BreakerKind::Rejections | BreakerKind::Health => Step::End(End::Halted(tripped.to_string())),
     }
 }
 
@@ -320,7 +327,34 @@ fn bake(facts: &RolloutFacts<'_>, baking: &Baking) -> Step {
     if facts.plan.has_manual_gate(current) {
         return Step::Gate;
     }
+    // I3: what was not seen to be sound is not taken to be so. Where nobody was sent anything, nothing is asked.
+    let must_pass = facts.plan.must_pass(current) && stage(facts, current).devices > 0;
+    if must_pass && judged(facts, current) != &Verdict::Pass {
+        let enough = HealthTest::new(&facts.plan.health, facts.plan.stages.len()).passes_after();
+        return Step::Pause(Pause::Inconclusive, inconclusive(current, enough));
+    }
     widen(facts, following)
+}
+
+/// What is known of a stage's health.
+fn judged<'a>(facts: &RolloutFacts<'a>, stage: StageNumber) -> &'a Verdict {
+    facts.health.get(usize::from(stage)).unwrap_or(&Verdict::Inconclusive)
+}
+
+/// Health is judged wherever something was sent, also while it is paused, and of every stage.
+fn failure<'a>(facts: &RolloutFacts<'a>) -> Option<&'a Failure> {
+    facts.health.iter().find_map(|verdict| match verdict {
+        Verdict::Fail(failure) => Some(failure),
+        Verdict::Pass | Verdict::Inconclusive => None,
+    })
+}
+
+fn inconclusive(stage: StageNumber, enough: u64) -> String {
+    format!(
+        "health-inconclusive: stage {} was watched, and is not known to be sound; that takes {enough} accepted of each \
+         provider, and more with each rejection",
+        u32::from(stage) + 1
+    )
 }
 
 fn baked(since: Timestamp, bake_ms: u64) -> Timestamp {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::FrozenHealth;
 use crate::{
     audience::{Breakers, Gate, Plan, Rate, StageTake},
     model::StageNumber,
@@ -24,6 +25,9 @@ pub struct FrozenPlan {
     /// What stops it at once. Written only where the plan says otherwise than usual, so that a plan without reads as ever.
     #[serde(default, skip_serializing_if = "FrozenBreakers::are_usual")]
     pub breakers: FrozenBreakers,
+    /// What the providers' answers must look like. Written as the breakers are.
+    #[serde(default, skip_serializing_if = "FrozenHealth::are_usual")]
+    pub health: FrozenHealth,
 }
 
 /// What stops a rollout at once, frozen.
@@ -63,8 +67,16 @@ pub struct FrozenStage {
     pub bake_ms: u64,
     /// A person opens the next stage.
     pub manual_gate: bool,
+    /// Health opens the next stage, once it passes. Otherwise time does, unless health fails.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub must_pass: bool,
     /// Most notifications a second, over the whole fleet.
     pub max_rate: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Whom a stage takes.
@@ -105,6 +117,12 @@ impl FrozenPlan {
         self.stages.get(usize::from(stage)).is_none_or(|stage| stage.manual_gate)
     }
 
+    /// True if the stage that follows this one opens only when this one is seen to be sound.
+    #[must_use]
+    pub fn must_pass(&self, stage: StageNumber) -> bool {
+        self.stages.get(usize::from(stage)).is_some_and(|stage| stage.must_pass)
+    }
+
     /// The plan as it stands now.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
@@ -116,6 +134,7 @@ impl FrozenPlan {
             },
             bake_ms: stage.bake.map_or(0, |bake| u64::try_from(bake.as_millis()).unwrap_or(u64::MAX)),
             manual_gate: stage.gate == Gate::Manual,
+            must_pass: stage.gate == Gate::Auto,
             max_rate: stage.max_rate.map(Rate::per_second),
         });
         let quiet = plan.quiet_hours.map(|hours| {
@@ -128,6 +147,7 @@ impl FrozenPlan {
             quiet_hours: quiet,
             avoid_quarter_hours: plan.avoid_quarter_hours,
             breakers: FrozenBreakers::of(&plan.breakers),
+            health: FrozenHealth::of(&plan.health),
         }
     }
 

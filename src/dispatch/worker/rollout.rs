@@ -122,8 +122,9 @@ impl Work {
     async fn run(mut self) {
         while !self.is_stopping() {
             self.claim().await;
-            let may_open = !self.breakers.has_tripped();
+            let may_open = !self.breakers.has_tripped() && !self.breakers.would_fail(&self.ends);
             let opened = self.exchange(may_open).await;
+            self.breakers.judge(&self.shared).await;
             self.breakers.tell(&self.shared).await;
             self.gone.mark_some(&self.shared).await;
             self.wait(opened).await;

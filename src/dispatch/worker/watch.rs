@@ -3,13 +3,19 @@
 //! A breaker that has tripped stops this worker's new segments at once; the rollout itself is stopped by the coordinator,
 //! who reads what is written here, and so for every worker.
 
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::Shared;
 use crate::{
     ledger::{CampaignRecord, SegmentEnd},
-    model::{Provider, RolloutId},
-    rollout::Breakers,
+    model::{Outcome, Provider, Reason, RolloutId, StageNumber},
+    rollout::{
+        Breakers,
+        health::{HealthTest, Seen},
+    },
 };
 
 /// The breakers of one run of a rollout.
@@ -18,6 +24,11 @@ pub(super) struct Watch {
     rollout: RolloutId,
     epoch: u32,
     breakers: Breakers,
+    health: HealthTest,
+    /// What speaks for and against each stratum: the fleet's counts when they were looked at last, and this worker's since.
+    known: BTreeMap<(StageNumber, Provider), Seen>,
+    /// Stages of which something was rejected since the whole fleet's counts were looked at.
+    suspects: BTreeSet<StageNumber>,
     /// What tripped is on record.
     told: bool,
     /// Providers that are back, and of which that is not on record yet.
@@ -31,7 +42,10 @@ impl Watch {
         match shared.patience.answer(shared.ledger.on_probation(rollout, epoch)).await {
             Ok(on_probation) => {
                 let breakers = Breakers::new(campaign.plan.breakers, on_probation);
-                Some(Self { rollout, epoch, breakers, told: false, mended: Vec::new() })
+                let health = HealthTest::new(&campaign.plan.health, campaign.plan.stages.len());
+                let (known, suspects) = (BTreeMap::new(), BTreeSet::new());
+                let (told, mended) = (false, Vec::new());
+                Some(Self { rollout, epoch, breakers, health, known, suspects, told, mended })
             }
             Err(error) => {
                 tracing::debug!(%rollout, %error, "who is on probation is not known; nothing of it is sent here");
@@ -55,6 +69,44 @@ impl Watch {
         let outcomes =
             end.outcomes.iter().flatten().map(|(device, outcome)| (device.platform.provider(), outcome));
         self.mended.extend(self.breakers.note(outcomes, now));
+        count(&mut self.known, end);
+        let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
+        if end.outcomes.iter().flatten().any(|(_, outcome)| rejected(outcome)) {
+            self.suspects.insert(end.stage);
+        }
+    }
+
+    /// True if health would fail with these outcomes, as far as this worker knows the others': they are recorded before anything
+    /// more is begun.
+    pub(super) fn would_fail(&self, ends: &[SegmentEnd]) -> bool {
+        let mut seen = self.known.clone();
+        for end in ends {
+            count(&mut seen, end);
+        }
+        seen.values().any(|seen| self.health.fails(*seen))
+    }
+
+    /// Whether what the whole fleet has recorded is no chance any more. Only a rejection speaks against a notification, so it is
+    /// asked only after one; and at once, because each round of a stage is twice as large as the one before.
+    pub(super) async fn judge(&mut self, shared: &Shared) {
+        if self.suspects.is_empty() || self.has_tripped() {
+            return;
+        }
+        let tallies = match shared.patience.answer(shared.ledger.tallies(self.rollout)).await {
+            Ok(tallies) => tallies,
+            Err(error) => {
+                tracing::debug!(rollout = %self.rollout, %error, "health is judged when the ledger answers");
+                return;
+            }
+        };
+        let suspects = std::mem::take(&mut self.suspects);
+        self.known.extend(tallies.iter().map(|tally| ((tally.stage, tally.provider), tally.seen())));
+        let failed =
+            tallies.iter().find(|tally| suspects.contains(&tally.stage) && self.health.fails(tally.seen()));
+        if let Some(tally) = failed {
+            let reason = Reason::new(&tally.seen().to_string());
+            self.breakers.fail(tally.provider, reason);
+        }
     }
 
     /// Puts on record what is not there yet.
@@ -77,6 +129,17 @@ impl Watch {
                 self.told = true;
             }
             Err(error) => tracing::warn!(%rollout, %tripped, %error, "a breaker tripped; not on record yet"),
+        }
+    }
+}
+
+fn count(seen: &mut BTreeMap<(StageNumber, Provider), Seen>, end: &SegmentEnd) {
+    for (device, outcome) in end.outcomes.iter().flatten() {
+        let seen = seen.entry((end.stage, device.platform.provider())).or_default();
+        match outcome {
+            Outcome::Accepted { .. } => seen.accepted += 1,
+            Outcome::Rejected { .. } => seen.rejected += 1,
+            _ => {}
         }
     }
 }

@@ -33,7 +33,8 @@ impl Ledger {
              values ($1, $2, $3, $4, $5, $6, $7) on conflict (rollout, provider) do update \
              set kind = excluded.kind, epoch = excluded.epoch, reason = excluded.reason, worker = excluded.worker, \
                  tripped_at = excluded.tripped_at, mended_at = null \
-             where breaker.epoch < excluded.epoch or (breaker.epoch = excluded.epoch and breaker.mended_at is not null)";
+             where breaker.kind <> 'health' and (breaker.epoch < excluded.epoch or excluded.kind = 'health' \
+                 or (breaker.epoch = excluded.epoch and breaker.mended_at is not null))";
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         on_either!(&mut tx, c => {
@@ -59,7 +60,7 @@ impl Ledger {
         provider: Provider,
     ) -> Result<(), LedgerError> {
         const SQL: &str = "update breaker set mended_at = $1 \
-             where rollout = $2 and provider = $3 and epoch < $4 and mended_at is null";
+             where rollout = $2 and provider = $3 and epoch < $4 and mended_at is null and kind <> 'health'";
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         on_either!(&mut tx, c => {
@@ -74,11 +75,11 @@ impl Ledger {
         tx.commit().await
     }
 
-    /// What tripped in this run of a rollout: the gravest of it.
+    /// What tripped in this run of a rollout: the gravest of it. Health that failed in an earlier run still has.
     pub async fn breaker(&self, rollout: RolloutId, epoch: u32) -> Result<Option<Tripped>, LedgerError> {
         const SQL: &str = "select provider, kind, reason from breaker \
-             where rollout = $1 and epoch = $2 and mended_at is null \
-             order by case kind when 'rejections' then 0 when 'credentials' then 1 else 2 end, provider limit 1";
+             where rollout = $1 and (epoch = $2 or kind = 'health') and mended_at is null \
+             order by case when kind in ('rejections', 'health') then 0 when kind = 'credentials' then 1 else 2 end, provider limit 1";
         let row: Option<BreakerRow> = on_pool!(self, pool => {
             sqlx::query_as(SQL).bind(rollout.get()).bind(stored_count(epoch)).fetch_optional(pool).await?
         });
@@ -88,7 +89,7 @@ impl Ledger {
     /// The providers that tripped in an earlier run of a rollout, and have not been seen to answer since.
     pub async fn on_probation(&self, rollout: RolloutId, epoch: u32) -> Result<Vec<Provider>, LedgerError> {
         const SQL: &str = "select provider, kind, reason from breaker \
-             where rollout = $1 and epoch < $2 and mended_at is null order by provider";
+             where rollout = $1 and epoch < $2 and mended_at is null and kind <> 'health' order by provider";
         let rows: Vec<BreakerRow> = on_pool!(self, pool => {
             sqlx::query_as(SQL).bind(rollout.get()).bind(stored_count(epoch)).fetch_all(pool).await?
         });

@@ -16,6 +16,7 @@ use crate::{
         tx::{Tx, on_either},
     },
     model::{OutcomeCode, Provider, RolloutId, StageNumber},
+    rollout::health::Seen,
 };
 
 /// By how much a holder stops earlier than the database would let another begin: clocks run unevenly, and a statement takes
@@ -98,6 +99,15 @@ pub struct Tally {
     pub provider: Provider,
     /// How often each outcome was recorded.
     pub counts: BTreeMap<OutcomeCode, u64>,
+}
+
+impl Tally {
+    /// What speaks for the notification, and against it.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let count = |code| self.counts.get(&code).copied().unwrap_or_default();
+        Seen { rejected: count(OutcomeCode::Rejected), accepted: count(OutcomeCode::Accepted) }
+    }
 }
 
 /// Why a rollout is over.

@@ -158,6 +158,7 @@ impl Course<'_> {
             zone: None,
             breaker: None,
             stages: &stages,
+            health: &[],
             now: ledger.now().await.expect("the clock"),
         });
         let ruled = match step {

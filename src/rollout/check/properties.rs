@@ -4,10 +4,11 @@ use super::world::{Action, Chunk, Due, Model, Worker, World, stage_of};
 use crate::rollout::{Pause, Rollout, machine::Paused};
 
 /// Every property, by its name.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 13] = [
     "I1 no-test-to-production",
     "I3 manual-gate",
     "I3 reasoned",
+    "I3 unknown-is-no",
     "I4 widening-needs-two",
     "I5 halt-is-now",
     "I8 approved-is-what-is-sent",
@@ -21,13 +22,14 @@ pub(super) const NAMES: [&str; 12] = [
 
 /// The first property that a step breaks.
 pub(super) fn broken(model: &Model, before: &World, action: Action, after: &World) -> Option<&'static str> {
-    let checks: [(&'static str, bool); 9] = [
+    let checks: [(&'static str, bool); 10] = [
         ("over-is-over", !before.is_over() || before.rollout == after.rollout),
         ("I1 no-test-to-production", !after.record.stranger),
         ("I4 widening-needs-two", model.test || are_two(before, after)),
         ("I8 approved-is-what-is-sent", model.test || is_what_was_approved(model, before, action, after)),
         ("I3 manual-gate", is_opened_by_a_person(model, before, after)),
         ("I3 reasoned", is_reasoned(before, action)),
+        ("I3 unknown-is-no", is_sound_or_promoted(model, before, after)),
         ("I5 halt-is-now", is_stopped(before, action)),
         ("I9 nothing-late", !(matches!(action, Action::Intends(_)) && before.expired)),
         ("stages-in-order", is_in_order(before, after)),
@@ -66,6 +68,12 @@ fn is_what_was_approved(model: &Model, before: &World, action: Action, after: &W
 fn is_opened_by_a_person(model: &Model, before: &World, after: &World) -> bool {
     let widened = after.opened > before.opened && before.opened > 0;
     !widened || !model.plan.has_manual_gate(before.opened - 1) || before.record.promoted
+}
+
+/// Behind a stage that must pass, the next one opens when it has, or by a person.
+fn is_sound_or_promoted(model: &Model, before: &World, after: &World) -> bool {
+    let widened = after.opened > before.opened && before.opened > 0;
+    !widened || !model.plan.must_pass(before.opened - 1) || before.sound || before.record.promoted
 }
 
 /// Whoever opens a gate before the watching has run its course says why.

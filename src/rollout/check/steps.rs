@@ -9,6 +9,7 @@ use crate::{
     model::Pause,
     rollout::{
         End, Rollout, RolloutEvent, RolloutFacts, StageFacts, Step, Tripped,
+        health::Verdict,
         machine::{Moved, Paused},
     },
 };
@@ -32,6 +33,7 @@ impl World {
             coordinator: None,
             deposed: None,
             breaker: None,
+            sound: false,
             record: Record::default(),
         }
     }
@@ -98,6 +100,9 @@ impl World {
             Action::Start | Action::Resume | Action::Promote { .. } => None,
             Action::PolicyDrifts => (!self.drifted).then(|| self.drifted = true),
             Action::BakePasses => (!self.baked && self.waits_for_time()).then(|| self.baked = true),
+            Action::IsSound => {
+                (!self.sound && model.plan.must_pass(0) && self.sent[0]).then(|| self.sound = true)
+            }
             Action::ApprovalsAge => {
                 let given = self.record.given.iter().any(Option::is_some);
                 (given && self.opened == 0).then(|| self.aged = true)
@@ -222,6 +227,11 @@ impl World {
         let reason = crate::model::Reason::new("BadTopic");
         let tripped = |kind| Tripped { kind, provider: crate::model::Provider::Apns, reason };
         let (tripped, stages) = (self.breaker.map(tripped), self.stages());
+        let health = if self.sound {
+            [Verdict::Pass, Verdict::Inconclusive]
+        } else {
+            [const { Verdict::Inconclusive }; 2]
+        };
         let step = (model.planner)(&RolloutFacts {
             rollout: &self.rollout,
             changed_at: at_first(),
@@ -235,6 +245,7 @@ impl World {
             zone: None,
             breaker: tripped.as_ref(),
             stages: &stages,
+            health: &health,
             now,
         });
         Some(match step {

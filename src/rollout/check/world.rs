@@ -1,10 +1,11 @@
 //! A state, and all that can happen.
 
 use crate::{
+    audience::Gate,
     model::{OperatorName, Pause},
     rollout::{
-        BreakerKind, Electorate, FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake, Refused, Rollout,
-        RolloutEvent, RolloutFacts, Step, machine::Moved, next,
+        BreakerKind, Electorate, FrozenBreakers, FrozenHealth, FrozenPlan, FrozenStage, FrozenTake, Refused,
+        Rollout, RolloutEvent, RolloutFacts, Step, machine::Moved, next,
     },
 };
 
@@ -61,15 +62,17 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(manual_gate: bool, test: bool) -> Self {
-        let stage =
-            FrozenStage { take: FrozenTake::Devices(2), bake_ms: 60_000, manual_gate, max_rate: None };
+    pub(super) fn new(gate: Gate, test: bool) -> Self {
+        let (manual_gate, must_pass) = (gate == Gate::Manual, gate == Gate::Auto);
+        let take = FrozenTake::Devices(2);
+        let stage = FrozenStage { take, bake_ms: 60_000, manual_gate, must_pass, max_rate: None };
         let plan = FrozenPlan {
             name: "p".to_owned(),
             stages: vec![stage.clone(), stage],
             quiet_hours: None,
             avoid_quarter_hours: false,
             breakers: FrozenBreakers { rejections_in_a_row: 20, provider_down_after_ms: 60_000 },
+            health: FrozenHealth::default(),
         };
         Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test }
     }
@@ -170,6 +173,8 @@ pub(super) struct World {
     pub(super) coordinator: Option<Decision>,
     pub(super) deposed: Option<Decision>,
     pub(super) breaker: Option<BreakerKind>,
+    /// The first stage was seen to be sound.
+    pub(super) sound: bool,
     pub(super) record: Record,
 }
 
@@ -187,6 +192,7 @@ pub(super) enum Action {
     LiftHalt,
     PolicyDrifts,
     BakePasses,
+    IsSound,
     ApprovalsAge,
     ExpiryComes,
     Decides,
@@ -217,6 +223,7 @@ impl Action {
             Self::LiftHalt,
             Self::PolicyDrifts,
             Self::BakePasses,
+            Self::IsSound,
             Self::ApprovalsAge,
             Self::ExpiryComes,
             Self::Decides,

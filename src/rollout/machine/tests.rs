@@ -10,13 +10,20 @@ fn name(name: &str) -> OperatorName {
 }
 
 fn plan(manual: bool) -> FrozenPlan {
-    let stage = FrozenStage { take: FrozenTake::Devices(1), bake_ms: 0, manual_gate: manual, max_rate: None };
+    let stage = FrozenStage {
+        take: FrozenTake::Devices(1),
+        bake_ms: 0,
+        manual_gate: manual,
+        must_pass: false,
+        max_rate: None,
+    };
     FrozenPlan {
         name: "p".to_owned(),
         stages: vec![stage.clone(), stage],
         quiet_hours: None,
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
+        health: crate::rollout::FrozenHealth::default(),
     }
 }
 

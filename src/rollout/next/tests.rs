@@ -16,7 +16,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn take(take: FrozenTake, bake_ms: u64) -> FrozenStage {
-    FrozenStage { take, bake_ms, manual_gate: false, max_rate: None }
+    FrozenStage { take, bake_ms, manual_gate: false, must_pass: false, max_rate: None }
 }
 
 /// Two stages, the first watched for a minute.
@@ -27,6 +27,7 @@ fn plan() -> FrozenPlan {
         quiet_hours: None,
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
+        health: crate::rollout::FrozenHealth::default(),
     }
 }
 
@@ -44,6 +45,7 @@ fn facts<'a>(plan: &'a FrozenPlan, stages: &'a [StageFacts]) -> RolloutFacts<'a>
         zone: None,
         breaker: None,
         stages,
+        health: &[],
         now: at(0),
     }
 }
@@ -360,6 +362,7 @@ fn world() -> impl Strategy<Value = World> {
             quiet_hours: None,
             avoid_quarter_hours: false,
             breakers: FrozenBreakers::default(),
+            health: crate::rollout::FrozenHealth::default(),
         },
         not_before: start.map(at),
         rollout: if frozen { STARTED } else { Rollout::Draft },

@@ -75,14 +75,20 @@ fn an_end_that_comes_twice_is_the_one_that_is_still_to_come() {
 }
 
 fn nights(from: &str, to: &str) -> Nights {
-    let stage =
-        FrozenStage { take: FrozenTake::Buckets(10_000), bake_ms: 0, manual_gate: false, max_rate: None };
+    let stage = FrozenStage {
+        take: FrozenTake::Buckets(10_000),
+        bake_ms: 0,
+        manual_gate: false,
+        must_pass: false,
+        max_rate: None,
+    };
     let plan = FrozenPlan {
         name: "p".to_owned(),
         stages: vec![stage],
         quiet_hours: Some((from.to_owned(), to.to_owned())),
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
+        health: crate::rollout::FrozenHealth::default(),
     };
     let none = FrozenPlan { quiet_hours: None, ..plan.clone() };
     assert!(Nights::of(&none, warsaw(), find).is_none(), "no quiet hours, no nights");
