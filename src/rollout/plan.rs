@@ -117,6 +117,16 @@ impl FrozenPlan {
         self.stages.get(usize::from(stage)).is_none_or(|stage| stage.manual_gate)
     }
 
+    /// The word for what opens the stage that follows this one, as the policy writes it.
+    #[must_use]
+    pub fn gate(&self, stage: StageNumber) -> &'static str {
+        match (self.has_manual_gate(stage), self.must_pass(stage)) {
+            (true, _) => "manual",
+            (false, true) => "auto",
+            (false, false) => "time",
+        }
+    }
+
     /// True if the stage that follows this one opens only when this one is seen to be sound.
     #[must_use]
     pub fn must_pass(&self, stage: StageNumber) -> bool {

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::dice::Dice;
+
 /// One of the three endpoints of the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,6 +123,12 @@ pub struct Fault {
     /// Strikes each n-th request that it meets; every one, unless given.
     #[serde(default)]
     pub every: Option<u64>,
+    /// Strikes this part of the devices that it meets, in millionths: the same ones each time.
+    #[serde(default)]
+    pub millionths: Option<u32>,
+    /// Another seed strikes others.
+    #[serde(default)]
+    pub seed: u64,
     /// Milliseconds before anything happens, instead of the profile's latency.
     #[serde(default)]
     pub delay_ms: Option<u64>,
@@ -131,7 +139,8 @@ pub struct Fault {
 impl Fault {
     /// Strikes the next correct request, whoever it is for.
     pub fn once(action: FaultAction) -> Self {
-        Self { provider: None, token: None, times: once(), every: None, delay_ms: None, action }
+        let (provider, token, every, millionths, delay_ms) = (None, None, None, None, None);
+        Self { provider, token, times: once(), every, millionths, seed: 0, delay_ms, action }
     }
 
     /// Strikes the next correct request with an answer.
@@ -184,6 +193,12 @@ impl Fault {
     #[must_use]
     pub fn every(self, n: u64) -> Self {
         Self { every: Some(n), ..self }
+    }
+
+    /// Only so many millionths of the devices that it meets, chosen by a seed.
+    #[must_use]
+    pub fn for_part(self, millionths: u32, seed: u64) -> Self {
+        Self { millionths: Some(millionths), seed, ..self }
     }
 
     /// After a delay.
@@ -249,7 +264,10 @@ impl Scripted {
     fn strikes(&mut self, provider: Provider, token: &str) -> bool {
         let fault = &self.fault;
         let meets = fault.provider.is_none_or(|wanted| wanted == provider)
-            && fault.token.as_deref().is_none_or(|wanted| wanted == token);
+            && fault.token.as_deref().is_none_or(|wanted| wanted == token)
+            && fault
+                .millionths
+                .is_none_or(|part| Dice::for_text(fault.seed, token).share() < f64::from(part) / 1_000_000.0);
         if !meets {
             return false;
         }

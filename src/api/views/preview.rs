@@ -95,7 +95,7 @@ fn preview_stages(campaign: &CampaignRecord, counts: &[u64], app: Option<&App>) 
             rate,
             sending_seconds: estimate::sending_seconds(devices, rate),
             bake_seconds: std::time::Duration::from_millis(stage.bake_ms).as_secs_f64(),
-            gate: if stage.manual_gate { "manual" } else { "auto" }.to_owned(),
+            gate: campaign.plan.gate(number).to_owned(),
         }
     };
     campaign.plan.stages.iter().enumerate().map(stage).collect()

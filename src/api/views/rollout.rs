@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    api::wire::{ApprovalView, RolloutList, RolloutSummary, RolloutView, StageView, TailView, Waits},
+    api::wire::{
+        ApprovalView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, TailView, Waits,
+    },
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
     ledger::{Approval, CampaignRecord, Ledger, LedgerError, RolloutLine, Tally},
     model::{CampaignId, Pause, StageNumber},
-    rollout::{End, FrozenPlan, Rollout, Step, Why},
+    rollout::{End, FrozenPlan, Rollout, Step, Why, health},
 };
 
 /// How a campaign's rollout stands, whole; `None` if there is no such campaign.
@@ -183,12 +185,25 @@ fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen, tallies: &[Tally]) 
             outcomes,
             bake_ms: stage.bake_ms,
             manual_gate: stage.manual_gate,
+            gate: campaign.plan.gate(number).to_owned(),
+            health: judged(number, seen, tallies),
             max_rate: stage.max_rate,
             opened_at: count.and_then(|count| count.opened_at),
             sent_at: count.and_then(|count| count.sent_at),
         }
     };
     stages.iter().enumerate().map(view).collect()
+}
+
+/// Nothing where nobody has answered yet.
+fn judged(stage: StageNumber, seen: &StagesSeen, tallies: &[Tally]) -> Option<StageHealth> {
+    let answered = |tally: &&Tally| tally.stage == stage && tally.seen() != health::Seen::default();
+    tallies.iter().find(answered)?;
+    Some(match seen.health.get(usize::from(stage))? {
+        health::Verdict::Pass => StageHealth::Pass,
+        health::Verdict::Fail(_) => StageHealth::Fail,
+        health::Verdict::Inconclusive => StageHealth::Inconclusive,
+    })
 }
 
 /// How often each outcome was recorded in a stage, at both providers; and how many of them are final.

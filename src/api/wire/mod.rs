@@ -18,5 +18,6 @@ pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, Pr
 pub use problem::{Code, Problem};
 pub use rollout::{
     ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, ReasonBody,
-    RolloutList, RolloutSummary, RolloutView, StageView, SubmittedView, TailView, Waits, WhyBody,
+    RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, SubmittedView, TailView, Waits,
+    WhyBody,
 };

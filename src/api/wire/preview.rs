@@ -85,7 +85,7 @@ pub struct PreviewStage {
     pub sending_seconds: f64,
     /// How long it is watched, in seconds.
     pub bake_seconds: f64,
-    /// What opens the next one: `auto` or `manual`.
+    /// What opens the next one: `auto` (health that passes), `manual` (a person) or `time` (the watched wait).
     pub gate: String,
 }
 

@@ -157,6 +157,12 @@ pub struct StageView {
     pub bake_ms: u64,
     /// A person opens the stage after it.
     pub manual_gate: bool,
+    /// What opens the stage after it: `auto` (health that passes), `manual` (a person) or `time` (the watched wait).
+    #[serde(default)]
+    pub gate: String,
+    /// What the providers' answers say of it, once there are some.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<StageHealth>,
     /// Most notifications a second, over the whole fleet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_rate: Option<u32>,
@@ -290,4 +296,28 @@ pub struct HaltView {
     /// The first of the two people whom lifting a halt of everything needs, if one has asked for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lift_asked_by: Option<String>,
+}
+
+/// What the providers' answers say of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageHealth {
+    /// It is sound.
+    Pass,
+    /// Rejections are no chance any more.
+    Fail,
+    /// Neither is certain.
+    Inconclusive,
+}
+
+impl StageHealth {
+    /// For people.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Pass => "sound",
+            Self::Fail => "not sound",
+            Self::Inconclusive => "too few to tell",
+        }
+    }
 }

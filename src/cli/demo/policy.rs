@@ -57,7 +57,7 @@ max_devices = 500_000
 approvals = [{ above = 0, people = 2 }]
 "#;
 
-/// Our own people first, then a watched one percent, then a gate that a person opens.
+/// Our own people first, who are enough for health to pass; then a watched one percent, then a gate that a person opens.
 const CUSTOMERS_STAGES: &str = r#"# Added by the demo.
 [[stage]]
 audience = "our-people"
@@ -84,16 +84,18 @@ default_plan = "in-seconds"
 max_devices = 5_000
 "#;
 
-/// Long enough to be watched, short enough to be waited for.
+/// Long enough to be watched, short enough to be waited for; too few for health to pass.
 const STAGES: &str = r#"# Added by the demo.
 [[stage]]
 devices = 50
 bake = "1s"
+gate = "time"
 
 [[stage]]
 percent = 20
 max_rate = 500
 bake = "1s"
+gate = "time"
 
 [[stage]]
 percent = 100

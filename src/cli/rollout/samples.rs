@@ -65,6 +65,8 @@ pub(super) fn stage(number: u32, takes: &str, devices: u64, done: u64, max_rate:
         outcomes: BTreeMap::new(),
         bake_ms: 600_000,
         manual_gate: false,
+        gate: "auto".to_owned(),
+        health: None,
         max_rate,
         opened_at: None,
         sent_at: None,
@@ -76,11 +78,13 @@ pub(super) fn view() -> RolloutView {
         outcomes: BTreeMap::from([("accepted".to_owned(), 148), ("token_gone".to_owned(), 2)]),
         opened_at: Some(at("11:30:00")),
         sent_at: Some(at("11:30:02")),
+        health: Some(crate::api::wire::StageHealth::Inconclusive),
         ..stage(1, "staff", 150, 150, None)
     };
     let first = StageView {
         outcomes: BTreeMap::from([("accepted".to_owned(), 400)]),
         opened_at: Some(at("11:57:00")),
+        health: Some(crate::api::wire::StageHealth::Pass),
         ..stage(2, "1 %", 42_130, 400, Some(100))
     };
     RolloutView {

@@ -147,7 +147,8 @@ fn stages(stages: &[StageView]) -> String {
         let counts: Vec<String> =
             stage.outcomes.iter().map(|(name, count)| format!("{count} {}", visible(name))).collect();
         if !counts.is_empty() {
-            told.push(named("", &counts.join(", ")));
+            let health = stage.health.map(|health| format!("; {}", health.in_words())).unwrap_or_default();
+            told.push(named("", &format!("{}{health}", counts.join(", "))));
         }
     }
     told.join("\n")

@@ -112,7 +112,7 @@ impl Office {
         );
         write(
             "plans/swift.toml",
-            "[[stage]]\naudience = \"staff\"\nbake = \"1s\"\n[[stage]]\npercent = 100\n",
+            "[[stage]]\naudience = \"staff\"\nbake = \"1s\"\ngate = \"time\"\n[[stage]]\npercent = 100\n",
         );
         let producers = policy.join("producers.toml");
         let text = std::fs::read_to_string(&producers).expect("producers.toml");

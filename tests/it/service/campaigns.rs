@@ -33,7 +33,7 @@ const TESTER: &str = "qa-ios-1";
 /// A stage with the phones of staff, of a tester and of a customer, and a plan that goes to everybody at any hour.
 async fn staged() -> (Stage, Vec<TestPhone>) {
     let stage = Stage::set().await;
-    for (name, gate) in [("at-once", "auto"), ("gated", "manual")] {
+    for (name, gate) in [("at-once", "time"), ("gated", "manual")] {
         let plan = format!("[[stage]]\ndevices = 1\ngate = \"{gate}\"\n[[stage]]\npercent = 100\n");
         std::fs::write(stage.folder().join(format!("audiences/plans/{name}.toml")), plan).expect("a plan");
     }
