@@ -92,15 +92,13 @@ pub fn play(terms: Terms, campaign: Campaign, seed: u64) -> [Run; 3] {
     Way::ALL.map(|way| send(way, terms, campaign, seed))
 }
 
-/// The fixed rate that keeps the declared capacity also in the busiest hour, in notifications a second; at least one.
-pub fn safe_rate(terms: Terms) -> u32 {
+/// The fixed rate that keeps the declared capacity also in the busiest hour, in notifications a second: at least one, and not
+/// more than the providers take.
+pub fn safe_rate(terms: Terms, campaign: Campaign) -> u32 {
     let free = f64::from(terms.declared.saturating_sub(terms.busiest));
-    let mut rate = 1;
-    // By counting, since it is exact: the largest whole rate whose openers fit.
-    while f64::from(rate + 1) * terms.opens.share <= free {
-        rate += 1;
-    }
-    rate
+    let fits = |rate: &u32| f64::from(*rate) * terms.opens.share <= free;
+    // By trying, since no quotient of two floating-point numbers is sure to be on the right side of a whole number.
+    (1..=campaign.quota.get()).take_while(fits).last().unwrap_or(1)
 }
 
 fn send(way: Way, terms: Terms, campaign: Campaign, seed: u64) -> Run {
@@ -176,7 +174,7 @@ impl Sender {
         let bounds = Bounds::new(campaign.min, campaign.max.max(campaign.min)).expect("max is no less");
         let (rate, led) = match way {
             Way::Unpaced => (campaign.quota.get(), None),
-            Way::Capped => (safe_rate(terms).min(campaign.quota.get()), None),
+            Way::Capped => (safe_rate(terms, campaign), None),
             Way::Feedback => {
                 let feedback = Feedback::new(bounds);
                 (feedback.rate().get(), Some(Led { feedback, on_its_way: None }))

@@ -4,7 +4,8 @@
 //! for, everything it does is of use. Beyond that, each login that it finishes was given up before, and its owner stands
 //! at the end of the queue again: it is as busy as can be, and nobody is let in. The cause of the overload may be long gone;
 //! what keeps it there is the queue and the repeated attempts (Bronson and others, *Metastable failures in distributed
-//! systems*, HotOS 2021). No line here says "collapse": it follows from the queue, the time-out and the repetition.
+//! systems*, Workshop on Hot Topics in Operating Systems, 2021). No line here says "collapse": it follows from the queue, the
+//! time-out and the repetition.
 
 use std::collections::VecDeque;
 

@@ -128,13 +128,22 @@ fn panel(out: &mut String, axes: &Axes, terms: &Terms, top: u64, run: &Run) {
     }
     line(out, axes, "d", run, |minute| minute.attempts);
     line(out, axes, "i", run, |minute| minute.let_in);
-    let peak = run.minutes.iter().enumerate().max_by_key(|(_, minute)| minute.attempts);
-    if let Some((at, minute)) = peak.filter(|(_, minute)| minute.attempts > axes.most * 60) {
-        let x = axes.x(u64::try_from(at).unwrap_or(0) * 2 + 1) + 120;
-        let peak = grouped(minute.attempts / 60);
-        draw!(out, "<text x=\"{}\" y=\"14\">cut off here: up to {peak}/s for a minute</text>", px(x));
-    }
+    cut_off(out, axes, run);
     draw!(out, "</g>");
+}
+
+/// Says what is above the panel's top, beside where it comes down.
+fn cut_off(out: &mut String, axes: &Axes, run: &Run) {
+    let last = run.minutes.iter().rposition(|minute| minute.attempts > axes.most * 60);
+    let peak = run.minutes.iter().map(|minute| minute.attempts).max();
+    if let (Some(last), Some(peak)) = (last, peak) {
+        let x = px(axes.x(u64::try_from(last).unwrap_or(0) * 2 + 1) + 240);
+        draw!(
+            out,
+            "<text x=\"{x}\" y=\"14\">cut off here: up to {}/s for a minute</text>",
+            grouped(peak / 60)
+        );
+    }
 }
 
 fn heading(run: &Run) -> String {

@@ -74,15 +74,21 @@ fn every_attempt_ends_once_and_every_phone_is_rung_once() {
 
 #[test]
 fn the_safe_rate_keeps_the_declared_capacity_in_the_busiest_hour() {
-    assert_eq!(safe_rate(Terms::default()), 625);
-    assert_eq!(safe_rate(Terms { busiest: 200, ..Terms::default() }), 1, "there is no room at all");
+    let (terms, campaign) = (Terms::default(), Campaign::to(1_000_000));
+    assert_eq!(safe_rate(terms, campaign), 625);
+    assert_eq!(safe_rate(Terms { busiest: 200, ..terms }, campaign), 1, "there is no room at all");
+    assert_eq!(
+        safe_rate(Terms { declared: 9_999, ..terms }, campaign),
+        4_000,
+        "no faster than the providers"
+    );
 }
 
 #[test]
 fn a_bank_can_be_watched_and_time_may_come_in_any_pieces() {
     let (mut whole, mut pieces) = (Bank::new(Terms::default(), 7), Bank::new(Terms::default(), 7));
-    whole.step(Duration::from_mins(1), 5_000);
-    pieces.step(Duration::from_millis(70), 5_000);
+    whole.step(Duration::from_mins(1), 50_000);
+    pieces.step(Duration::from_millis(70), 50_000);
     for _ in 0..799 {
         pieces.step(Duration::from_millis(75), 0);
     }
@@ -90,7 +96,7 @@ fn a_bank_can_be_watched_and_time_may_come_in_any_pieces() {
     assert_eq!(whole.seen(), pieces.seen());
     let watched = [whole.headroom() + whole.demand(), whole.utilisation() * 200.0 - whole.demand()];
     assert!((watched[0] - 150.0).abs() < 1e-9 && watched[1].abs() < 1e-9, "{watched:?}");
-    assert!(whole.demand() > 60.0, "{}", whole.demand());
+    assert!(whole.demand() > 80.0, "{}", whole.demand());
 }
 
 #[test]
