@@ -15,10 +15,13 @@
 //! Nothing else moves the rate. An expiry that comes near is no input here, so a campaign that is late is never hurried: what
 //! it does not reach in time expires. A rate that nobody remembers (another process has taken over) begins at `min` again.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
-/// How much of `max` a clean interval adds, in per cent: from a standstill to everything takes twenty intervals, which at
-/// 15 s is longer than most of those who open the app take to do so.
+/// How long an interval is: as often as Prometheus usually scrapes. In less time a number is heard twice that was measured once.
+pub const INTERVAL: Duration = Duration::from_secs(15);
+
+/// How much of `max` a clean interval adds, in per cent: from a standstill to everything takes twenty intervals, which
+/// is longer than most of those who open the app take to do so.
 pub const STEP_PERCENT: u32 = 5;
 
 /// Between which rates a campaign may go, in notifications a second; `min` is not above `max`.
@@ -76,7 +79,7 @@ impl Feedback {
 
     /// Hears the headroom once an interval, `None` if there was no answer, and says the rate until the next.
     ///
-    /// Call it once for each interval, also for one without an answer; more often would be faster than the phones' owners
+    /// Call it once for each [`INTERVAL`], also for one without an answer; more often would be faster than the phones' owners
     /// can show what the last rate did.
     pub fn hear(&mut self, headroom: Option<f64>) -> NonZeroU32 {
         let Bounds { min, max } = self.bounds;

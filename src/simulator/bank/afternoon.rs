@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use super::{
     Bank, Campaign, Seen, Terms,
-    terms::{TICK, TICKS},
+    terms::{TICK, TICKS, ticks},
 };
-use crate::pace::feedback::{Bounds, Feedback};
-
-/// How often a reading is taken: the usual scrape interval of a Prometheus server.
-const READ_EVERY: u64 = 15 * 10;
+use crate::pace::feedback::{Bounds, Feedback, INTERVAL};
 
 /// Every run is watched for this long: an afternoon and its evening.
 const AFTERNOON: usize = 4 * 60;
@@ -116,7 +113,7 @@ fn send(way: Way, terms: Terms, campaign: Campaign, seed: u64) -> Run {
     while !is_over(&run) {
         let (before, mut rung) = (bank.seen(), 0);
         for _ in 0..MINUTE {
-            if now % READ_EVERY == 0 && now > 0 {
+            if now % ticks(INTERVAL) == 0 && now > 0 {
                 run.peak_utilisation = run.peak_utilisation.max(bank.utilisation());
                 sender.read(bank.headroom());
             }

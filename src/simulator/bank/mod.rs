@@ -12,7 +12,7 @@
 //! - [`afternoon`] sends the same campaign three times; [`plot`] draws it.
 //!
 //! What hangs on what, with a million phones: that the login collapses hangs on the peak of the openers (300,000 phones are
-//! over before there is a queue). How long it stays so hangs on those who come anyway: as long as their tries, five times the
+//! over before the queue is long). How long it stays so hangs on those who come anyway: as long as their tries, five times the
 //! ordinary demand, are more than the capacity. With three tries, or half of the ordinary demand, it recovers soon after
 //! its openers have left; with a queue that is worked off within the time-out it never works in vain. That feedback is sooner
 //! than a cap hangs on the hour: the cap leaves room for the busiest one, and in that one there is nothing to gain.

@@ -61,6 +61,21 @@ fn it_is_the_queue_and_the_repetition_that_keep_it_down_when_the_openers_are_gon
 }
 
 #[test]
+fn in_the_busiest_hour_feedback_survives_too_and_a_small_campaign_is_no_stampede() {
+    let (terms, campaign) = small();
+    let busiest = Terms { ordinary: terms.busiest, ordinary_evening: terms.busiest, ..terms };
+    let [unpaced, capped, feedback] = play(busiest, campaign, 1);
+    assert!(unpaced.seen.gave_up > 10_000, "{:?}", unpaced.seen);
+    assert_eq!((capped.seen.gave_up, feedback.seen.gave_up), (0, 0));
+    // What is free is what the cap was made for, so there is little to gain, and little is lost.
+    let (slower, faster) = (rung_after(&feedback).as_secs_f64(), rung_after(&capped).as_secs_f64());
+    assert!((0.8..1.25).contains(&(slower / faster)), "{slower} and {faster} s");
+
+    let [unpaced, ..] = play(terms, Campaign { phones: 20_000, ..campaign }, 1);
+    assert_eq!(unpaced.seen.gave_up, 0, "{:?}", unpaced.seen);
+}
+
+#[test]
 fn every_attempt_ends_once_and_every_phone_is_rung_once() {
     let (terms, campaign) = small();
     for run in play(terms, campaign, 3) {
