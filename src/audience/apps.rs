@@ -36,6 +36,12 @@ pub struct Opens {
     pub median_delay: Duration,
 }
 
+impl Opens {
+    /// The spread of the delay's logarithm: two thirds of those who open do so between a third of the median delay and three
+    /// times it. An assumption, as the median is.
+    pub const SPREAD: f64 = 1.1;
+}
+
 impl Default for Opens {
     /// Assumptions, for whoever has not measured their own app yet: rather too many people at once than too few.
     fn default() -> Self {

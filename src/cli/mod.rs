@@ -1,5 +1,6 @@
 //! The command line: nouns, then verbs; data on standard output, everything else on standard error.
 
+mod afternoon;
 mod api;
 mod audience;
 mod audit;
@@ -65,6 +66,8 @@ enum Command {
     Check,
     /// Replay a bank's afternoon against local simulators: no services, no accounts, no network
     Demo(demo::Args),
+    /// Play what a campaign does to a bank's login: unpaced, capped, and led by feedback
+    Afternoon(afternoon::Args),
     /// Run APNs and FCM simulators
     Simulator(simulator::SimulatorArgs),
     /// Enqueue, look up and withdraw jobs
@@ -148,6 +151,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Migrate(args) => migrate::run(&common.config, &args).await,
         Command::Check => check::run(&common.config).await,
         Command::Demo(args) => demo::run(args, common.output).await,
+        Command::Afternoon(args) => afternoon::run(&args, common.output),
         Command::Simulator(args) => serve::simulator(args).await,
         Command::Job(job) => job::run(&common.config, common.output, job).await,
         Command::Device(device) => device::run(&common.config, common.output, device).await,

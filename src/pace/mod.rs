@@ -1,5 +1,6 @@
 //! Pace: how fast, and when again. Pure arithmetic; who waits is the shell's affair.
 
+pub mod feedback;
 pub mod lease;
 pub mod shared;
 pub mod slow_start;

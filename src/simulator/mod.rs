@@ -9,11 +9,14 @@
 //! checks of `apns`, `provider_token`, `fcm` and `oauth`, the scripted faults of `fault`, the statistics of
 //! `profile` and the `phones`; `reply` words the answer and `record` keeps what happened.
 //!
+//! Beside the providers there is a [`bank`]: what those who open the app do to its login.
+//!
 //! Never on the internet: it listens on loopback, its keys are made at start, and its inspection
 //! endpoint asks nobody who they are.
 
 mod apns;
 mod args;
+pub mod bank;
 mod config;
 mod connection;
 mod credentials;

@@ -14,10 +14,6 @@ use crate::{
     pace::shared::RESERVED_PERCENT,
 };
 
-/// The spread of the delay's logarithm: two thirds of those who open do so between a third of the median delay and three
-/// times it. An assumption, as the median is.
-const SPREAD: f64 = 1.1;
-
 /// Most notifications a second of a stage: the smaller of its own limit and what the app's providers take, less what the
 /// direct lane has for itself.
 pub(super) fn rate(max_rate: Option<u32>, app: Option<&App>) -> f64 {
@@ -60,7 +56,7 @@ fn opened_by(seconds: f64, median: Duration) -> f64 {
     if seconds <= 0.0 {
         return 0.0;
     }
-    normal((seconds.ln() - median.as_secs_f64().ln()) / SPREAD)
+    normal((seconds.ln() - median.as_secs_f64().ln()) / audience::Opens::SPREAD)
 }
 
 /// The standard normal distribution function, to seven digits: Abramowitz and Stegun, Handbook of Mathematical Functions,

@@ -1,5 +1,6 @@
 //! The commands, as somebody at a terminal runs them against real services.
 
+mod afternoon;
 mod audiences;
 mod checks;
 mod demo;
