@@ -5,6 +5,11 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 
+#[expect(clippy::print_stdout, reason = "the figures are the answer")]
+fn say(figures: std::fmt::Arguments<'_>) {
+    println!("{figures}");
+}
+
 fn test(stages: usize) -> HealthTest {
     HealthTest::new(&FrozenHealth::default(), stages)
 }
@@ -78,10 +83,10 @@ fn evidence_does_not_grow_where_nothing_is_wrong() {
     for length in [1_u32, 2, 5, 12] {
         let expectation: f64 = (0..1_u32 << length)
             .map(|bits| {
-                let rejected = u64::from(bits.count_ones());
-                let accepted = u64::from(length) - rejected;
-                let chance = q.powf(rejected as f64) * (1.0 - q).powf(accepted as f64);
-                chance * mixture.evidence(Seen { rejected, accepted }).exp()
+                let (rejected, accepted) = (bits.count_ones(), length - bits.count_ones());
+                let chance = q.powf(f64::from(rejected)) * (1.0 - q).powf(f64::from(accepted));
+                let seen = Seen { rejected: rejected.into(), accepted: accepted.into() };
+                chance * mixture.evidence(seen).exp()
             })
             .sum();
         assert!((expectation - 1.0).abs() < 1e-9, "{length}: {expectation}");
@@ -104,8 +109,8 @@ fn fails_after(test: &HealthTest, share: f64, most: u64, rng: &mut StdRng) -> Op
     None
 }
 
-fn quantile(sorted: &[u64], part: f64) -> u64 {
-    sorted[((sorted.len() - 1) as f64 * part) as usize]
+fn quantile(sorted: &[u64], percent: usize) -> u64 {
+    sorted[(sorted.len() - 1) * percent / 100]
 }
 
 #[test]
@@ -116,8 +121,8 @@ fn a_great_harm_shows_after_some_twenty_outcomes_and_a_small_one_after_some_hund
         let mut took: Vec<u64> =
             (0..2_000).map(|_| fails_after(&test, share, 20_000, &mut rng).expect("it shows")).collect();
         took.sort_unstable();
-        let (half, most) = (quantile(&took, 0.5), quantile(&took, 0.95));
-        println!("a true share of {share}: a median of {half} outcomes, a p95 of {most}");
+        let (half, most) = (quantile(&took, 50), quantile(&took, 95));
+        say(format_args!("a true share of {share}: a median of {half} outcomes, a p95 of {most}"));
         assert!(median.contains(&half) && late.contains(&most), "{share}: {half}, {most}");
     }
 }
@@ -129,7 +134,7 @@ fn a_healthy_rollout_is_hardly_ever_halted() {
     let test = test(4);
     let halted =
         (0..10_000).filter(|_| (0..8).any(|_| fails_after(&test, 0.002, 500, &mut rng).is_some())).count();
-    println!("10000 healthy rollouts: {halted} halted, at most 10 are promised");
+    say(format_args!("10000 healthy rollouts: {halted} halted, at most 10 are promised"));
     assert!(halted <= 10, "{halted} of 10000 at alpha = 0.001");
 }
 
@@ -138,7 +143,7 @@ fn twenty_thousand_sends_at_half_of_what_is_healthy_halt_nobody() {
     let mut rng = StdRng::seed_from_u64(3);
     let test = test(4);
     let halted = (0..1_000).filter(|_| fails_after(&test, 0.001, 20_000, &mut rng).is_some()).count();
-    println!("1000 rollouts of 20000 sends at 0.1 %: {halted} halted");
+    say(format_args!("1000 rollouts of 20000 sends at 0.1 %: {halted} halted"));
     assert!(halted <= 1, "{halted} of 1000");
 }
 
@@ -147,19 +152,19 @@ fn twenty_thousand_sends_at_half_of_what_is_healthy_halt_nobody() {
 fn a_stage_that_is_not_sound_hardly_ever_passes() {
     let mut rng = StdRng::seed_from_u64(4);
     let test = test(4);
-    let passes = |rng: &mut StdRng| {
+    let is_passed = |rng: &mut StdRng| {
         let mut seen = Seen::default();
         (0..3_000).any(|_| {
             if rng.random_bool(0.01) {
-                seen.rejected += 1
+                seen.rejected += 1;
             } else {
-                seen.accepted += 1
+                seen.accepted += 1;
             }
             test.passes(seen)
         })
     };
-    let passed = (0..1_000).filter(|_| passes(&mut rng)).count();
-    println!("1000 stages at p1: {passed} passed, at most 50 are promised");
+    let passed = (0..1_000).filter(|_| is_passed(&mut rng)).count();
+    say(format_args!("1000 stages at p1: {passed} passed, at most 50 are promised"));
     assert!(passed <= 50, "{passed} of 1000 at beta = 0.05");
 }
 
