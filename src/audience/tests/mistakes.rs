@@ -128,7 +128,7 @@ mistakes! {
     a_bake_without_a_unit: "plans/cautious.toml", "\"5m\"" => "\"5\"",
         "plans/cautious.toml:3: stage[0].bake: \"5\" is no duration; write a number and s, m, h or d, such as \"5m\"";
     a_gate_that_is_not_known: "plans/cautious.toml", "\"manual\"" => "\"closed\"",
-        "plans/cautious.toml:4: stage[0].gate: \"closed\" is not known here; write \"auto\" or \"manual\"";
+        "plans/cautious.toml:4: stage[0].gate: \"closed\" is not known here; write \"auto\" or \"manual\" or \"time\"";
     a_rate_of_nothing: "plans/cautious.toml", "max_rate = 2000" => "max_rate = 0",
         "plans/cautious.toml:9: stage[2].max_rate: is 0, which is no rate; write notifications a second, 1 to 10000000";
     health_upside_down: "plans/cautious.toml", "p1 = 0.01" => "p1 = 0.001",

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::*;
 
 #[expect(clippy::print_stdout, reason = "the figures are the answer")]
-fn say(figures: std::fmt::Arguments<'_>) {
+fn say(figures: fmt::Arguments<'_>) {
     println!("{figures}");
 }
 

@@ -125,7 +125,7 @@ async fn the_readmes_tour_is_what_two_people_see() {
     let transcript = section("### A tour").split("```").nth(1).expect("a transcript");
     let transcript = transcript.strip_prefix("text\n").expect("it is plain text");
     let mut tour = tokio::process::Command::new("deploy/tour.sh");
-    tour.args(["--phones", "4000", "--binary", env!("CARGO_BIN_EXE_bellwether")]);
+    tour.args(["--phones", "24000", "--binary", env!("CARGO_BIN_EXE_bellwether")]);
     tour.current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true);
     let seen = tokio::time::timeout(Duration::from_mins(5), tour.output()).await;
     let seen = seen.expect("it comes to an end").expect("the script runs");
