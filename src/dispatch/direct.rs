@@ -122,7 +122,7 @@ impl DirectLane {
         let writer = Committer {
             ledger: Arc::clone(&ledger),
             settle: settle.clone(),
-            patience: Patience { metrics: metrics.clone(), until: abandon.clone() },
+            patience: Patience::until(abandon.clone(), metrics.clone()),
             clock: clock.clone(),
             in_flight: Arc::clone(&in_flight),
             committed: Arc::clone(&committed),
@@ -132,10 +132,10 @@ impl DirectLane {
             ledger: Arc::clone(&ledger),
             settle: settle.clone(),
             committed: Arc::clone(&committed),
-            patience: Patience { metrics: metrics.clone(), until: drained.clone() },
+            patience: Patience::until(drained.clone(), metrics.clone()),
         };
         let lane = Arc::new(Self {
-            patience: Patience { metrics: metrics.clone(), until: stop.clone() },
+            patience: Patience::until(stop.clone(), metrics.clone()),
             bursts: Bursts::default(),
             slots: DirectSlots::new(&policy, &ledger, &clock, &stop),
             throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),

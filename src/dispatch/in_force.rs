@@ -67,7 +67,7 @@ impl Watch {
         metrics: Metrics,
         stop: CancellationToken,
     ) {
-        let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
+        let patience = Patience::until(stop.clone(), metrics.clone());
         let mut said = None;
         loop {
             match patience.answer(ledger.initialise_policy(&policy)).await {

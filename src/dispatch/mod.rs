@@ -58,7 +58,7 @@ pub async fn tell_and_keep(
         ledger: std::sync::Arc::clone(&ledger),
         settle,
         committed: std::sync::Arc::default(),
-        patience: Patience { metrics: metrics.clone(), until: ended },
+        patience: Patience::until(ended, metrics.clone()),
     };
-    tokio::join!(relay::run(relay), keeping::run(ledger, Patience { metrics, until: stop }));
+    tokio::join!(relay::run(relay), keeping::run(ledger, Patience::until(stop, metrics)));
 }

@@ -241,7 +241,7 @@ mod tests {
     use crate::{ledger::LedgerOptions, metrics::Metrics, pace::lease::Leased};
 
     fn pacer(ledger: Ledger) -> Pacer {
-        let patience = Patience { metrics: Metrics::new(), until: CancellationToken::new() };
+        let patience = Patience::until(CancellationToken::new(), Metrics::new());
         Pacer::new(Arc::new(ledger), patience, Clock::system())
     }
 

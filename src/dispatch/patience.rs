@@ -1,6 +1,12 @@
 //! Waiting for the ledger: what cannot be recorded is not done, and not given up either.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +27,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may still take once the process is to stop.
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long another question may take after that: a moment, in which a ledger that is there has answered.
+const LOST_ANSWER_WITHIN: Duration = Duration::from_millis(100);
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
@@ -38,9 +47,17 @@ pub(super) enum NoAnswer {
 pub(super) struct Patience {
     pub(super) metrics: Metrics,
     pub(super) until: CancellationToken,
+    /// The process is to stop, and the ledger had its last time and did not answer: whatever else is asked may not take as
+    /// long again.
+    lost: Arc<AtomicBool>,
 }
 
 impl Patience {
+    /// Patience until then.
+    pub(super) fn until(until: CancellationToken, metrics: Metrics) -> Self {
+        Self { metrics, until, lost: Arc::default() }
+    }
+
     /// Asks until the ledger answers.
     pub(super) async fn ask<T, F>(&self, what: &'static str, question: impl Fn() -> F) -> Result<T, NoAnswer>
     where
@@ -68,11 +85,18 @@ impl Patience {
         &self,
         question: impl Future<Output = Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
+        let within = if self.lost.load(Ordering::Acquire) { LOST_ANSWER_WITHIN } else { ANSWER_WITHIN };
         tokio::select! {
             biased;
-            answer = question => answer,
-            () = tokio::time::sleep(ANSWER_WITHIN) => Err(LedgerError::no_answer(ANSWER_WITHIN)),
-            () = self.over() => Err(LedgerError::no_answer(LAST_ANSWER_WITHIN)),
+            answer = question => {
+                self.lost.store(false, Ordering::Release);
+                answer
+            }
+            () = tokio::time::sleep(within) => Err(LedgerError::no_answer(within)),
+            () = self.over() => {
+                self.lost.store(true, Ordering::Release);
+                Err(LedgerError::no_answer(LAST_ANSWER_WITHIN))
+            }
         }
     }
 

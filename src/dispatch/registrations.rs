@@ -62,7 +62,7 @@ pub struct RegistrationParts {
 pub async fn run(parts: RegistrationParts) {
     let RegistrationParts { mut registrations, settle, ledger, policy, in_force, metrics, clock, stop } =
         parts;
-    let patience = Patience { metrics, until: stop.clone() };
+    let patience = Patience::until(stop.clone(), metrics);
     let way = Way { settle, ledger, policy, clock, patience };
     while let Some(deliveries) = registrations.batch(BATCH).await {
         if !in_force.comes(&stop).await {

@@ -13,7 +13,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -75,6 +75,8 @@ struct Rate {
     stop: CancellationToken,
     waiting: AtomicU32,
     renewing: AtomicBool,
+    /// When the ledger last did not answer, in microseconds since the origin; 0 once it has.
+    failed: AtomicU64,
 }
 
 impl DirectSlots {
@@ -98,6 +100,7 @@ impl DirectSlots {
                 stop: stop.clone(),
                 waiting: AtomicU32::new(0),
                 renewing: AtomicBool::new(false),
+                failed: AtomicU64::new(0),
             }))
         };
         let rates = |app: &crate::audience::App| Rates {
@@ -159,13 +162,18 @@ impl Rate {
     }
 
     async fn wait(self: &Arc<Self>) -> Result<Slot, NotSent> {
-        let give_up = self.now() + PATIENCE;
+        let began = self.now();
+        let give_up = began + PATIENCE;
         let _waiting = Waiting::new(&self.waiting);
         let _turn = self.queue.lock().await;
         loop {
             match self.take() {
                 Taken::Now(slot) => return Ok(slot),
                 Taken::At(at) => sleep(at.saturating_sub(self.now())).await,
+                // Whoever had the turn before has just asked in vain: a ledger that hangs is not asked by each in turn.
+                Taken::Nothing if self.is_over(give_up) && self.has_failed_since(began) => {
+                    return Err(NotSent::Throttled);
+                }
                 Taken::Nothing => match self.lease().await {
                     Ok(None) => {}
                     Ok(Some(room_in)) => sleep(room_in).await,
@@ -175,9 +183,17 @@ impl Rate {
         }
     }
 
+    fn is_over(&self, give_up: Duration) -> bool {
+        self.now() >= give_up || self.stop.is_cancelled()
+    }
+
+    fn has_failed_since(&self, began: Duration) -> bool {
+        u128::from(self.failed.load(Ordering::Acquire)) > began.as_micros()
+    }
+
     /// The ledger is away: a moment's rest, or the end of patience.
     async fn bear(&self, error: &LedgerError, give_up: Duration) -> Result<(), NotSent> {
-        if self.now() >= give_up || self.stop.is_cancelled() {
+        if self.is_over(give_up) {
             let (app, provider) = (&self.app, self.provider);
             tracing::warn!(%app, %provider, %error, "no slots are to be had; the job is deferred");
             return Err(NotSent::Throttled);
@@ -191,8 +207,11 @@ impl Rate {
         let waiting = self.waiting.load(Ordering::Acquire);
         let want = self.stock().want(self.now(), waiting, self.per_second.get());
         let asked = self.ledger.lease_direct(self.provider, &self.app, self.per_second, want);
-        let leased =
-            timeout(ANSWER_WITHIN, asked).await.map_err(|_| LedgerError::no_answer(ANSWER_WITHIN))??;
+        let answer = timeout(ANSWER_WITHIN, asked).await;
+        let answer = answer.unwrap_or_else(|_| Err(LedgerError::no_answer(ANSWER_WITHIN)));
+        let failed = if answer.is_err() { self.now().as_micros() } else { 0 };
+        self.failed.store(u64::try_from(failed).unwrap_or(u64::MAX), Ordering::Release);
+        let leased = answer?;
         self.stock().add(&leased, self.now());
         let [own, borrowed] = leased;
         if own.slots + borrowed.slots > 0 {

@@ -83,7 +83,7 @@ impl Coordinator {
     pub async fn run(parts: CoordinatorParts) {
         let CoordinatorParts { ledger, policy, in_force, control, metrics, clock, webhook, .. } = parts;
         let CoordinatorParts { retry, holder, stop, .. } = parts;
-        let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
+        let patience = Patience::until(stop.clone(), metrics.clone());
         let coordinator = Self {
             ledger,
             policy,

@@ -125,7 +125,7 @@ impl Worker {
     pub async fn run(parts: WorkerParts) {
         let WorkerParts { ledger, deliver, policy, in_force, metrics, clock, stop, .. } = parts;
         let WorkerParts { mut control, name, streams, lease, .. } = parts;
-        let patience = Patience { metrics: metrics.clone(), until: stop.clone() };
+        let patience = Patience::until(stop.clone(), metrics.clone());
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), patience.clone(), clock.clone()),
             throttles: Throttles::new(Arc::clone(&ledger), clock.clone()),

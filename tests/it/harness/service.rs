@@ -16,10 +16,13 @@ use bellwether::{
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use super::{
-    broker::{Broker, TestClient, eventually, within},
+    broker::{Broker, PATIENCE, TestClient, eventually, within},
     database::TestDatabase,
 };
 
@@ -332,6 +335,9 @@ impl Serving {
 
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        within("the end of the service", self.child.wait()).await.expect("it ends")
+        let Ok(ended) = timeout(PATIENCE, self.child.wait()).await else {
+            panic!("the service has not ended within {PATIENCE:?}; its log:\n{}", self.log());
+        };
+        ended.expect("it ends")
     }
 }

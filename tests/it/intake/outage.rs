@@ -181,9 +181,14 @@ async fn a_blocked_and_then_restarted_broker_loses_nothing() {
     services.run(&["start", "rabbitmq"]).await;
     healthy(&intake).await;
     within("the confirm", waiting).await.expect("no panic").expect("confirmed after the restart");
-    let again = arrivals(&mut intake, 50).await;
+    let mut again = arrivals(&mut intake, 50).await;
     let mut expected = jobs[1..].to_vec();
     expected.push("cards/restart#1".into());
+    // An acknowledgement that the broker had not read when it was stopped is lost with it: that one comes once more.
+    if bodies(&again).iter().any(|body| body == "cards/blocked#1") {
+        again.extend(arrivals(&mut intake, 1).await);
+        expected.insert(jobs.len() - 1, "cards/blocked#1".into());
+    }
     assert_eq!(bodies(&again), expected);
     intake.settle().ack(again.iter().map(receipt).collect()).await;
     intake.close().await;

@@ -34,7 +34,9 @@ const TESTER: &str = "qa-ios-1";
 async fn staged() -> (Stage, Vec<TestPhone>) {
     let stage = Stage::set().await;
     for (name, gate) in [("at-once", "time"), ("gated", "manual")] {
-        let plan = format!("[[stage]]\ndevices = 1\ngate = \"{gate}\"\n[[stage]]\npercent = 100\n");
+        let plan = format!(
+            "customers_first = \"a test\"\n[[stage]]\ndevices = 1\ngate = \"{gate}\"\n[[stage]]\npercent = 100\n"
+        );
         std::fs::write(stage.folder().join(format!("audiences/plans/{name}.toml")), plan).expect("a plan");
     }
     let mut phones = STAFF.map(TestPhone::ios).to_vec();

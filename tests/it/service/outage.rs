@@ -259,7 +259,11 @@ async fn a_service_that_is_to_stop_does_not_wait_long_for_a_ledger_that_is_away(
         let status = scene.serving.ended().await;
         let took = clock.monotonic().duration_since(began);
         say(format_args!("stopped after {took:?} without the ledger ({away:?}): {status}"));
-        assert!(status.success() && took <= LONGEST, "{status} after {took:?}");
+        assert!(
+            status.success() && took <= LONGEST,
+            "{status} after {took:?}; its log:\n{}",
+            scene.serving.log()
+        );
         drop((frozen, stuck));
         // Up already, unless it was stopped.
         scene.services.run(&["start", "postgres"]).await;
