@@ -5,16 +5,11 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{
-    Exit, api,
-    exit::With,
-    ledger, output,
-    rollout::{Campaign, id_by_api},
-};
+use super::{Exit, api, exit::With, ledger, output, rollout::Campaign};
 use crate::{
     api::{
         client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
-        wire::{HaltBody, HaltSet, LiftBody, Lifted},
+        wire::{HaltBody, HaltSet, LiftBody, Lifted, fitting_reason},
     },
     app,
     audience::Policy,
@@ -30,8 +25,8 @@ use crate::{
 pub(super) struct HaltArgs {
     #[command(flatten)]
     what: What,
-    /// Why; it stands in the audit log
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// Why; it stands in the audit log. Line breaks become spaces, and after 1,000 characters it is cut
+    #[arg(long)]
     reason: String,
 }
 
@@ -81,11 +76,11 @@ impl What {
         Ok(self.named())
     }
 
-    /// The same as the API knows it.
-    async fn scope_by_api(&self, client: &Client) -> anyhow::Result<HaltScope> {
+    /// The same as it was typed: the API looks a campaign up itself, in the request that halts it and is never limited.
+    fn typed(&self) -> String {
         match &self.scope.campaign {
-            Some(campaign) => Ok(HaltScope::Campaign(id_by_api(client, campaign).await?)),
-            None => Ok(self.named()),
+            Some(campaign) => format!("campaign:{campaign}"),
+            None => self.named().to_string(),
         }
     }
 
@@ -158,11 +153,11 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
 
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
+    let reason = fitting_reason(&args.reason);
     if let Some(client) = args.what.client()? {
-        let scope = args.what.scope_by_api(&client).await?;
-        let body = HaltBody { scope: scope.to_string(), reason: args.reason };
+        let body = HaltBody { scope: args.what.typed(), reason };
         let set: HaltSet = client.post("halts", &body).await?;
-        output::remark(&format!("halted: {}. {}", set.scope, meaning(&scope, set.rollouts)));
+        output::remark(&format!("halted: {}. {}", set.scope, meaning(&set.scope, set.rollouts)));
         return Ok(Exit::Ok);
     }
     let by = args.what.operator()?;
@@ -172,7 +167,7 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
     refuse_unknown(&settings, &scope)?;
     let ended = ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
     let told = tell(&settings, &scope).await;
-    output::remark(&format!("halted: {scope}. {}", meaning(&scope, ended)));
+    output::remark(&format!("halted: {scope}. {}", meaning(&scope.to_string(), ended)));
     if let Err(why) = told {
         output::remark(&format!(
             "The broker could not pass it on ({why}): processes read it in the ledger, within a second."
@@ -182,31 +177,30 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
 }
 
 /// What a halt means for what is under way, and for what waits.
-fn meaning(scope: &HaltScope, ended: u64) -> String {
+fn meaning(scope: &str, ended: u64) -> String {
     let campaigns = match ended {
         0 => "No campaign was under way or waiting.".to_owned(),
         1 => "1 campaign that was under way or waiting is over for good.".to_owned(),
         ended => format!("{ended} campaigns that were under way or waiting are over for good."),
     };
-    match scope {
-        HaltScope::All | HaltScope::App(_) => format!(
+    match scope.split(':').next() {
+        Some("all" | "app") => format!(
             "{campaigns} Nothing new is sent: direct jobs, and campaigns that arrive from now on, wait until \
              `bellwether unhalt` or their expiry."
         ),
-        HaltScope::Audience(_) => {
+        Some("audience") => {
             format!(
                 "{campaigns} Campaigns to it that arrive from now on wait until `bellwether unhalt` or their expiry."
             )
         }
-        HaltScope::Campaign(_) => campaigns,
+        _ => campaigns,
     }
 }
 
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
     if let Some(client) = args.what.client()? {
-        let scope = args.what.scope_by_api(&client).await?;
-        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: scope.to_string() }).await?;
+        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: args.what.typed() }).await?;
         return Ok(told(&lifted));
     }
     let by = args.what.operator()?;

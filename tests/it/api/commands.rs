@@ -16,7 +16,7 @@ use crate::service::cli::told;
 
 impl Office {
     /// Runs a command in somebody's name.
-    async fn as_person(&self, token: &str, arguments: &[&str]) -> Output {
+    pub(super) async fn as_person(&self, token: &str, arguments: &[&str]) -> Output {
         let mut command = self.stage.command(arguments);
         command.env("BELLWETHER_URL", self.url()).env("BELLWETHER_TOKEN", token);
         within("a command", command.output()).await.expect("the program runs")
