@@ -69,6 +69,11 @@ impl fmt::Display for With {
 
 impl std::error::Error for With {}
 
+/// The same error, and what to do about it; its exit code stays.
+pub(super) fn advised(error: &anyhow::Error, advice: &str) -> anyhow::Error {
+    With(Exit::of(error), format!("{}; {advice}", causes(error))).into()
+}
+
 impl Exit {
     /// The code that an error asks for.
     pub(super) fn of(error: &anyhow::Error) -> Self {

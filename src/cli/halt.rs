@@ -5,7 +5,12 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, bail};
 use tokio::time::timeout;
 
-use super::{Exit, api, exit::With, ledger, output, rollout::Campaign};
+use super::{
+    Exit, api,
+    exit::{With, advised},
+    ledger, output,
+    rollout::Campaign,
+};
 use crate::{
     api::{
         client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
@@ -67,6 +72,9 @@ struct Scope {
     campaign: Option<Campaign>,
 }
 
+/// What holds while the ledger is away, and what to do.
+const LEDGER_AWAY: &str = "if that is away, nothing new is sent meanwhile: repeat it until it is answered";
+
 impl What {
     /// What is halted. A campaign that nobody knows is an error: a typo in an emergency must not look like a halt.
     async fn scope(&self, ledger: &Ledger) -> anyhow::Result<HaltScope> {
@@ -99,6 +107,23 @@ impl What {
                 "{URL_VARIABLE} is not set: set it and {TOKEN_VARIABLE}, or write into the ledger directly with --ledger"
             ),
         }
+    }
+
+    /// What to do when the API is not there: the way past it, and what holds without either.
+    fn way_out(&self, verb: &str, error: anyhow::Error) -> anyhow::Error {
+        if !api::is_away(&error) {
+            return error;
+        }
+        let scope = match self.typed().split_once(':') {
+            Some((what, which)) => format!("--{what} {which}"),
+            None => "--all".to_owned(),
+        };
+        let reason = if verb == "halt" { " --reason TEXT" } else { "" };
+        let advice = format!(
+            "break-glass: where the service's configuration is, `bellwether {verb} --ledger {scope}{reason} --by YOU` writes \
+             into the ledger directly ({LEDGER_AWAY})"
+        );
+        advised(&error, &advice)
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -156,13 +181,16 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
     let reason = fitting_reason(&args.reason);
     if let Some(client) = args.what.client()? {
         let body = HaltBody { scope: args.what.typed(), reason };
-        let set: HaltSet = client.post("halts", &body).await?;
+        let set = client.post::<_, HaltSet>("halts", &body).await;
+        let set = set.map_err(|error| args.what.way_out("halt", error.into()))?;
         output::remark(&format!("halted: {}. {}", set.scope, meaning(&set.scope, set.rollouts)));
         return Ok(Exit::Ok);
     }
     let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
-    let ledger = ledger::open(config).await?;
+    let ledger = ledger::open(config).await.map_err(|error| {
+        advised(&error, "the halt is NOT set. While the ledger is away nothing new is sent; repeat it until it is answered")
+    })?;
     let scope = args.what.scope(&ledger).await?;
     refuse_unknown(&settings, &scope)?;
     let ended = ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
@@ -200,7 +228,8 @@ fn meaning(scope: &str, ended: u64) -> String {
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
     if let Some(client) = args.what.client()? {
-        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: args.what.typed() }).await?;
+        let lifted = client.post::<_, Lifted>("halts/lift", &LiftBody { scope: args.what.typed() }).await;
+        let lifted = lifted.map_err(|error| args.what.way_out("unhalt", error.into()))?;
         return Ok(told(&lifted));
     }
     let by = args.what.operator()?;

@@ -4,9 +4,12 @@ use axum::{Json, Router, extract::State, routing::get, routing::post};
 
 use super::{Api, ApiError, Caller, Operation, Said, schema};
 use crate::{
-    api::wire::{Code, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, Scope, fitting_reason},
+    api::{
+        views,
+        wire::{Code, HaltBody, HaltList, HaltSet, LiftBody, Lifted, Scope, fitting_reason},
+    },
     dispatch::control::ControlMessage,
-    ledger::{Halt, HaltScope, Lift, UnknownScope},
+    ledger::{HaltScope, Lift, UnknownScope},
     model::JobKey,
 };
 
@@ -44,21 +47,8 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-impl From<Halt> for HaltView {
-    fn from(halt: Halt) -> Self {
-        Self {
-            scope: halt.scope.to_string(),
-            by: halt.actor,
-            reason: halt.reason,
-            at: halt.at,
-            lift_asked_by: halt.lift_asked_by,
-        }
-    }
-}
-
 async fn list(State(api): State<Api>, _: Caller) -> Result<Json<HaltList>, ApiError> {
-    let halts = api.ledger().halts().await?;
-    Ok(Json(HaltList { halts: halts.into_iter().map(HaltView::from).collect() }))
+    Ok(Json(views::halt_list(api.ledger()).await?))
 }
 
 async fn set(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HaltView;
 use crate::model::{Pause, RolloutState};
 
 /// A line of text, as a schema has it: no control characters.
@@ -96,6 +97,9 @@ pub struct RolloutView {
     pub late_tail: Option<TailView>,
     /// Requests that ended after a worker had heard of its halt: they were on the wire.
     pub after_halt: u64,
+    /// Halts in force that cover it: nothing of it starts until they are lifted. Absent of one that is over.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub halts: Vec<HaltView>,
 }
 
 /// What a rollout waits for.

@@ -32,7 +32,7 @@ async fn it_speaks_tls_and_refuses_to_speak_in_the_clear_to_others() {
     let (code, told) = whoami(None, format!("https://localhost:{port}")).await;
     assert!(code == Some(1) && told.contains("is not trusted"), "{told}");
     let (code, told) = whoami(None, format!("http://localhost:{port}")).await;
-    assert!(code == Some(1), "plain text gets nothing: {told}");
+    assert!(code == Some(1) && told.contains("begin with https://"), "plain text gets nothing: {told}");
     assert!(serving.stop().await.success());
 
     let everywhere = std::fs::read_to_string(stage.configuration()).expect("the configuration");

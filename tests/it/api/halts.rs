@@ -83,3 +83,68 @@ async fn i5_the_command_asks_for_a_halt_in_one_request_with_a_reason_that_fits()
     let asked = json!([{ "scope": "campaign:marketing/spring", "reason": reason }]);
     assert_eq!(Value::Array(said.lock().expect("nobody panicked").clone()), asked);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_halted_is_shown_by_the_api_and_without_it() {
+    let office = Office::open("").await;
+    let (_, eve) = office.token("eve", &["halt"]).await;
+    let none = office.as_person(&eve, &["halts"]).await;
+    assert_eq!(String::from_utf8_lossy(&none.stdout), "nothing is halted\n");
+    let halt = ["halt", "--audience", "customers", "--reason", "wrong\ntext"];
+    assert!(office.as_person(&eve, &halt).await.status.success());
+    let shown = office.as_person(&eve, &["halts"]).await;
+    let line = String::from_utf8(shown.stdout).expect("text");
+    assert!(
+        line.starts_with("audience:customers since 2") && line.ends_with(", by eve: wrong text\n"),
+        "{line}"
+    );
+    let json = ["--output", "json", "halts"];
+    let (api, ledger) = (office.as_person(&eve, &json).await, office.stage.run(&json).await);
+    let listed: Value = serde_json::from_slice(&api.stdout).expect("JSON");
+    assert_eq!(listed[0]["by"], json!("eve"));
+    assert_eq!(api.stdout, ledger.stdout);
+    assert!(office.serving.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_reach_the_api_is_told_the_way_past_it() {
+    let stage = Stage::set().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let told = async |arguments: &[&str]| {
+        let mut command = stage.command(arguments);
+        command.env("BELLWETHER_URL", &url).env("BELLWETHER_TOKEN", "bw_x");
+        let output = within("a command", command.output()).await.expect("the program runs");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let halt = told(&["halt", "--campaign", "spring/spring", "--reason", "wrong text"]).await;
+    let command = "`bellwether halt --ledger --campaign spring/spring --reason TEXT --by YOU`";
+    assert!(halt.contains(command) && halt.contains("cannot be reached"), "{halt}");
+    let lift = told(&["unhalt", "--all"]).await;
+    assert!(lift.contains("`bellwether unhalt --ledger --all --by YOU`"), "{lift}");
+    for looks in [
+        &["rollout", "list"][..],
+        &["rollout", "show", "spring/spring"],
+        &["rollout", "status", "spring/spring"],
+        &["rollout", "watch", "spring/spring"],
+        &["halts"],
+    ] {
+        let said = told(looks).await;
+        assert!(said.contains("`env -u BELLWETHER_URL bellwether …`"), "{looks:?}: {said}");
+    }
+    let steers = told(&["rollout", "start", "spring/spring"]).await;
+    assert!(!steers.contains("env -u"), "it goes by the API alone: {steers}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_without_the_ledger_is_said_not_to_be_one() {
+    let stage = Stage::set().await;
+    let mut command = stage.command(&["halt", "--ledger", "--all", "--by", "anna", "--reason", "wrong text"]);
+    command.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+    let output = within("a command", command.output()).await.expect("the program runs");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.code() == Some(1) && told.contains("the halt is NOT set"), "{told}");
+    assert!(told.contains("nothing new is sent"), "{told}");
+}
