@@ -266,10 +266,10 @@ impl Config {
         text: &str,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let parsed: File = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
-            ConfigError::Invalid { file: file.to_owned(), line, problem: error.message().to_owned() }
+        let parsed = read(text).map_err(|(line, problem)| ConfigError::Invalid {
+            file: file.to_owned(),
+            line,
+            problem,
         })?;
         let required = |given: Option<SecretString>, key, name: &'static str| {
             let from_environment = variable(name).filter(|value| !value.is_empty()).map(SecretString::from);
@@ -308,6 +308,24 @@ impl Config {
             providers,
         })
     }
+}
+
+/// The text as it is structured, or the line and what is wrong there, with the key.
+fn read(text: &str) -> Result<File, (usize, String)> {
+    let wrong = |error: &toml::de::Error, key: Option<String>| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+        let told = error.message();
+        // Some name it themselves.
+        let key =
+            key.filter(|key| key.rsplit('.').next().is_some_and(|last| last != "?" && !told.contains(last)));
+        (line, key.map_or_else(|| told.to_owned(), |key| format!("{key}: {told}")))
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| wrong(&error, None))?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let key = error.path().to_string();
+        wrong(error.inner(), Some(key).filter(|key| key != "."))
+    })
 }
 
 /// More recipients than this is a campaign, and takes a campaign's safety.
@@ -398,7 +416,12 @@ mod tests {
         let typo = message(&format!("{SMALLEST}prefetch = 3\n"));
         assert!(typo.starts_with("/etc/bellwether/bellwether.toml:5: unknown field `prefetch`"), "{typo}");
         let zero = message(&format!("{SMALLEST}[direct]\nmax_recipients = 0\n"));
-        assert!(zero.starts_with("/etc/bellwether/bellwether.toml:6: "), "{zero}");
+        let told = "/etc/bellwether/bellwether.toml:6: direct.max_recipients: invalid value: integer `0`, expected a nonzero";
+        assert!(zero.starts_with(told), "{zero}");
+        let kind = message(&format!("{SMALLEST}[api]\nrequests_per_second = \"many\"\n"));
+        assert!(kind.contains(":6: api.requests_per_second: invalid type"), "{kind}");
+        let syntax = message(&format!("{SMALLEST}[api\n"));
+        assert!(syntax.contains("bellwether.toml:5: "), "{syntax}");
         let missing = message("[amqp]\nurl = \"amqp://mq\"\n");
         assert!(missing.contains("ledger.url is not set") && missing.contains("DATABASE_URL"), "{missing}");
     }

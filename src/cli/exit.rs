@@ -38,7 +38,7 @@ impl From<Code> for Exit {
             Code::Waits => Self::Waits,
             Code::StaleDigest => Self::Stale,
             Code::RefusedByGuard => Self::Refused,
-            Code::Halted => Self::Halted,
+            Code::Halted | Code::Over => Self::Halted,
             Code::Malformed
             | Code::WrongMethod
             | Code::Conflict
@@ -132,6 +132,7 @@ mod tests {
             (Code::NotAllowed, 4),
             (Code::NotFound, 5),
             (Code::Halted, 6),
+            (Code::Over, 6),
             (Code::Waits, 7),
             (Code::StaleDigest, 9),
             (Code::RefusedByGuard, 3),

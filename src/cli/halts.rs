@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Exit, Output, api, ledger,
-    output::{self, wrapped},
+    output::{self, indented, wrapped},
     rollout::in_force,
 };
 use crate::api::{views, wire::HaltList};
@@ -30,8 +30,8 @@ fn shown(list: &HaltList) -> String {
     for halt in &list.halts {
         lines.push(wrapped(&in_force(halt), 2));
         if let Some(first) = &halt.lift_asked_by {
-            let asked = format!("  {} asked to lift it; another person must, too", output::visible(first));
-            lines.push(wrapped(&asked, 2));
+            let asked = format!("{} asked to lift it; another person must, too", output::visible(first));
+            lines.push(indented(&asked, 2));
         }
     }
     lines.join("\n")

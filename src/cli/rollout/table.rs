@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::wire::{ApprovalView, HaltView, RolloutList, RolloutSummary, RolloutView, StageView},
-    cli::output::{COLUMNS, Colour, Paint, shortened, table, visible, wrapped},
+    cli::output::{COLUMNS, Colour, Paint, indented, shortened, table, visible},
     model::{Pause, RolloutState},
 };
 
@@ -168,9 +168,7 @@ fn stages(stages: &[StageView]) -> String {
 
 /// A name and its value, in as many lines as that needs.
 pub(super) fn named(name: &str, value: &str) -> String {
-    let padded = format!("{name:VALUES$}");
-    let text = wrapped(&format!("{}{value}", "_".repeat(VALUES)), VALUES);
-    format!("{padded}{}", &text[VALUES..])
+    format!("{name:VALUES$}{}", &indented(value, VALUES)[VALUES..])
 }
 
 pub(super) fn devices(count: u64) -> String {
@@ -244,8 +242,8 @@ mod tests {
         fits(&told);
         let lines: Vec<&str> = told.lines().skip_while(|line| !line.starts_with("halted ")).take(3).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-        halted     all since 2026-11-21T11:59:00Z, by anna: wrong text \u{1b}[2J; nothing
-                   starts until it is lifted
+        halted     all since 2026-11-21T11:59:00Z, by anna: wrong text \u{1b}[2J;
+                   nothing starts until it is lifted
         waits      people must approve it, until 2026-11-21T20:00:00Z
         ");
     }
