@@ -11,9 +11,10 @@ use crate::api::{views, wire::HaltList};
 
 /// Shows the halts in force.
 pub(super) async fn run(config: &Path, format: Output) -> anyhow::Result<Exit> {
-    let list = match api::is_configured() {
-        true => api::client()?.get("halts").await.map_err(|error| api::or_the_ledger(error.into()))?,
-        false => views::halt_list(&ledger::open(config).await?).await?,
+    let list = if api::is_configured() {
+        api::client()?.get("halts").await.map_err(|error| api::or_the_ledger(error.into()))?
+    } else {
+        views::halt_list(&ledger::open(config).await?).await?
     };
     match format {
         Output::Json | Output::Yaml => format.print(&list.halts)?,

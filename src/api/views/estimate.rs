@@ -150,10 +150,11 @@ mod tests {
     #[test]
     fn no_second_has_more_opens_than_the_peak_and_one_has_as_many() {
         let (assumed, median) = (audience::Opens::default(), Duration::from_secs(90));
-        for seconds in [0.1, 1.0, 7.3, 90.0, 600.0, 7_200.0] {
+        for (seconds, steps) in [(0.1, 12_000), (1.0, 12_000), (7.3, 12_000), (90.0, 14_000), (600.0, 24_000)]
+        {
             let found = peak(1_000.0, seconds, assumed);
             // A time each 50 ms, from the beginning until ten minutes behind the end.
-            let most = (0..(f64::from(12_000_u32) + seconds * 20.0) as u32)
+            let most = (0..steps)
                 .map(|step| f64::from(step) / 20.0)
                 .map(|time| 80.0 * between((time - seconds).max(0.0), time, median))
                 .fold(0.0, f64::max);
