@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     dispatch::control::ControlMessage,
     intake,
-    ledger::{HaltScope, Ledger},
+    ledger::{HaltScope, Ledger, LedgerError},
     model::{AppId, AudienceName, OperatorName},
 };
 
@@ -176,6 +176,16 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
     }
 }
 
+/// What to do when the ledger itself is away.
+fn not_set(error: anyhow::Error) -> anyhow::Error {
+    if error.downcast_ref::<LedgerError>().is_none() {
+        return error;
+    }
+    let advice =
+        "the halt is NOT set. While the ledger is away nothing new is sent; repeat it until it is answered";
+    advised(&error, advice)
+}
+
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
     let reason = fitting_reason(&args.reason);
@@ -188,9 +198,7 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
     }
     let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
-    let ledger = ledger::open(config).await.map_err(|error| {
-        advised(&error, "the halt is NOT set. While the ledger is away nothing new is sent; repeat it until it is answered")
-    })?;
+    let ledger = ledger::open(config).await.map_err(not_set)?;
     let scope = args.what.scope(&ledger).await?;
     refuse_unknown(&settings, &scope)?;
     let ended = ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
