@@ -134,10 +134,10 @@ impl Client {
         if !token.expose_secret().chars().all(|c| c.is_ascii_graphic()) {
             return Err(ClientError::BadToken);
         }
-        if !base.path().ends_with('/') {
-            let path = format!("{}/", base.path());
-            base.set_path(&path);
-        }
+        // Who copied the address of an endpoint means the same API.
+        let path = base.path().trim_end_matches('/');
+        let path = format!("{}/", path.strip_suffix("/api/v1").unwrap_or(path));
+        base.set_path(&path);
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
@@ -227,6 +227,14 @@ impl Client {
         match tls_reason(error) {
             Some(why) => ClientError::Untrusted { url, why },
             None if error.is_timeout() && !error.is_connect() => ClientError::TooSlow { url },
+            // It was there and spoke, but not HTTP: most likely TLS.
+            None if self.base.scheme() == "http" && !error.is_connect() => {
+                let why = format!(
+                    "{}; if it speaks TLS, {URL_VARIABLE} must begin with https://",
+                    innermost(error)
+                );
+                ClientError::Unreachable { url, why }
+            }
             None => ClientError::Unreachable { url, why: innermost(error) },
         }
     }

@@ -6,7 +6,8 @@ use secrecy::ExposeSecret;
 
 use super::{Exit, exit::causes, ledger, output};
 use crate::{
-    app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, dispatch::Webhook, ledger::Ledger,
+    api::server, app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, dispatch::Webhook,
+    ledger::Ledger,
 };
 
 /// Checks everything that can be checked, even when something before it failed.
@@ -21,6 +22,7 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
     };
     let policy = Policy::load(&config.policy).map_err(Into::into);
     let policy = report.note("policy", policy, |policy| format!("hash {}", policy.hash()))?;
+    report.note("operators' API", server::check(&config.api), Clone::clone)?;
     check_ledger(&mut report, &config, policy.as_ref()).await?;
     report.note("broker", app::probe_broker(&config).await, Clone::clone)?;
     if config.notify.webhook.is_some() {

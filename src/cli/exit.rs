@@ -38,7 +38,7 @@ impl From<Code> for Exit {
             Code::Waits => Self::Waits,
             Code::StaleDigest => Self::Stale,
             Code::RefusedByGuard => Self::Refused,
-            Code::Halted => Self::Halted,
+            Code::Halted | Code::Over => Self::Halted,
             Code::Malformed
             | Code::WrongMethod
             | Code::Conflict
@@ -68,6 +68,11 @@ impl fmt::Display for With {
 }
 
 impl std::error::Error for With {}
+
+/// The same error, and what to do about it; its exit code stays.
+pub(super) fn advised(error: &anyhow::Error, advice: &str) -> anyhow::Error {
+    With(Exit::of(error), format!("{}; {advice}", causes(error))).into()
+}
 
 impl Exit {
     /// The code that an error asks for.
@@ -127,6 +132,7 @@ mod tests {
             (Code::NotAllowed, 4),
             (Code::NotFound, 5),
             (Code::Halted, 6),
+            (Code::Over, 6),
             (Code::Waits, 7),
             (Code::StaleDigest, 9),
             (Code::RefusedByGuard, 3),

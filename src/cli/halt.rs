@@ -7,21 +7,21 @@ use tokio::time::timeout;
 
 use super::{
     Exit, api,
-    exit::With,
+    exit::{With, advised},
     ledger, output,
-    rollout::{Campaign, id_by_api},
+    rollout::Campaign,
 };
 use crate::{
     api::{
         client::{Client, TOKEN_VARIABLE, URL_VARIABLE},
-        wire::{HaltBody, HaltSet, LiftBody, Lifted},
+        wire::{HaltBody, HaltSet, LiftBody, Lifted, fitting_reason},
     },
     app,
     audience::Policy,
     config::Config,
     dispatch::control::ControlMessage,
     intake,
-    ledger::{HaltScope, Ledger},
+    ledger::{HaltScope, Ledger, LedgerError},
     model::{AppId, AudienceName, OperatorName},
 };
 
@@ -30,8 +30,8 @@ use crate::{
 pub(super) struct HaltArgs {
     #[command(flatten)]
     what: What,
-    /// Why; it stands in the audit log
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// Why; it stands in the audit log. Line breaks become spaces, and after 1,000 characters it is cut
+    #[arg(long)]
     reason: String,
 }
 
@@ -72,6 +72,9 @@ struct Scope {
     campaign: Option<Campaign>,
 }
 
+/// What holds while the ledger is away, and what to do.
+const LEDGER_AWAY: &str = "if that is away, nothing new is sent meanwhile: repeat it until it is answered";
+
 impl What {
     /// What is halted. A campaign that nobody knows is an error: a typo in an emergency must not look like a halt.
     async fn scope(&self, ledger: &Ledger) -> anyhow::Result<HaltScope> {
@@ -81,11 +84,11 @@ impl What {
         Ok(self.named())
     }
 
-    /// The same as the API knows it.
-    async fn scope_by_api(&self, client: &Client) -> anyhow::Result<HaltScope> {
+    /// The same as it was typed: the API looks a campaign up itself, in the request that halts it and is never limited.
+    fn typed(&self) -> String {
         match &self.scope.campaign {
-            Some(campaign) => Ok(HaltScope::Campaign(id_by_api(client, campaign).await?)),
-            None => Ok(self.named()),
+            Some(campaign) => format!("campaign:{campaign}"),
+            None => self.named().to_string(),
         }
     }
 
@@ -104,6 +107,23 @@ impl What {
                 "{URL_VARIABLE} is not set: set it and {TOKEN_VARIABLE}, or write into the ledger directly with --ledger"
             ),
         }
+    }
+
+    /// What to do when the API is not there: the way past it, and what holds without either.
+    fn way_out(&self, verb: &str, error: anyhow::Error) -> anyhow::Error {
+        if !api::is_away(&error) {
+            return error;
+        }
+        let scope = match self.typed().split_once(':') {
+            Some((what, which)) => format!("--{what} {which}"),
+            None => "--all".to_owned(),
+        };
+        let reason = if verb == "halt" { " --reason TEXT" } else { "" };
+        let advice = format!(
+            "break-glass: where the service's configuration is, `bellwether {verb} --ledger {scope}{reason} --by YOU` writes \
+             into the ledger directly ({LEDGER_AWAY})"
+        );
+        advised(&error, &advice)
     }
 
     fn operator(&self) -> anyhow::Result<&OperatorName> {
@@ -156,23 +176,34 @@ async fn tell(config: &Config, scope: &HaltScope) -> Result<(), String> {
     }
 }
 
+/// What to do when the ledger itself is away.
+fn not_set(error: anyhow::Error) -> anyhow::Error {
+    if error.downcast_ref::<LedgerError>().is_none() {
+        return error;
+    }
+    let advice =
+        "the halt is NOT set. While the ledger is away nothing new is sent; repeat it until it is answered";
+    advised(&error, advice)
+}
+
 /// Sets a halt.
 pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> {
+    let reason = fitting_reason(&args.reason);
     if let Some(client) = args.what.client()? {
-        let scope = args.what.scope_by_api(&client).await?;
-        let body = HaltBody { scope: scope.to_string(), reason: args.reason };
-        let set: HaltSet = client.post("halts", &body).await?;
-        output::remark(&format!("halted: {}. {}", set.scope, meaning(&scope, set.rollouts)));
+        let body = HaltBody { scope: args.what.typed(), reason };
+        let set = client.post::<_, HaltSet>("halts", &body).await;
+        let set = set.map_err(|error| args.what.way_out("halt", error.into()))?;
+        output::remark(&format!("halted: {}. {}", set.scope, meaning(&set.scope, set.rollouts)));
         return Ok(Exit::Ok);
     }
     let by = args.what.operator()?;
     let settings = ledger::configuration(config)?;
-    let ledger = ledger::open(config).await?;
+    let ledger = ledger::open(config).await.map_err(not_set)?;
     let scope = args.what.scope(&ledger).await?;
     refuse_unknown(&settings, &scope)?;
     let ended = ledger.set_halt(&scope, by.as_str(), &args.reason).await.context("the halt is NOT set")?;
     let told = tell(&settings, &scope).await;
-    output::remark(&format!("halted: {scope}. {}", meaning(&scope, ended)));
+    output::remark(&format!("halted: {scope}. {}", meaning(&scope.to_string(), ended)));
     if let Err(why) = told {
         output::remark(&format!(
             "The broker could not pass it on ({why}): processes read it in the ledger, within a second."
@@ -182,31 +213,31 @@ pub(super) async fn halt(config: &Path, args: HaltArgs) -> anyhow::Result<Exit> 
 }
 
 /// What a halt means for what is under way, and for what waits.
-fn meaning(scope: &HaltScope, ended: u64) -> String {
+fn meaning(scope: &str, ended: u64) -> String {
     let campaigns = match ended {
         0 => "No campaign was under way or waiting.".to_owned(),
         1 => "1 campaign that was under way or waiting is over for good.".to_owned(),
         ended => format!("{ended} campaigns that were under way or waiting are over for good."),
     };
-    match scope {
-        HaltScope::All | HaltScope::App(_) => format!(
+    match scope.split(':').next() {
+        Some("all" | "app") => format!(
             "{campaigns} Nothing new is sent: direct jobs, and campaigns that arrive from now on, wait until \
              `bellwether unhalt` or their expiry."
         ),
-        HaltScope::Audience(_) => {
+        Some("audience") => {
             format!(
                 "{campaigns} Campaigns to it that arrive from now on wait until `bellwether unhalt` or their expiry."
             )
         }
-        HaltScope::Campaign(_) => campaigns,
+        _ => campaigns,
     }
 }
 
 /// Lifts a halt.
 pub(super) async fn unhalt(config: &Path, args: UnhaltArgs) -> anyhow::Result<Exit> {
     if let Some(client) = args.what.client()? {
-        let scope = args.what.scope_by_api(&client).await?;
-        let lifted: Lifted = client.post("halts/lift", &LiftBody { scope: scope.to_string() }).await?;
+        let lifted = client.post::<_, Lifted>("halts/lift", &LiftBody { scope: args.what.typed() }).await;
+        let lifted = lifted.map_err(|error| args.what.way_out("unhalt", error.into()))?;
         return Ok(told(&lifted));
     }
     let by = args.what.operator()?;

@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod exit;
 mod halt;
+mod halts;
 mod job;
 mod ledger;
 mod man;
@@ -101,6 +102,8 @@ enum Command {
     Whoami,
     /// Stop sending: everything, an app, an audience or a campaign
     Halt(halt::HaltArgs),
+    /// Show what is halted now, by whom and why
+    Halts,
     /// Send again after a halt
     Unhalt(halt::UnhaltArgs),
     /// Measure, beside a simulator: what deploy/bench.sh calls
@@ -162,6 +165,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
         Command::Policy(policy) => policy::run(&common.config, common.output, &policy).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,
+        Command::Halts => halts::run(&common.config, common.output).await,
         Command::Unhalt(args) => halt::unhalt(&common.config, args).await,
         Command::Bench(bench) => bench::run(&common.config, bench).await,
         Command::Operator(operator) => operator::run(&common.config, common.output, operator).await,

@@ -145,10 +145,26 @@ fn list(format: Output, list: &OperatorList) -> anyhow::Result<Exit> {
         output::print_json(list)?;
         return Ok(Exit::Ok);
     }
+    output::line(&shown(list))?;
+    Ok(Exit::Ok)
+}
+
+/// Each operator, and below them their tokens, two lines each: what it may is often long.
+fn shown(list: &OperatorList) -> String {
     let tokens = list.operators.iter().flat_map(|operator| &operator.tokens);
     let rows: Vec<_> = tokens.map(row).collect();
-    output::line(&output::table(&["operator", "token", "state", "used", "until", "may"], &rows))?;
-    Ok(Exit::Ok)
+    let table = output::table(&["  token", "state", "used", "until"], &rows);
+    let mut rows = table.lines().map(str::to_owned);
+    let mut lines = vec!["operator".to_owned()];
+    lines.extend(rows.next());
+    for operator in &list.operators {
+        lines.push(output::wrapped(&output::visible(&operator.name), 0));
+        for (token, row) in operator.tokens.iter().zip(rows.by_ref()) {
+            lines.push(row);
+            lines.push(output::indented(&format!("may {}", words(&token.scopes)), 4));
+        }
+    }
+    lines.join("\n")
 }
 
 fn row(token: &TokenView) -> Vec<String> {
@@ -159,12 +175,10 @@ fn row(token: &TokenView) -> Vec<String> {
     };
     let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
     vec![
-        output::visible(&token.operator),
-        token.id.clone(),
+        format!("  {}", token.id),
         state.to_owned(),
         token.used_at.map_or_else(|| "never".to_owned(), day),
         day(token.expires_at),
-        words(&token.scopes),
     ]
 }
 
@@ -187,6 +201,45 @@ pub(super) fn in_path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_operators_fits_a_terminal_whatever_they_may() {
+        use unicode_width::UnicodeWidthStr as _;
+        let at = |text: &str| text.parse().expect("an instant");
+        let token = |id: &str, operator: &str, scopes: &[&str]| TokenView {
+            id: id.to_owned(),
+            operator: operator.to_owned(),
+            scopes: scopes.iter().map(|word| word.parse().expect("a scope")).collect(),
+            made_by: "root".to_owned(),
+            made_at: at("2026-11-21T12:00:00Z"),
+            confirmed_by: None,
+            usable: true,
+            expires_at: at("2027-02-19T12:00:00Z"),
+            revoked_at: None,
+            used_at: None,
+        };
+        let far =
+            ["approve:customers-of-the-northern-half", "approve:customers-of-the-southern-half", "audit"];
+        let operator = |name: &str, tokens| Listed { name: name.to_owned(), tokens };
+        let ada = vec![token("0123456789abcdef", "ada", &far), token("fedcba9876543210", "ada", &[])];
+        let long = "a-name-as-long-as-names-may-be-".repeat(2);
+        let bob = vec![TokenView { usable: false, ..token("00000000000000ff", &long, &["promote", "halt"]) }];
+        let told = shown(&OperatorList { operators: vec![operator("ada", ada), operator(&long, bob)] });
+        assert!(told.lines().all(|line| line.width() <= output::COLUMNS), "{told}");
+        insta::assert_snapshot!(told, @r"
+        operator
+          token             state        used   until
+        ada
+          0123456789abcdef  good         never  2027-02-19
+            may approve:customers-of-the-northern-half
+            approve:customers-of-the-southern-half audit
+          fedcba9876543210  good         never  2027-02-19
+            may look
+        a-name-as-long-as-names-may-be-a-name-as-long-as-names-may-be-
+          00000000000000ff  unconfirmed  never  2027-02-19
+            may promote halt
+        ");
+    }
 
     #[test]
     fn a_name_stays_in_its_part_of_the_path() {

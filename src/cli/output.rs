@@ -123,6 +123,13 @@ pub(super) fn wrapped(text: &str, indent: usize) -> String {
     lines.join("\n")
 }
 
+/// The same, with every line behind so many blanks.
+pub(super) fn indented(text: &str, blanks: usize) -> String {
+    // Underscores are no blanks, which breaking would swallow.
+    let lines = wrapped(&format!("{}{text}", "_".repeat(blanks)), blanks);
+    format!("{}{}", " ".repeat(blanks), &lines[blanks..])
+}
+
 /// Cut to so many columns, with the sign that something is missing.
 pub(super) fn shortened(text: &str, columns: usize) -> String {
     if text.width() <= columns {

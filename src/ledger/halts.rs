@@ -136,7 +136,7 @@ impl Ledger {
         on_either!(&mut tx, c => {
             sqlx::query(SQL).bind(&word).bind(actor).bind(reason).bind(micros(now)).execute(c).await?;
         });
-        let halted = self.halt_rollouts(&mut tx, scope, &word, now).await?;
+        let halted = self.halt_rollouts(&mut tx, scope, &cause(scope, actor, reason), now).await?;
         let body =
             EventBody::HaltSet { scope: word.clone(), by: actor.to_owned(), reason: reason.to_owned() };
         tx.tell(&[Event::new(now, None, &micros(now).to_be_bytes(), body)]).await?;
@@ -190,6 +190,16 @@ impl Ledger {
         let rows: Vec<HaltRow> = super::on_pool!(self, pool => sqlx::query_as(SQL).fetch_all(pool).await?);
         rows.into_iter().map(Halt::try_from).collect()
     }
+}
+
+/// What stands beside a rollout that a halt ended: which halt, by whom, and why.
+fn cause(scope: &HaltScope, actor: &str, reason: &str) -> String {
+    // Which campaign it is, whoever reads it knows.
+    let scope = match scope {
+        HaltScope::Campaign(_) => "this campaign".to_owned(),
+        scope => scope.to_string(),
+    };
+    format!("halted ({scope}) by {actor}: {reason}")
 }
 
 impl Tx {

@@ -199,6 +199,26 @@ pub struct JobKey {
     pub id: JobId,
 }
 
+/// Not the name of a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidJobKey {
+    /// It has no slash.
+    #[error("a job is named PRODUCER/JOB")]
+    NoSlash,
+    /// One of its parts is not allowed.
+    #[error(transparent)]
+    Part(#[from] InvalidName),
+}
+
+impl std::str::FromStr for JobKey {
+    type Err = InvalidJobKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJobKey> {
+        let (producer, id) = text.split_once('/').ok_or(InvalidJobKey::NoSlash)?;
+        Ok(Self { producer: ProducerId::parse(producer)?, id: JobId::parse(id)? })
+    }
+}
+
 impl JobKey {
     /// The id of the message to one device. A resend has the same, so that the provider and the phone
     /// can see that it is one message (`apns-id`).

@@ -32,8 +32,8 @@ pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Tok
 pub use digest::Digest;
 pub use events::{Event, EventBody, FindingNote};
 pub use ids::{
-    AppId, AudienceName, DeviceId, InvalidName, JobId, JobKey, Locale, OperatorName, PlanName, ProducerId,
-    RecordId, UserId,
+    AppId, AudienceName, DeviceId, InvalidJobKey, InvalidName, JobId, JobKey, Locale, OperatorName, PlanName,
+    ProducerId, RecordId, UserId,
 };
 pub use job::{Intent, Job, Lane, MAX_JOB_BYTES, Recipients, job_schema};
 pub use malformed::{Malformed, MalformedCode};

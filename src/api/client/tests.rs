@@ -33,6 +33,21 @@ fn what_is_missing_is_named_and_the_token_is_never_printed() {
     assert!(!format!("{made:?}").contains("hunter2"));
 }
 
+#[test]
+fn an_address_of_an_endpoint_is_the_address_of_the_api() {
+    for (said, base) in [
+        ("http://x", "http://x/"),
+        ("http://x/api/v1", "http://x/"),
+        ("http://x/api/v1/", "http://x/"),
+        ("https://x/push/api/v1", "https://x/push/"),
+        ("https://x/push/", "https://x/push/"),
+        ("https://x/api/v10", "https://x/api/v10/"),
+    ] {
+        let made = client(&[("BELLWETHER_URL", said), ("BELLWETHER_TOKEN", "bw_x")]).expect("a client");
+        assert_eq!(made.base.as_str(), base, "{said}");
+    }
+}
+
 /// Reads one request's head, and says what its idempotency key was.
 async fn heard(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut head = Vec::new();

@@ -71,7 +71,7 @@ impl From<VerbRefused> for ApiError {
 /// What kind of problem it is that the state machine says no.
 const fn code_of(because: Because) -> Code {
     match because {
-        Because::Over => Code::Halted,
+        Because::Over => Code::Over,
         Because::OwnRequest | Because::Twice => Code::NotAllowed,
         Because::Freezing
         | Because::NotApproved

@@ -135,11 +135,22 @@ async fn void(
     let particulars: Vec<Value> =
         differs.iter().map(|differs| json!({ "what": differs.what, "policy": differs.policy })).collect();
     let particulars = Value::Array(particulars);
-    if api.ledger().void_for_drift(known, base, electorate, (by, &particulars)).await? {
+    if api.ledger().void_for_drift(known, base, electorate, (by, &cause(differs), &particulars)).await? {
         tracing::warn!(campaign = %known.id, "a rollout's approvals are void: the policy is not what was approved");
         api.control().tell(&ControlMessage::Work);
     }
     Ok(())
+}
+
+/// Why the approvals are void, beside the rollout's state: which of them it was.
+fn cause(differs: &[Differs]) -> String {
+    let what: Vec<_> =
+        differs.iter().map(|differs| differs.what.replace("this process", "a process")).collect();
+    let are = if differs.len() == 1 { "is" } else { "are" };
+    format!(
+        "policy-changed: {} {are} not what was approved; see `bellwether policy diff`",
+        what.join(" and ")
+    )
 }
 
 fn told(differs: &[Differs], voided: bool) -> String {

@@ -2,15 +2,23 @@
 
 use axum::{Json, Router, extract::State, routing::get, routing::post};
 
-use super::{Api, ApiError, Caller, Operation, Said, read::needed_reason, schema};
+use super::{Api, ApiError, Caller, Operation, Said, schema};
 use crate::{
-    api::wire::{Code, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, Scope},
+    api::{
+        views,
+        wire::{Code, HaltBody, HaltList, HaltSet, LiftBody, Lifted, Scope, fitting_reason},
+    },
     dispatch::control::ControlMessage,
-    ledger::{Halt, HaltScope, Lift},
+    ledger::{HaltScope, Lift, UnknownScope},
+    model::JobKey,
 };
 
 const HALTS: &str = "/api/v1/halts";
 const LIFT: &str = "/api/v1/halts/lift";
+
+/// Most bytes of a halt. Its reason is cut, not refused; what is beyond this is no reason any more, but somebody who fills the
+/// memory of the process.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route(HALTS, get(list).post(set)).route(LIFT, post(lift))
@@ -25,6 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             needs: Some("halt"),
             unlimited: true,
+            most_bytes: MOST_BYTES,
             answers: &[(200, schema::<HaltSet>)],
             says: &[Code::NotFound],
             ..Operation::post::<HaltBody>(HALTS, "setHalt", "Halt, at once")
@@ -38,21 +47,8 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-impl From<Halt> for HaltView {
-    fn from(halt: Halt) -> Self {
-        Self {
-            scope: halt.scope.to_string(),
-            by: halt.actor,
-            reason: halt.reason,
-            at: halt.at,
-            lift_asked_by: halt.lift_asked_by,
-        }
-    }
-}
-
 async fn list(State(api): State<Api>, _: Caller) -> Result<Json<HaltList>, ApiError> {
-    let halts = api.ledger().halts().await?;
-    Ok(Json(HaltList { halts: halts.into_iter().map(HaltView::from).collect() }))
+    Ok(Json(views::halt_list(api.ledger()).await?))
 }
 
 async fn set(
@@ -61,10 +57,10 @@ async fn set(
     Said(body): Said<HaltBody>,
 ) -> Result<Json<HaltSet>, ApiError> {
     caller.need(&Scope::Halt)?;
-    let reason = needed_reason(Some(body.reason))?;
-    let scope = scope(&body.scope)?;
+    let scope = scope(&api, &body.scope).await?;
     refuse_unknown(&api, &scope).await?;
-    let rollouts = api.ledger().set_halt(&scope, caller.0.operator.as_str(), &reason).await?;
+    let rollouts =
+        api.ledger().set_halt(&scope, caller.0.operator.as_str(), &fitting_reason(&body.reason)).await?;
     api.control().tell(&ControlMessage::Halted(scope.clone()));
     Ok(Json(HaltSet { scope: scope.to_string(), rollouts }))
 }
@@ -75,7 +71,7 @@ async fn lift(
     Said(body): Said<LiftBody>,
 ) -> Result<Json<Lifted>, ApiError> {
     caller.need(&Scope::Halt)?;
-    let scope = scope(&body.scope)?;
+    let scope = scope(&api, &body.scope).await?;
     let by = &caller.0.operator;
     let lifted = match api.ledger().lift_halt(&scope, by).await? {
         Lift::NotHalted => return Err(ApiError::new(Code::NotFound, format!("{scope} is not halted"))),
@@ -88,8 +84,17 @@ async fn lift(
     Ok(Json(lifted))
 }
 
-fn scope(text: &str) -> Result<HaltScope, ApiError> {
-    text.parse().map_err(|error: crate::ledger::UnknownScope| ApiError::malformed(format!("scope: {error}")))
+/// What is meant. A campaign that is named by its job is looked up here: who must stop it need not ask first what its id is.
+async fn scope(api: &Api, text: &str) -> Result<HaltScope, ApiError> {
+    if let Ok(scope) = text.parse() {
+        return Ok(scope);
+    }
+    let named = text.strip_prefix("campaign:").map(str::parse::<JobKey>);
+    let Some(Ok(key)) = named else {
+        return Err(ApiError::malformed(format!("scope: {UnknownScope}")));
+    };
+    let unknown = || ApiError::new(Code::NotFound, format!("no campaign {key} is on record"));
+    api.ledger().campaign_by_job(&key).await?.map(HaltScope::Campaign).ok_or_else(unknown)
 }
 
 /// A typo in an emergency must not look like a halt.

@@ -19,6 +19,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use crate::config;
+
 /// A handshake takes three round trips; whoever is slower holds a place for nothing.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Handshakes at once: nobody keeps others out by beginning many.
@@ -151,8 +153,21 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// The TLS that these settings ask for. Beyond loopback there is none only where somebody decided so.
+pub(super) fn tls_of(settings: &config::Api) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+    match &settings.tls {
+        Some(tls) => Ok(Some(server_tls(&tls.certificate_file, &tls.key_file)?)),
+        None if settings.listen.ip().is_loopback() || settings.insecure => Ok(None),
+        None => anyhow::bail!(
+            "api.listen is {}, which is not loopback, and there is no TLS: tokens would cross the network in the clear; \
+             set api.tls.certificate_file and api.tls.key_file, or api.insecure = true behind a proxy that speaks TLS",
+            settings.listen
+        ),
+    }
+}
+
 /// TLS with this certificate and key.
-pub(super) fn server_tls(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
+fn server_tls(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
     let named = |path: &Path| format!("api.tls: {}", path.display());
     let certificates: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)

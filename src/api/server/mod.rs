@@ -12,6 +12,7 @@ mod drift;
 mod halts;
 mod limits;
 mod listen;
+mod near;
 mod openapi;
 mod operation;
 mod operators;
@@ -139,15 +140,7 @@ impl Api {
     /// Listens where the settings say, and says where that is.
     pub async fn bind(&self) -> anyhow::Result<Bound> {
         let settings = &self.0.parts.settings;
-        let tls = match &settings.tls {
-            Some(tls) => Some(listen::server_tls(&tls.certificate_file, &tls.key_file)?),
-            None if settings.listen.ip().is_loopback() || settings.insecure => None,
-            None => anyhow::bail!(
-                "api.listen is {}, which is not loopback, and there is no TLS: tokens would cross the network in the clear; \
-                 set api.tls.certificate_file and api.tls.key_file, or api.insecure = true behind a proxy that speaks TLS",
-                settings.listen
-            ),
-        };
+        let tls = listen::tls_of(settings)?;
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {}; choose another api.listen", settings.listen))?;
@@ -187,6 +180,16 @@ impl Api {
             .layer(middleware::from_fn_with_state(self.clone(), door::door))
             .with_state(self)
     }
+}
+
+/// How the API would listen with these settings, in words; an error if `serve` would refuse them.
+pub fn check(settings: &config::Api) -> anyhow::Result<String> {
+    let how = match listen::tls_of(settings)? {
+        Some(_) => "TLS",
+        None if settings.listen.ip().is_loopback() => "loopback, without TLS",
+        None => "without TLS, behind a proxy that speaks it",
+    };
+    Ok(format!("{}, {how}", settings.listen))
 }
 
 /// A listener whose address is known.

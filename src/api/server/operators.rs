@@ -11,7 +11,9 @@ use axum::{
 };
 use secrecy::ExposeSecret as _;
 
-use super::{Api, ApiError, Caller, Named, Operation, Said, door::GivenOnce, operation::Link, schema};
+use super::{
+    Api, ApiError, Caller, Named, Operation, Said, door::GivenOnce, near::near, operation::Link, schema,
+};
 use crate::{
     api::wire::{Code, NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, Whoami},
     ledger::{Issuer, MintedToken, NewOperatorToken, NotConfirmed, TokenId, TokenRecord},
@@ -55,6 +57,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             needs: Some("admin"),
             answers: &[(201, schema::<TokenIssued>)],
+            says: &[Code::NotFound],
             links: TO_TOKEN,
             ..Operation::post::<NewToken>(OPERATORS, "makeToken", "Make a token; it is shown this once")
         },
@@ -129,6 +132,9 @@ async fn add(
         return Err(ApiError::malformed(format!("days: 1 to {MOST_DAYS} are accepted")));
     }
     let scopes: BTreeSet<Scope> = body.scopes.into_iter().collect();
+    for scope in &scopes {
+        audience_is_known(&api, scope)?;
+    }
     let lasts = Duration::from_hours(24 * u64::from(body.days));
     let new = NewOperatorToken { operator: &operator, scopes: &scopes, lasts };
     let minted = MintedToken::mint(api.clock());
@@ -137,6 +143,21 @@ async fn add(
     let secret = minted.into_secret().expose_secret().to_owned();
     let answer = Json(TokenIssued { token: token.into(), secret });
     Ok((StatusCode::CREATED, Extension(GivenOnce), answer))
+}
+
+/// A typo would make an approver of nobody, whom the campaign waits for.
+fn audience_is_known(api: &Api, scope: &Scope) -> Result<(), ApiError> {
+    let Scope::Approve(audience) = scope else { return Ok(()) };
+    if api.policy().audience(audience).is_some() {
+        return Ok(());
+    }
+    let known = || api.policy().audiences().map(|audience| audience.name.as_str());
+    let (word, names) = match near(audience.as_str(), known()) {
+        names if names.is_empty() => ("known", known().collect()),
+        names => ("close", names),
+    };
+    let detail = format!("scopes: {scope}: the policy has no such audience; {word}: {}", names.join(", "));
+    Err(ApiError::new(Code::NotFound, detail))
 }
 
 async fn confirm(

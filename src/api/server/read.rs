@@ -9,13 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::answer::ApiError;
 use crate::{
-    api::wire::{Code, Scope},
+    api::wire::{Code, REASON_CHARS, Scope},
     ledger::Authenticated,
     model::CampaignId,
 };
-
-/// Most characters of a reason: a paragraph, which fits an audit entry and a screen.
-const REASON_CHARS: usize = 1_000;
 
 /// Who asks. The door put it there.
 #[derive(Debug, Clone)]

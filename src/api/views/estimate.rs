@@ -1,9 +1,9 @@
 //! What a stage comes to: how fast, how long, and how many people will open the app at once.
 //!
-//! Opens follow a send with a delay, so they peak when the sending ends: by then everybody was rung who will be, and nobody
-//! has become a straggler. Of those who were rung at `rate` a second for `T` seconds, and of whom a `share` opens after a
-//! delay with the distribution `F`, `rate × share × F(T)` open in the last of these seconds. `F` is log-normal: most open
-//! soon, some much later. A short stage never reaches `rate × share`; a long one does.
+//! Opens follow a send with a delay. Of those who were rung at `rate` a second for `T` seconds, and of whom a `share` opens
+//! after a delay with the distribution `F`, `rate × share × (F(t) − F(t − T))` open in the second that is `t` after the
+//! beginning. `F` is log-normal: most open soon, some much later. A stage that is longer than most delays peaks near its end,
+//! at almost `rate × share`; a short one long after it, when most of those whom it rang take up their phones at once.
 
 use std::time::Duration;
 
@@ -13,6 +13,14 @@ use crate::{
     audience::App,
     pace::shared::RESERVED_PERCENT,
 };
+
+const SPREAD: f64 = audience::Opens::SPREAD;
+
+/// Each leaves two thirds of what is searched: after these, a day is less than a millisecond.
+const THIRDS: u32 = 50;
+
+/// Within this many standard deviations the density is taken for constant, which is right to five digits.
+const CLOSE: f64 = 0.01;
 
 /// Most notifications a second of a stage: the smaller of its own limit and what the app's providers take, less what the
 /// direct lane has for itself.
@@ -46,17 +54,46 @@ fn in_words(assumed: audience::Opens) -> String {
     )
 }
 
-/// Opens a second at the end of the sending.
+/// Opens a second, when they are most: at whatever time, most often after the sending.
 fn peak(rate: f64, sending_seconds: f64, assumed: audience::Opens) -> f64 {
-    rate * assumed.share * opened_by(sending_seconds, assumed.median_delay)
+    rate * assumed.share * most_within(sending_seconds, assumed.median_delay)
 }
 
-/// Which share of the openers has opened after so many seconds.
-fn opened_by(seconds: f64, median: Duration) -> f64 {
+/// The largest part of the openers whose delays are within so many seconds of each other. The most common delay (the median by
+/// e^−σ²) lies between the first and the last of them: earlier or later, more would be found by moving towards it. Between
+/// these bounds the part is a concave function of the time, so that thirds find its top.
+fn most_within(seconds: f64, median: Duration) -> f64 {
     if seconds <= 0.0 {
         return 0.0;
     }
-    normal((seconds.ln() - median.as_secs_f64().ln()) / audience::Opens::SPREAD)
+    let within = |first: f64| between(first, first + seconds, median);
+    let most_common = median.as_secs_f64() * (-SPREAD * SPREAD).exp();
+    let (mut low, mut high) = ((most_common - seconds).max(0.0), most_common);
+    for _ in 0..THIRDS {
+        let third = (high - low) / 3.0;
+        if within(low + third) < within(high - third) {
+            low += third;
+        } else {
+            high -= third;
+        }
+    }
+    within(f64::midpoint(low, high))
+}
+
+/// Which share of the openers opens between these seconds. Close to each other, the density times their distance is exacter
+/// than the difference of two numbers of seven digits.
+fn between(from: f64, to: f64, median: Duration) -> f64 {
+    let (low, high) = (score(from, median), score(to, median));
+    if high - low < CLOSE {
+        density(f64::midpoint(low, high)) * (high - low)
+    } else {
+        normal(high) - normal(low)
+    }
+}
+
+/// Where the delay lies in the standard normal distribution of its logarithm.
+fn score(seconds: f64, median: Duration) -> f64 {
+    (seconds.ln() - median.as_secs_f64().ln()) / SPREAD
 }
 
 /// The standard normal distribution function, to seven digits: Abramowitz and Stegun, Handbook of Mathematical Functions,
@@ -65,9 +102,12 @@ fn normal(x: f64) -> f64 {
     const B: [f64; 5] = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
     let t = 1.0 / 0.231_641_9f64.mul_add(x.abs(), 1.0);
     let series = B.iter().rev().fold(0.0, |sum, b| (sum + b) * t);
-    let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    let upper = density * series;
+    let upper = density(x) * series;
     if x >= 0.0 { 1.0 - upper } else { upper }
+}
+
+fn density(x: f64) -> f64 {
+    (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
 #[cfg(test)]
@@ -88,11 +128,36 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_of_a_median_opens_half_of_its_share_and_a_long_one_all_of_it() {
+    fn a_stage_that_is_over_in_a_second_is_opened_by_those_whom_it_rang_when_they_take_up_their_phones() {
         let assumed = audience::Opens::default();
-        near(peak(2_000.0, 90.0, assumed), 80.0);
+        // 1,360 people, at the top of a log-normal density: e^(σ²/2) ÷ (σ √2π × the median).
+        let top = (SPREAD * SPREAD / 2.0).exp() / (SPREAD * (2.0 * std::f64::consts::PI).sqrt() * 90.0);
+        let found = peak(17_000.0, 1.0, assumed);
+        assert!((found - 1_360.0 * top).abs() < 0.01 && (found - 10.04).abs() < 0.01, "{found}");
+        // Twice as fast and half as long is as many people.
+        assert!((peak(34_000.0, 0.5, assumed) - found).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_long_stage_opens_all_of_its_share_and_no_time_at_all_nothing() {
+        let assumed = audience::Opens::default();
         assert!((peak(2_000.0, 86_400.0, assumed) - 160.0).abs() < 0.01);
         near(peak(2_000.0, 0.0, assumed), 0.0);
+    }
+
+    #[test]
+    fn no_second_has_more_opens_than_the_peak_and_one_has_as_many() {
+        let (assumed, median) = (audience::Opens::default(), Duration::from_secs(90));
+        for (seconds, steps) in [(0.1, 12_000), (1.0, 12_000), (7.3, 12_000), (90.0, 14_000), (600.0, 24_000)]
+        {
+            let found = peak(1_000.0, seconds, assumed);
+            // A time each 50 ms, from the beginning until ten minutes behind the end.
+            let most = (0..steps)
+                .map(|step| f64::from(step) / 20.0)
+                .map(|time| 80.0 * between((time - seconds).max(0.0), time, median))
+                .fold(0.0, f64::max);
+            assert!(most <= found + 1e-3 && found - most < 1e-2, "{seconds} s: {found}, not {most}");
+        }
     }
 
     #[test]

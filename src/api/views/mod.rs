@@ -7,11 +7,13 @@
 
 mod audit;
 mod estimate;
+mod halts;
 mod phone;
 mod preview;
 mod rollout;
 mod words;
 
 pub use audit::audit_list;
+pub use halts::halt_list;
 pub use preview::preview;
 pub use rollout::{rollout_list, rollout_view};

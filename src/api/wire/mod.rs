@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod halts;
 mod policy;
 mod preview;
 mod problem;
@@ -13,11 +14,11 @@ pub use access::{
     NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,
 };
 pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVerification};
+pub use halts::{HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, REASON_CHARS, fitting_reason};
 pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
 pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
 pub use problem::{Code, Problem};
 pub use rollout::{
-    ApprovalView, ApproveBody, HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, ReasonBody,
-    RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, SubmittedView, TailView, Waits,
-    WhyBody,
+    ApprovalView, ApproveBody, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
+    SubmittedView, TailView, Waits, WhyBody,
 };

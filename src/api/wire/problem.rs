@@ -41,8 +41,10 @@ pub enum Code {
     StaleDigest,
     /// The guard refuses it.
     RefusedByGuard,
-    /// It is halted, or over.
+    /// A halt in force covers it.
     Halted,
+    /// It is over, and nothing happens to it any more.
+    Over,
     /// The same idempotency key stands for another request.
     KeyReused,
     /// Too many requests.
@@ -65,7 +67,7 @@ impl Code {
             Self::NotAllowed => 403,
             Self::NotFound => 404,
             Self::WrongMethod => 405,
-            Self::Conflict | Self::Waits | Self::Halted => 409,
+            Self::Conflict | Self::Waits | Self::Halted | Self::Over => 409,
             Self::StaleDigest => 412,
             Self::TooLarge => 413,
             Self::RefusedByGuard | Self::KeyReused => 422,
@@ -89,6 +91,7 @@ impl Code {
             Self::StaleDigest => "stale_digest",
             Self::RefusedByGuard => "refused_by_guard",
             Self::Halted => "halted",
+            Self::Over => "over",
             Self::KeyReused => "key_reused",
             Self::TooMany => "too_many",
             Self::TooLarge => "too_large",
@@ -110,7 +113,8 @@ impl Code {
             Self::Waits => "it waits",
             Self::StaleDigest => "not what was shown",
             Self::RefusedByGuard => "refused by the guard",
-            Self::Halted => "halted, or over",
+            Self::Halted => "a halt in force covers it",
+            Self::Over => "it is over",
             Self::KeyReused => "the idempotency key stands for another request",
             Self::TooMany => "too many requests",
             Self::TooLarge => "too large",

@@ -1,4 +1,4 @@
-//! Rollouts and halts.
+//! Rollouts.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HaltView;
 use crate::model::{Pause, RolloutState};
 
 /// A line of text, as a schema has it: no control characters.
@@ -13,9 +14,6 @@ const LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 /// The same with something in it.
 const SAID: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
-
-/// What can be halted, as a schema has it.
-const SCOPE: &str = "^(all|app:[A-Za-z0-9._-]{1,155}|audience:[a-z0-9-]{1,64}|campaign:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$";
 
 /// `GET /api/v1/rollouts`: the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +97,9 @@ pub struct RolloutView {
     pub late_tail: Option<TailView>,
     /// Requests that ended after a worker had heard of its halt: they were on the wire.
     pub after_halt: u64,
+    /// Halts in force that cover it: nothing of it starts until they are lifted. Absent of one that is over.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub halts: Vec<HaltView>,
 }
 
 /// What a rollout waits for.
@@ -230,72 +231,6 @@ pub struct SubmittedView {
     pub campaign: String,
     /// True if it was on record already.
     pub known: bool,
-}
-
-/// `POST /api/v1/halts`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HaltBody {
-    /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
-    #[schemars(regex(pattern = SCOPE))]
-    pub scope: String,
-    /// Why; at most 1,000 characters.
-    #[schemars(length(max = 1000), regex(pattern = SAID))]
-    pub reason: String,
-}
-
-/// `POST /api/v1/halts/lift`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LiftBody {
-    /// `all`, `app:<id>`, `audience:<name>` or `campaign:<id>`.
-    #[schemars(regex(pattern = SCOPE))]
-    pub scope: String,
-}
-
-/// The answer to a halt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HaltSet {
-    /// What is halted.
-    pub scope: String,
-    /// How many rollouts it ended.
-    pub rollouts: u64,
-}
-
-/// The answer to lifting a halt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Lifted {
-    /// What was halted.
-    pub scope: String,
-    /// True if it is not halted any more. False: another person must lift it, too.
-    pub lifted: bool,
-    /// Who has asked for it first, if it takes two.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub asked_by: Option<String>,
-}
-
-/// `GET /api/v1/halts`: those in force, the oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HaltList {
-    /// Each of them.
-    pub halts: Vec<HaltView>,
-}
-
-/// A halt in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HaltView {
-    /// What is halted.
-    pub scope: String,
-    /// By whom.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// Since when.
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    pub at: Timestamp,
-    /// The first of the two people whom lifting a halt of everything needs, if one has asked for it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub lift_asked_by: Option<String>,
 }
 
 /// What the providers' answers say of a stage.

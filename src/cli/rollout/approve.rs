@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::wire::{ApproveBody, Preview, RolloutView},
     cli::{Exit, Output, exit::With, output},
+    model::RolloutState,
 };
 
 /// What `approve` understands.
@@ -59,15 +60,34 @@ pub(super) async fn run(output: Output, args: &Args) -> anyhow::Result<Exit> {
         verbs::would_ask(output, &id.to_string(), "approve", &body(digest, typed, args.reason.clone()))?;
         return Ok(Exit::Ok);
     }
-    let typed = match (args.confirm_count, &args.confirm_audience) {
-        (Some(count), Some(audience)) => Typed { count, audience: audience.clone() },
-        _ => asked()?,
+    let given = args.confirm_count.zip(args.confirm_audience.clone());
+    let given = given.map(|(count, audience)| Typed { count, audience });
+    if let Some(said) = complete(&preview) {
+        if let Some(typed) = &given {
+            compare(&preview, typed)?;
+        }
+        // What was wanted is so; that this person wanted it as well changes nothing, and is not on record.
+        output::remark(&said);
+        return Ok(Exit::Ok);
+    }
+    let typed = match given {
+        Some(typed) => typed,
+        None => asked()?,
     };
     compare(&preview, &typed)?;
     let body = body(digest, typed, args.reason.clone());
     let view: RolloutView = client.post(&format!("rollouts/{id}/approve"), &body).await?;
     verbs::print(output, "approve", &view)?;
     Ok(Exit::Ok)
+}
+
+/// What to say of one that needs no approval any more; `None` while it does, and once it is over.
+fn complete(preview: &Preview) -> Option<String> {
+    let RolloutView { summary, approvals_needed, .. } = &preview.rollout;
+    let waits = matches!(summary.state, RolloutState::Draft | RolloutState::PendingApproval);
+    (!waits && !summary.state.is_terminal()).then(|| {
+        format!("nothing to approve: it has all its approvals ({approvals_needed} of {approvals_needed}), and is {}", summary.state)
+    })
 }
 
 /// What an approval is bound to.
@@ -157,6 +177,20 @@ mod tests {
         let mut preview = samples::preview();
         preview.rollout.digest = None;
         insta::assert_snapshot!(said(digest(&preview)), @"Waits: its audience is still being frozen, so nobody can say yet what it reaches; wait with `bellwether rollout watch`, then approve");
+    }
+
+    #[test]
+    fn what_has_all_its_approvals_needs_no_more() {
+        let standing = |state| {
+            let mut preview = samples::preview();
+            preview.rollout.summary.state = state;
+            complete(&preview)
+        };
+        insta::assert_snapshot!(standing(RolloutState::Approved).expect("it has all"), @"nothing to approve: it has all its approvals (3 of 3), and is approved");
+        assert!(standing(RolloutState::Running).is_some());
+        for state in [RolloutState::Draft, RolloutState::PendingApproval, RolloutState::Aborted] {
+            assert_eq!(standing(state), None, "{state}");
+        }
     }
 
     #[test]

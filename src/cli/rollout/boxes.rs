@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::table::{devices, named, state};
+use super::table::{devices, halts, named, state};
 use crate::{
     api::wire::{Preview, PreviewStage, Truncated},
     cli::output::{table, visible, wrapped},
@@ -78,16 +78,12 @@ fn audience(preview: &Preview) -> String {
             &format!("{}/{}, {}", visible(&summary.producer), visible(&summary.job), preview.intent),
         ),
         named("state", &state(summary)),
-        named(
-            "audience",
-            &format!(
-                "{} ({}) of {}",
-                visible(&audience.name),
-                visible(&audience.class),
-                visible(&summary.app)
-            ),
-        ),
     ];
+    lines.extend(halts(&preview.rollout));
+    lines.push(named(
+        "audience",
+        &format!("{} ({}) of {}", visible(&audience.name), visible(&audience.class), visible(&summary.app)),
+    ));
     lines.extend(audience.description.iter().map(|text| named("", &visible(text))));
     lines.extend(audience.selects.iter().map(|line| named("", &format!("- {}", visible(line)))));
     lines.push(named(
@@ -159,6 +155,17 @@ mod tests {
             assert!(line.width() <= COLUMNS, "{} columns: {line}", line.width());
         }
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn an_approver_is_told_of_a_halt_in_force() {
+        let mut halted = samples::preview();
+        halted.rollout.halts.push(samples::halt());
+        let shown = preview(&halted);
+        assert!(
+            shown.contains("\nhalted     all since 2026-11-21T11:59:00Z, by anna: wrong text"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use crate::{
     cli::{Exit, exit::With},
     ledger::{CampaignRecord, Ledger, RolloutRecord},
-    model::{CampaignId, JobId, JobKey, ProducerId},
+    model::{CampaignId, InvalidJobKey, JobKey},
 };
 
 /// A campaign as a person names it.
@@ -22,11 +22,10 @@ impl FromStr for Campaign {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(CampaignId::from_uuid(id)));
         }
-        let (producer, job) =
-            text.split_once('/').ok_or("name the campaign by its id, or by its job as PRODUCER/JOB")?;
-        let producer = ProducerId::parse(producer).map_err(|error| error.to_string())?;
-        let id = JobId::parse(job).map_err(|error| error.to_string())?;
-        Ok(Self::Job(JobKey { producer, id }))
+        text.parse().map(Self::Job).map_err(|error| match error {
+            InvalidJobKey::NoSlash => "name the campaign by its id, or by its job as PRODUCER/JOB".to_owned(),
+            InvalidJobKey::Part(error) => error.to_string(),
+        })
     }
 }
 

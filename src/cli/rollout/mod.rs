@@ -16,16 +16,17 @@ mod verbs;
 mod watch;
 
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 
 use std::path::Path;
 
-use super::{Exit, Output, campaign::submitted};
+use super::{Exit, Output, api::or_the_ledger, campaign::submitted};
 use crate::api::wire::{Nothing, SubmittedView};
 
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
 pub(super) use source::{Source, client, id_by_api};
+pub(super) use table::in_force;
 
 /// What can be asked about rollouts, and of them.
 #[derive(Debug, clap::Subcommand)]
@@ -80,11 +81,17 @@ pub(super) async fn run(config: &Path, output: Output, verb: Rollout) -> anyhow:
     use verbs::Verb;
     match verb {
         Rollout::List { live, last, before } => {
-            show::list(&Source::open(config).await?, output, live, last, before).await
+            show::list(&Source::open(config).await?, output, live, last, before).await.map_err(or_the_ledger)
         }
-        Rollout::Show { campaign } => show(&Source::open(config).await?, output, &campaign).await,
-        Rollout::Watch { campaign } => watch::run(&Source::open(config).await?, output, &campaign).await,
-        Rollout::Status(args) => status::run(&Source::open(config).await?, output, &args).await,
+        Rollout::Show { campaign } => {
+            show(&Source::open(config).await?, output, &campaign).await.map_err(or_the_ledger)
+        }
+        Rollout::Watch { campaign } => {
+            watch::run(&Source::open(config).await?, output, &campaign).await.map_err(or_the_ledger)
+        }
+        Rollout::Status(args) => {
+            status::run(&Source::open(config).await?, output, &args).await.map_err(or_the_ledger)
+        }
         Rollout::Approve(args) => approve::run(output, &args).await,
         Rollout::Reject(args) => verbs::run(output, Verb::Reject, &args.into()).await,
         Rollout::Start(args) => verbs::run(output, Verb::Start, &args).await,

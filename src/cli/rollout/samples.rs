@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     api::wire::{
-        ApprovalView, AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, RolloutList,
-        RolloutSummary, RolloutView, StageView, Truncated, Waits,
+        ApprovalView, AudienceInWords, HaltView, Opens, PhoneText, Preview, PreviewFinding, PreviewStage,
+        RolloutList, RolloutSummary, RolloutView, StageView, Truncated, Waits,
     },
     model::{Pause, RolloutState},
 };
@@ -129,6 +129,18 @@ pub(super) fn view() -> RolloutView {
         ],
         late_tail: None,
         after_halt: 0,
+        halts: Vec::new(),
+    }
+}
+
+/// A halt in force, with words that would move a cursor.
+pub(in crate::cli) fn halt() -> HaltView {
+    HaltView {
+        scope: "all".to_owned(),
+        by: "anna".to_owned(),
+        reason: "wrong text \u{1b}[2J".to_owned(),
+        at: at("11:59:00"),
+        lift_asked_by: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::wire::{ApprovalView, RolloutList, RolloutSummary, RolloutView, StageView},
-    cli::output::{COLUMNS, Colour, Paint, shortened, table, visible, wrapped},
+    api::wire::{ApprovalView, HaltView, RolloutList, RolloutSummary, RolloutView, StageView},
+    cli::output::{COLUMNS, Colour, Paint, indented, shortened, table, visible},
     model::{Pause, RolloutState},
 };
 
@@ -70,6 +70,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     if let Some(cause) = &summary.cause {
         lines.push(named("because", &visible(cause)));
     }
+    lines.extend(halts(view));
     if let Some(waits) = &view.waits {
         let until = waits.until.map(|until| format!(", until {}", second(until))).unwrap_or_default();
         lines.push(named("waits", &format!("{}{until}", visible(&waits.why))));
@@ -95,6 +96,18 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     lines.push(String::new());
     lines.push(stages(&view.stages_view));
     lines.join("\n")
+}
+
+/// The halts in force that keep it from starting, a line each.
+pub(super) fn halts(view: &RolloutView) -> impl Iterator<Item = String> {
+    let line = |halt| format!("{}; nothing starts until it is lifted", in_force(halt));
+    view.halts.iter().map(move |halt| named("halted", &line(halt)))
+}
+
+/// A halt in force: what, since when, by whom and why.
+pub(in crate::cli) fn in_force(halt: &HaltView) -> String {
+    let (scope, by, reason) = (visible(&halt.scope), visible(&halt.by), visible(&halt.reason));
+    format!("{scope} since {}, by {by}: {reason}", second(halt.at))
 }
 
 /// In which state, where in the plan, and since when.
@@ -156,9 +169,7 @@ fn stages(stages: &[StageView]) -> String {
 
 /// A name and its value, in as many lines as that needs.
 pub(super) fn named(name: &str, value: &str) -> String {
-    let padded = format!("{name:VALUES$}");
-    let text = wrapped(&format!("{}{value}", "_".repeat(VALUES)), VALUES);
-    format!("{padded}{}", &text[VALUES..])
+    format!("{name:VALUES$}{}", &indented(value, VALUES)[VALUES..])
 }
 
 pub(super) fn devices(count: u64) -> String {
@@ -223,6 +234,19 @@ mod tests {
         let told = rollout(&samples::view(), Paint::NONE);
         fits(&told);
         insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn a_halt_in_force_is_shown_with_what_it_keeps_from_starting() {
+        let view = RolloutView { halts: vec![samples::halt()], ..samples::pending() };
+        let told = rollout(&view, Paint::NONE);
+        fits(&told);
+        let lines: Vec<&str> = told.lines().skip_while(|line| !line.starts_with("halted ")).take(3).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        halted     all since 2026-11-21T11:59:00Z, by anna: wrong text \u{1b}[2J;
+                   nothing starts until it is lifted
+        waits      people must approve it, until 2026-11-21T20:00:00Z
+        ");
     }
 
     #[test]

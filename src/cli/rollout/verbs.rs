@@ -8,15 +8,12 @@ use super::{
     table,
 };
 use crate::{
-    api::wire::{ReasonBody, RolloutView},
+    api::wire::{REASON_CHARS, ReasonBody, RolloutView},
     cli::{
         Exit, Output,
         output::{self},
     },
 };
-
-/// Longest reason that the API takes, in characters.
-const MAX_REASON: usize = 1_000;
 
 /// What most verbs understand.
 #[derive(Debug, clap::Args)]
@@ -57,7 +54,9 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
         return Err("is empty; say why in a few words".to_owned());
     }
     match text.chars().count() {
-        count if count > MAX_REASON => Err(format!("has {count} characters; say it in at most {MAX_REASON}")),
+        count if count > REASON_CHARS => {
+            Err(format!("has {count} characters; say it in at most {REASON_CHARS}"))
+        }
         _ => Ok(text.to_owned()),
     }
 }

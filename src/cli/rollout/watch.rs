@@ -11,10 +11,13 @@ use super::{
     Campaign, Source, boxes,
     eta::{Eta, Seen, done, eta},
     json,
-    table::{second, standing},
+    table::{in_force, second, standing},
 };
 use crate::{
-    api::{client::ClientError, wire::Code, wire::RolloutView},
+    api::{
+        client::ClientError,
+        wire::{Code, HaltView, RolloutView},
+    },
     cli::{Exit, Output, output},
     clock::Clock,
     ledger::LedgerError,
@@ -113,6 +116,7 @@ struct Said {
     cause: Option<String>,
     why: Option<String>,
     approvals: usize,
+    halts: Vec<HaltView>,
 }
 
 impl Lines {
@@ -126,6 +130,7 @@ impl Lines {
             cause: summary.cause.clone(),
             why: view.waits.as_ref().map(|waits| waits.why.clone()),
             approvals: approvals(view),
+            halts: view.halts.clone(),
         };
         let done = done(view);
         let is_news = match &self.said {
@@ -181,6 +186,7 @@ impl Line<'_> {
             parts.push(format!("{:.0}/s", self.rate));
         }
         parts.extend(summary.cause.as_deref().map(output::visible));
+        parts.extend(self.view.halts.iter().map(|halt| format!("halted: {}", in_force(halt))));
         parts.extend(self.view.waits.as_ref().map(|waits| output::visible(&waits.why)));
         if summary.state == RolloutState::PendingApproval {
             parts.push(format!("{} of {} approvals", approvals(self.view), self.view.approvals_needed));
@@ -235,6 +241,8 @@ mod tests {
         assert!(!lines.is_news(&view, at(32)), "that approval was void");
         view.summary.state = RolloutState::Baking;
         assert!(lines.is_news(&view, at(32)));
+        view.halts.push(samples::halt());
+        assert!(lines.is_news(&view, at(32)) && line(&view, 0.0).contains("halted: all since "));
     }
 
     #[test]

@@ -75,12 +75,12 @@ impl Ledger {
         tx.commit().await
     }
 
-    /// Ends every live rollout that `scope` covers, in the order of their rows; how many.
+    /// Ends every live rollout that `scope` covers, for this cause, in the order of their rows; how many.
     pub(in crate::ledger) async fn halt_rollouts(
         &self,
         tx: &mut Tx,
         scope: &HaltScope,
-        word: &str,
+        cause: &str,
         now: Timestamp,
     ) -> Result<u64, LedgerError> {
         const HALT: &str = "update rollout set state = 'halted', pause = null, cause = $1, epoch = epoch + 1, \
@@ -96,10 +96,10 @@ impl Ledger {
                 continue;
             }
             on_either!(&mut *tx, c => {
-                sqlx::query(HALT).bind(word).bind(micros(now)).bind(rollout.rollout.get()).execute(c).await?;
+                sqlx::query(HALT).bind(cause).bind(micros(now)).bind(rollout.rollout.get()).execute(c).await?;
             });
             let event = RolloutTold::of(&rollout);
-            told.push(event.event(now, rollout.epoch + 1, RolloutState::Halted, rollout.stage, Some(word)));
+            told.push(event.event(now, rollout.epoch + 1, RolloutState::Halted, rollout.stage, Some(cause)));
         }
         tx.tell(&told).await?;
         Ok(told.len() as u64)

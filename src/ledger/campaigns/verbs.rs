@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ledger::{Ledger, LedgerError},
     model::{CampaignId, Digest, OperatorName},
-    rollout::{Electorate, Pause, Refused, Rollout, RolloutEvent, VoidBecause},
+    rollout::{Electorate, Pause, Refused, Rollout, RolloutEvent},
 };
 
 /// What a person may do to a rollout.
@@ -228,14 +228,14 @@ impl Ledger {
     }
 
     /// Voids the approvals that a rollout holds under the policy `under`, because a person's request found that another
-    /// is in force, loaded, or in the folder (I8); `electorate` must approve it anew, and `differs` says in the audit what
-    /// was found. False if there is nothing to void any more.
+    /// is in force, loaded, or in the folder (I8); `electorate` must approve it anew, `because` says beside its state which of
+    /// them it was, and `differs` in the audit what was found. False if there is nothing to void any more.
     pub async fn void_for_drift(
         &self,
         known: &CampaignRecord,
         under: &Digest,
         electorate: Electorate,
-        (by, differs): (&OperatorName, &Value),
+        (by, because, differs): (&OperatorName, &str, &Value),
     ) -> Result<bool, LedgerError> {
         let mut tx = self.begin().await?;
         let Some(seen) = tx.locked_rollout(known.rollout).await? else { return Ok(false) };
@@ -243,7 +243,6 @@ impl Ledger {
             return Ok(false);
         }
         let now = tx.now().await?;
-        let because = VoidBecause::Policy.as_str();
         let particulars = json!({ "approved_under": under, "differs": differs });
         let event = RolloutEvent::Void(electorate);
         let steer = Steer { event, actor: by.as_str(), cause: Some(because), particulars };

@@ -226,6 +226,8 @@ pub(super) async fn i5_a_halt_ends_what_it_covers_and_nothing_else(store: &Store
         assert_eq!(set.ledger.set_halt(&scope, "duty", "too loud").await.expect("set"), 1);
         let halted = set.seen(campaign.id).await;
         assert_eq!((halted.state, halted.epoch), (RolloutState::Halted, seen.epoch + 1));
+        let what = if covers == "campaign" { "this campaign" } else { covers };
+        assert_eq!(halted.cause, Some(format!("halted ({what}) by duty: too loud")));
         // What was sent is recorded all the same; nothing new is begun, claimed or opened.
         let over = [end(&claim, 0, begun, &accepted())];
         let answer = set.exchange(&seen, &claim, &over, &[Set::ask(&claim, 1, 1, false)], false).await;

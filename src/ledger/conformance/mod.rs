@@ -178,6 +178,7 @@ on_both_engines! {
     views:
         a_rollout_is_shown_as_the_coordinator_sees_it,
         who_paused_it_and_that_a_person_is_waited_for_is_shown,
+        i5_a_halt_in_force_is_shown_on_what_it_keeps_from_starting,
         a_preview_says_what_is_on_record_in_words_and_numbers,
         a_page_of_ten_thousand_past_rollouts_is_read_off_an_index;
     leases:

@@ -117,7 +117,9 @@ pub(super) async fn i8_people_widen_under_the_policy_in_force_and_void_what_was_
     let differs = serde_json::json!([{ "what": "the policy in force" }]);
     let void = async |under: &Policy| {
         let under = under.hash();
-        let answer = ledger.void_for_drift(&campaign, &under, who.clone(), (&ada, &differs)).await;
+        let answer = ledger
+            .void_for_drift(&campaign, &under, who.clone(), (&ada, "policy-changed: a test", &differs))
+            .await;
         answer.expect("an answer")
     };
     assert!(!void(&next).await);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::views,
-    ledger::{Asked, Ledger, Ruled, Verb, campaigns::listing},
+    ledger::{Asked, HaltScope, Ledger, Ruled, Verb, campaigns::listing},
     model::{CampaignId, OperatorName, RolloutState},
 };
 
@@ -78,6 +78,28 @@ pub(super) async fn who_paused_it_and_that_a_person_is_waited_for_is_shown(store
     let unknown = CampaignId::from_uuid(uuid::Uuid::nil());
     let none = views::rollout_view(&store.ledger, &set.policy, unknown).await.expect("an answer");
     assert!(none.is_none());
+}
+
+pub(super) async fn i5_a_halt_in_force_is_shown_on_what_it_keeps_from_starting(store: &Store) {
+    let set = Set::with(store, 5, ALL, "").await;
+    let (covering, elsewhere) = ("audience:everyone", "audience:somebody-else");
+    for scope in [elsewhere, covering] {
+        store.ledger.set_halt(&scope.parse().expect("a scope"), "anna", "wrong text").await.expect("set");
+    }
+    let campaign = set.submit().await;
+    let view = async || {
+        views::rollout_view(&store.ledger, &set.policy, campaign.id)
+            .await
+            .expect("an answer")
+            .expect("it is there")
+    };
+    let halts = view().await.halts;
+    let told: Vec<_> = halts.iter().map(|halt| [&halt.scope[..], &halt.by, &halt.reason]).collect();
+    assert_eq!(told, [[covering, "anna", "wrong text"]]);
+    let listed = views::halt_list(&store.ledger).await.expect("an answer").halts;
+    assert_eq!((listed.len(), &listed[1]), (2, &halts[0]));
+    store.ledger.set_halt(&HaltScope::All, "anna", "wrong text").await.expect("set");
+    assert!(view().await.halts.is_empty(), "it is over, and nothing of it waits");
 }
 
 pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store: &Store) {

@@ -47,6 +47,10 @@ fn i4_widening_needs_distinct_people_none_of_whom_asked_for_it() {
     for barred in ["author", "owner"] {
         let refused = led(frozen(), [approve(barred)], false).expect_err("barred");
         assert_eq!(refused.because, Because::OwnRequest);
+        assert_eq!(
+            refused.to_string(),
+            "cannot approve it: you requested it, or own its producer; somebody else must"
+        );
     }
     let twice = led(frozen(), [approve("ada"), approve("ada")], false).expect_err("twice");
     assert_eq!(twice.because, Because::Twice);

@@ -30,8 +30,7 @@ impl RolloutEvent {
 }
 
 /// An event that may not happen in this state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {event} a rollout that is {state}: {because}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Where the rollout stands, and goes on standing.
     pub state: RolloutState,
@@ -40,6 +39,21 @@ pub struct Refused {
     /// Why not.
     pub because: Because,
 }
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state, event, because } = self;
+        match because {
+            // It is about who asks, or how: no state of the rollout is to blame.
+            Because::OwnRequest | Because::Twice | Because::NoReason => {
+                write!(f, "cannot {event} it: {because}")
+            }
+            _ => write!(f, "cannot {event} a rollout that is {state}: {because}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Why an event may not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +109,7 @@ impl fmt::Display for Because {
             Self::Freezing => "its audience is being frozen; try again in a moment, or abort it",
             Self::NotApproved => "people must approve it first; `bellwether rollout approve`",
             Self::ApprovedAlready => "it has all its approvals",
-            Self::OwnRequest => "whoever requested it, or owns its producer, may not approve it",
+            Self::OwnRequest => "you requested it, or own its producer; somebody else must",
             Self::Twice => "you have approved it; another person must",
             Self::NotStarted => "it has not been started; `bellwether rollout start`, or abort it",
             Self::StartedAlready => "it has been started",

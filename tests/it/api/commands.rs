@@ -16,7 +16,7 @@ use crate::service::cli::told;
 
 impl Office {
     /// Runs a command in somebody's name.
-    async fn as_person(&self, token: &str, arguments: &[&str]) -> Output {
+    pub(super) async fn as_person(&self, token: &str, arguments: &[&str]) -> Output {
         let mut command = self.stage.command(arguments);
         command.env("BELLWETHER_URL", self.url()).env("BELLWETHER_TOKEN", token);
         within("a command", command.output()).await.expect("the program runs")
@@ -85,6 +85,9 @@ async fn i4_two_people_take_a_campaign_from_approval_to_its_end_by_commands_alon
     assert_eq!(status(&[]).await, 7, "it waits for people");
     assert_eq!(status(&["--for", "approved", "--timeout", "1s"]).await, 8);
     assert_eq!(code(&office.as_person(&bob, &confirmed).await), 0);
+    let more = office.as_person(&bob, &confirmed).await;
+    assert!(code(&more) == 0 && String::from_utf8_lossy(&more.stderr).contains("it has all its approvals"));
+    assert_eq!(code(&office.as_person(&bob, &wrong).await), 9, "it is another that was meant");
     assert_eq!(status(&["--for", "approved"]).await, 0);
 
     let by_job = "spring/spring";

@@ -32,7 +32,7 @@ async fn it_speaks_tls_and_refuses_to_speak_in_the_clear_to_others() {
     let (code, told) = whoami(None, format!("https://localhost:{port}")).await;
     assert!(code == Some(1) && told.contains("is not trusted"), "{told}");
     let (code, told) = whoami(None, format!("http://localhost:{port}")).await;
-    assert!(code == Some(1), "plain text gets nothing: {told}");
+    assert!(code == Some(1) && told.contains("begin with https://"), "plain text gets nothing: {told}");
     assert!(serving.stop().await.success());
 
     let everywhere = std::fs::read_to_string(stage.configuration()).expect("the configuration");
@@ -43,6 +43,38 @@ async fn it_speaks_tls_and_refuses_to_speak_in_the_clear_to_others() {
     let refused = stage.run(&["serve"]).await;
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && told.contains("there is no TLS"), "{told}");
+    let line = api_line(&stage).await;
+    assert!(line.starts_with("FAILED") && line.contains("there is no TLS"), "{line}");
+}
+
+/// What `check` says of the operators' API.
+async fn api_line(stage: &Stage) -> String {
+    let checked = String::from_utf8(stage.run(&["check"]).await.stdout).expect("text");
+    let line = checked.lines().find(|line| line.contains("operators' API"));
+    line.unwrap_or_else(|| panic!("nothing is said of it: {checked}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_what_serve_would_refuse_of_the_certificate() {
+    let stage = Stage::set().await;
+    let line = api_line(&stage).await;
+    assert!(line.starts_with("ok ") && line.ends_with("loopback, without TLS"), "{line}");
+    stage.configure("api.tls.certificate_file = \"api.pem\"\napi.tls.key_file = \"api.key\"\n");
+    let made = || generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let (own, others) = (made(), made());
+    let write = |name: &str, text: &str| std::fs::write(stage.folder().join(name), text).expect("a file");
+    let absent = api_line(&stage).await;
+    assert!(absent.starts_with("FAILED") && absent.contains("api.pem"), "{absent}");
+    write("api.pem", "no certificate");
+    write("api.key", &own.signing_key.serialize_pem());
+    let empty = api_line(&stage).await;
+    assert!(empty.starts_with("FAILED") && empty.contains("no CERTIFICATE block"), "{empty}");
+    write("api.pem", &others.cert.pem());
+    let stranger = api_line(&stage).await;
+    assert!(stranger.starts_with("FAILED") && stranger.contains("api.key"), "{stranger}");
+    write("api.pem", &own.cert.pem());
+    let line = api_line(&stage).await;
+    assert!(line.starts_with("ok ") && line.ends_with(", TLS"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

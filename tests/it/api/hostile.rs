@@ -32,22 +32,18 @@ async fn hostile_text_is_kept_as_it_came_or_refused_and_nothing_breaks() {
         assert!([400, 404].contains(&answer.status), "{answer:?}");
     }
     for text in ["\u{1b}[2J", "a\u{0}b", "two\nlines", "\u{9b}31m"] {
-        let halt = json!({ "scope": "all", "reason": text });
-        office.post(&eve, "halts", &halt).await.refused(400, "malformed");
         let new = json!({ "operator": text, "scopes": [], "days": 1 });
         office.post(&office.root, "operators", &new).await.refused(400, "malformed");
         let approve = json!({ "digest": text, "count": 1, "audience": text });
         let unknown = "rollouts/6f1c9a34-6d0a-8d3e-9b5c-0d9d5b8a7e11/approve";
         office.post(&eve, unknown, &approve).await.refused(404, "not_found");
     }
-    for blank in ["", "   "] {
-        let halt = json!({ "scope": "all", "reason": blank });
-        office.post(&eve, "halts", &halt).await.refused(400, "malformed");
+    let unknown = "rollouts/6f1c9a34-6d0a-8d3e-9b5c-0d9d5b8a7e11/abort";
+    for wrong in ["", "   ", "two\nlines", &"ż".repeat(1_001)] {
+        office.post(&eve, unknown, &json!({ "reason": wrong })).await.refused(400, "malformed");
     }
-    let too_long = json!({ "scope": "all", "reason": "ż".repeat(1_001) });
-    office.post(&eve, "halts", &too_long).await.refused(400, "malformed");
-    let megabyte = json!({ "scope": "all", "reason": "x".repeat(1_000_000) });
-    office.post(&eve, "halts", &megabyte).await.refused(413, "too_large");
+    let megabyte = json!({ "reason": "x".repeat(1_000_000) });
+    office.post(&eve, unknown, &megabyte).await.refused(413, "too_large");
     for body in ["", "{", "[]", "null", "{\"scope\":\"all\"}", "{\"scope\":\"all\",\"reason\":7}", "\u{0}"] {
         let answer = office.asked((Method::POST, "halts"), &eve, None, Some(body.to_owned())).await;
         answer.refused(400, "malformed");

@@ -3,6 +3,7 @@
 mod audit;
 mod commands;
 mod contract;
+mod halts;
 mod hostile;
 mod policy;
 mod races;

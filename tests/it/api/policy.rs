@@ -151,7 +151,12 @@ async fn i8_an_edit_of_any_policy_file_after_the_approval_voids_it_and_is_shown(
         assert!(shown.contains(path) && shown.contains(&line), "{path}: {shown}");
         let view = office.get(&rita, &format!("rollouts/{campaign}")).await.ok();
         assert_eq!(view["state"], json!("pending_approval"), "{path}");
-        assert!(view["cause"].as_str().is_some_and(|cause| cause.starts_with("policy-changed")), "{view}");
+        assert!(
+            view["cause"]
+                .as_str()
+                .is_some_and(|cause| cause.starts_with("policy-changed: the policy folder is not")),
+            "{view}"
+        );
         let approvals = view["approvals"].as_array().expect("approvals");
         assert_eq!(approvals.len(), 2 * (round + 1));
         assert!(approvals.iter().all(|approval| approval["voided_at"].is_string()), "{view}");

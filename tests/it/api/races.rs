@@ -46,10 +46,10 @@ async fn i5_approve_and_abort_at_the_same_instant_and_no_phone_rings_after_the_a
         returned.push(at);
         match approval.status {
             200 => approved += 1,
-            _ => approval.refused(409, "halted"),
+            _ => approval.refused(409, "over"),
         }
         if start.status != 200 {
-            start.refused(409, "halted");
+            start.refused(409, "over");
         }
         let view = office.get(&eve, &format!("rollouts/{campaign}")).await.ok();
         assert_eq!(view["state"], "aborted", "an abort is for good");

@@ -164,15 +164,15 @@ async fn the_command_line_makes_confirms_lists_and_revokes_tokens_and_halts() {
     let id = token.split('_').nth(1).expect("it has an id");
     let (code, _, told) = office.run(&olga, &["operator", "confirm", id]).await;
     assert!(code == 4 && told.contains("you made this token"), "{told}");
+    let (code, _, told) = office.run(&olga, &["operator", "add", "ada", "--scope", "approve:custmers"]).await;
+    assert!(code == 5 && told.contains("no such audience; close: customers"), "{told}");
     assert_eq!(office.run(token.trim(), &["whoami"]).await.0, 4);
     assert_eq!(office.run(&office.grace, &["operator", "confirm", id]).await.0, 0);
     assert_eq!(office.run(token.trim(), &["whoami"]).await.0, 0);
     let (_, listed, _) = office.run(&olga, &["operator", "list"]).await;
-    let line = listed.lines().find(|line| line.contains(id)).expect("it is listed");
-    assert!(
-        line.starts_with("ada") && line.contains("good") && line.ends_with("approve:customers"),
-        "{line}"
-    );
+    let mut lines = listed.lines().skip_while(|line| *line != "ada").skip(1);
+    let (row, may) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    assert!(row.contains(id) && row.contains("good") && may == "    may approve:customers", "{listed}");
     assert_eq!(office.run(&olga, &["operator", "revoke", "--all-of", "ADA"]).await.0, 0);
     assert_eq!(office.run(token.trim(), &["whoami"]).await.0, 4);
     assert_eq!(office.run(&olga, &["operator", "revoke", "0123456789abcdef"]).await.0, 5);

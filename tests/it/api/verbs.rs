@@ -41,8 +41,8 @@ async fn i4_two_people_let_a_campaign_go_and_whoever_asked_for_it_is_neither() {
     office.post(&rita, &start, &json!({})).await.ok();
     office.reaches(&rita, &campaign, "completed").await;
     assert_eq!(office.stage.simulator.record().iter().filter(|asked| asked.token.is_some()).count(), 3);
-    office.post(&rita, &start, &json!({})).await.refused(409, "halted");
-    office.post(&ada, &approve, &right).await.refused(409, "halted");
+    office.post(&rita, &start, &json!({})).await.refused(409, "over");
+    office.post(&ada, &approve, &right).await.refused(409, "over");
     assert!(office.serving.stop().await.success());
 }
 

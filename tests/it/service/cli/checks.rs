@@ -16,6 +16,7 @@ async fn check_has_a_line_for_everything_that_must_be_right() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     ok  ledger  answers
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
@@ -40,6 +41,7 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     FAILED  ledger  the ledger's database: pool timed out while waiting for an open connection
     FAILED  broker  amqp://127.0.0.1:PORT (virtual host /): IO error: Connection refused (os error 111)
     ok  credentials  readable
@@ -53,6 +55,7 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     ok  ledger  answers
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
@@ -78,6 +81,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     ok  ledger  answers
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
@@ -94,6 +98,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     ok  ledger  answers
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
@@ -109,6 +114,7 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     ok  ledger  answers
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one

@@ -200,6 +200,7 @@ async fn it_serves_over_tls_to_the_broker_and_the_database_as_the_serving_role()
     -- out
     ok  configuration  worker: 1000 streams, claims of 10 s
     ok  policy  hash HASH
+    ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     FAILED  ledger  the ledger's database: error communicating with database: invalid peer certificate: UnknownIssuer
     FAILED  broker  amqps://127.0.0.1:PORT (virtual host VHOST): IO error: invalid peer certificate: UnknownIssuer
     ok  credentials  readable
