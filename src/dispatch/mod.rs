@@ -42,7 +42,7 @@ use self::patience::Patience;
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
-pub use probe::{NoData, Probes, ProbesUnusable};
+pub use probe::{NoNumber, Probes, ProbesUnusable};
 pub use registrations::RegistrationParts;
 pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
 pub use webhook::{Webhook, WebhookUnusable};

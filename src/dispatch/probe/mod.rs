@@ -1,10 +1,10 @@
 //! Reading the numbers of our own systems: one question, one number, or the reason why there is none.
 //!
-//! **I3 unknown-is-no**: whatever is not exactly one finite number, whole and in time, is [`NoData`]; nothing is guessed, and
+//! **I3 unknown-is-no**: whatever is not exactly one finite number, whole and in time, is [`NoNumber`]; nothing is guessed, and
 //! nobody is asked twice. What was answered goes nowhere but into the number.
 
 mod answer;
-mod no_data;
+mod no_number;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::outward::{self, ClientUnusable};
 use crate::{audience::Probe, config::Downstream};
 
-pub use no_data::NoData;
+pub use no_number::NoNumber;
 
 /// No more of an answer is read: one number needs some hundred bytes, and a status document is small.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -105,15 +105,15 @@ impl Probes {
     }
 
     /// The number that `probe` has now: always a finite one.
-    pub async fn read(&self, probe: &Probe) -> Result<f64, NoData> {
+    pub async fn read(&self, probe: &Probe) -> Result<f64, NoNumber> {
         match probe {
             Probe::Prometheus(query) => {
-                let prometheus = self.prometheus.as_ref().ok_or(NoData::NotConfigured)?;
+                let prometheus = self.prometheus.as_ref().ok_or(NoNumber::NotConfigured)?;
                 let request = prometheus.ask(&self.client, query).await?;
                 answer::of_prometheus(&fetch(request).await?)
             }
             Probe::Http { url, pointer } => {
-                let url = Url::parse(url).map_err(|_| NoData::NoUrl)?;
+                let url = Url::parse(url).map_err(|_| NoNumber::NoUrl)?;
                 answer::of_document(&fetch(self.client.get(url)).await?, pointer)
             }
         }
@@ -121,7 +121,7 @@ impl Probes {
 }
 
 impl Prometheus {
-    async fn ask(&self, client: &Client, query: &str) -> Result<RequestBuilder, NoData> {
+    async fn ask(&self, client: &Client, query: &str) -> Result<RequestBuilder, NoNumber> {
         let asked = [("query", query), ("timeout", self.timeout.as_str())];
         let request = if query.len() > LONGEST_IN_A_URL {
             client.post(self.url.clone()).form(&asked)
@@ -132,8 +132,8 @@ impl Prometheus {
         };
         let Some(path) = &self.bearer_file else { return Ok(request) };
         // Read anew each time: whoever issues it replaces it before it expires.
-        let text = tokio::fs::read_to_string(path).await.map_err(|_| NoData::NoToken)?;
-        let token = bearer(text).ok_or(NoData::NoToken)?;
+        let text = tokio::fs::read_to_string(path).await.map_err(|_| NoNumber::NoToken)?;
+        let token = bearer(text).ok_or(NoNumber::NoToken)?;
         Ok(request.header(header::AUTHORIZATION, token))
     }
 }
@@ -167,33 +167,33 @@ fn instant_queries(base: &str) -> Result<Url, ProbesUnusable> {
 }
 
 /// The body of a good answer, whole.
-async fn fetch(request: RequestBuilder) -> Result<Vec<u8>, NoData> {
+async fn fetch(request: RequestBuilder) -> Result<Vec<u8>, NoNumber> {
     let request = request.header(header::ACCEPT, "application/json");
     let mut answer = request.send().await.map_err(|error| why(&error))?;
     match answer.status() {
         StatusCode::OK => {}
-        status if status.is_redirection() => return Err(NoData::Redirected(status)),
-        status => return Err(NoData::Status(status)),
+        status if status.is_redirection() => return Err(NoNumber::Redirected(status)),
+        status => return Err(NoNumber::Status(status)),
     }
     let mut body = Vec::new();
     while let Some(bytes) = answer.chunk().await.map_err(|error| why(&error))? {
         body.extend_from_slice(&bytes);
         if body.len() > ANSWER_BYTES {
-            return Err(NoData::TooLong);
+            return Err(NoNumber::TooLong);
         }
     }
     Ok(body)
 }
 
 /// An error's own text has the address in it, and an address may have a secret.
-fn why(error: &reqwest::Error) -> NoData {
+fn why(error: &reqwest::Error) -> NoNumber {
     if error.is_timeout() {
-        NoData::TimedOut
+        NoNumber::TimedOut
     } else if error.is_connect() {
-        NoData::NoConnection
+        NoNumber::NoConnection
     } else if error.is_builder() {
-        NoData::NoUrl
+        NoNumber::NoUrl
     } else {
-        NoData::Broken
+        NoNumber::Broken
     }
 }

@@ -99,13 +99,13 @@ fn query(text: &str) -> Probe {
 }
 
 /// What comes of it when a document is answered so.
-async fn document(says: Says) -> Result<f64, NoData> {
+async fn document(says: Says) -> Result<f64, NoNumber> {
     let (port, _) = serve(says, None).await;
     let probes = Probes::open(&config(None)).expect("it is right");
     read_document(&probes, &format!("http://127.0.0.1:{port}/status")).await
 }
 
-async fn read_document(probes: &Probes, url: &str) -> Result<f64, NoData> {
+async fn read_document(probes: &Probes, url: &str) -> Result<f64, NoNumber> {
     probes.read(&Probe::Http { url: url.to_owned(), pointer: "/headroom".to_owned() }).await
 }
 
@@ -128,7 +128,7 @@ async fn prometheus_is_asked_for_now_and_told_when_nobody_waits_any_more() {
     let long = format!("sum({})", "x".repeat(LONGEST_IN_A_URL));
     assert_eq!(probes.read(&query(&long)).await, Ok(7.0));
     std::fs::write(&bearer_file, "\n").expect("a file");
-    assert_eq!(probes.read(&query("up")).await, Err(NoData::NoToken));
+    assert_eq!(probes.read(&query("up")).await, Err(NoNumber::NoToken));
     let arrived = arrived.lock().expect("nobody panicked");
     let [short, posted] = arrived.as_slice() else { panic!("two requests: {arrived:?}") };
     let line = "GET /prom/api/v1/query?query=login_capacity+-+login_inflight&timeout=30000ms HTTP/1.1\r\n";
@@ -164,13 +164,13 @@ async fn no_status_but_200_is_a_number_and_nobody_is_followed() {
     for code in [201, 204, 400, 404, 422, 500, 503] {
         let status = StatusCode::from_u16(code).expect("a status");
         let body = if code == 204 { "" } else { body };
-        assert_eq!(document(whole(&format!("{code} x"), body)).await, Err(NoData::Status(status)));
+        assert_eq!(document(whole(&format!("{code} x"), body)).await, Err(NoNumber::Status(status)));
     }
     let (elsewhere, arrived) = serve(whole("200 OK", body), None).await;
     for code in [301, 302, 303, 307, 308] {
         let status = StatusCode::from_u16(code).expect("a status");
         let head = format!("{code} x\r\nlocation: http://127.0.0.1:{elsewhere}/");
-        assert_eq!(document(whole(&head, "")).await, Err(NoData::Redirected(status)));
+        assert_eq!(document(whole(&head, "")).await, Err(NoNumber::Redirected(status)));
     }
     assert!(arrived.lock().expect("nobody panicked").is_empty());
 }
@@ -178,13 +178,13 @@ async fn no_status_but_200_is_a_number_and_nobody_is_followed() {
 #[tokio::test]
 async fn what_is_not_whole_is_no_number() {
     let promised = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"headroom\": 7}";
-    assert_eq!(document(Says::Text(promised.to_owned())).await, Err(NoData::Broken));
-    assert_eq!(document(Says::Text("no HTTP at all\r\n\r\n".to_owned())).await, Err(NoData::Broken));
-    assert_eq!(document(Says::Text(String::new())).await, Err(NoData::Broken));
-    assert_eq!(document(whole("200 OK", "<p>7</p>")).await, Err(NoData::NotJson));
-    let missing = NoData::NoField("/headroom".to_owned());
+    assert_eq!(document(Says::Text(promised.to_owned())).await, Err(NoNumber::Broken));
+    assert_eq!(document(Says::Text("no HTTP at all\r\n\r\n".to_owned())).await, Err(NoNumber::Broken));
+    assert_eq!(document(Says::Text(String::new())).await, Err(NoNumber::Broken));
+    assert_eq!(document(whole("200 OK", "<p>7</p>")).await, Err(NoNumber::NotJson));
+    let missing = NoNumber::NoField("/headroom".to_owned());
     assert_eq!(document(whole("200 OK", r#"{"Headroom": 7}"#)).await, Err(missing));
-    assert_eq!(document(whole("200 OK", r#"{"headroom": "7"}"#)).await, Err(NoData::NotANumber));
+    assert_eq!(document(whole("200 OK", r#"{"headroom": "7"}"#)).await, Err(NoNumber::NotANumber));
 }
 
 #[tokio::test]
@@ -194,10 +194,10 @@ async fn an_answer_without_a_bound_is_not_read() {
         format!("{document}{}", " ".repeat(length - document.len()))
     };
     assert_eq!(document(whole("200 OK", &json(ANSWER_BYTES))).await, Ok(7.0));
-    assert_eq!(document(whole("200 OK", &json(ANSWER_BYTES + 1))).await, Err(NoData::TooLong));
+    assert_eq!(document(whole("200 OK", &json(ANSWER_BYTES + 1))).await, Err(NoNumber::TooLong));
     // It is given up before its end, which never comes.
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", json(2 * ANSWER_BYTES));
-    assert_eq!(document(Says::Endless(endless)).await, Err(NoData::TooLong));
+    assert_eq!(document(Says::Endless(endless)).await, Err(NoNumber::TooLong));
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn whoever_does_not_answer_in_time_has_not_answered() {
     {
         let (port, arrived) = serve(Says::Endless(beginning.to_owned()), None).await;
         let url = format!("http://127.0.0.1:{port}/");
-        assert_eq!(read_document(&probes, &url).await, Err(NoData::TimedOut), "{beginning}");
+        assert_eq!(read_document(&probes, &url).await, Err(NoNumber::TimedOut), "{beginning}");
         assert_eq!(arrived.lock().expect("nobody panicked").len(), 1, "and is not asked again");
     }
 }
@@ -221,11 +221,11 @@ async fn nobody_there_is_no_number() {
     drop(listener);
     let address = format!("http://127.0.0.1:{port}");
     let probes = Probes::open(&config(Some(address.clone()))).expect("it is right");
-    assert_eq!(probes.read(&query("up")).await, Err(NoData::NoConnection));
-    assert_eq!(read_document(&probes, &address).await, Err(NoData::NoConnection));
-    assert_eq!(read_document(&probes, "http://[").await, Err(NoData::NoUrl));
+    assert_eq!(probes.read(&query("up")).await, Err(NoNumber::NoConnection));
+    assert_eq!(read_document(&probes, &address).await, Err(NoNumber::NoConnection));
+    assert_eq!(read_document(&probes, "http://[").await, Err(NoNumber::NoUrl));
     let without = Probes::open(&config(None)).expect("it is right");
-    assert_eq!(without.read(&query("up")).await, Err(NoData::NotConfigured));
+    assert_eq!(without.read(&query("up")).await, Err(NoNumber::NotConfigured));
 }
 
 #[tokio::test]
@@ -236,12 +236,12 @@ async fn what_prometheus_cannot_say_is_no_number() {
         probes.read(&query("up")).await
     };
     assert_eq!(read(SEVEN).await, Ok(7.0));
-    assert_eq!(read(&SEVEN.replace("\"7\"", "\"NaN\"")).await, Err(NoData::NotFinite));
+    assert_eq!(read(&SEVEN.replace("\"7\"", "\"NaN\"")).await, Err(NoNumber::NotFinite));
     let two = SEVEN.replace("[{", "[{\"metric\":{},\"value\":[1,\"7\"]},{");
-    assert_eq!(read(&two).await, Err(NoData::ManySeries(2)));
+    assert_eq!(read(&two).await, Err(NoNumber::ManySeries(2)));
     let none = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
-    assert_eq!(read(none).await, Err(NoData::NoSeries));
-    assert_eq!(read("{}").await, Err(NoData::NotPrometheus));
+    assert_eq!(read(none).await, Err(NoNumber::NoSeries));
+    assert_eq!(read("{}").await, Err(NoNumber::NotPrometheus));
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn https_trusts_the_configured_authority_and_nobody_else() {
     let tls = TlsAcceptor::from(Arc::new(tls.expect("a certificate and its key")));
     let (port, arrived) = serve(whole("200 OK", r#"{"headroom": 7}"#), Some(tls)).await;
     let url = format!("https://localhost:{port}/");
-    assert_eq!(read_document(&others, &url).await, Err(NoData::NoConnection));
+    assert_eq!(read_document(&others, &url).await, Err(NoNumber::NoConnection));
     assert!(arrived.lock().expect("nobody panicked").is_empty());
     assert_eq!(read_document(&theirs, &url).await, Ok(7.0));
 }

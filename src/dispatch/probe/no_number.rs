@@ -4,7 +4,7 @@ use http::StatusCode;
 
 /// Why a number could not be read. In plain words, which are for everybody: nothing that was answered is in them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoData {
+pub enum NoNumber {
     /// There is nobody to ask.
     #[error("no Prometheus is configured: write downstream.prometheus")]
     NotConfigured,
