@@ -11,7 +11,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) claim: Claim,
-    /// What is to be sent, in order.
+    /// What an earlier claim began, or this one without an answer: it comes first, because it is under way already as far as a
+    /// slow start is concerned, and nothing new begins before it has ended.
+    begun: VecDeque<Piece>,
+    /// What else is to be sent, in order.
     pieces: VecDeque<Piece>,
     /// Segments that are open.
     pub(super) open: usize,
@@ -27,30 +30,39 @@ pub(super) struct Piece {
 
 impl Held {
     pub(super) fn new(claim: Claim) -> Self {
-        let (mut pieces, mut next) = (VecDeque::new(), 0);
-        let mut begun: Vec<_> = claim.halfway.clone();
-        begun.sort_unstable_by_key(|halfway| halfway.first);
-        for halfway in begun {
+        let (mut pieces, mut begun, mut next) = (VecDeque::new(), VecDeque::new(), 0);
+        let mut halfway: Vec<_> = claim.halfway.clone();
+        halfway.sort_unstable_by_key(|halfway| halfway.first);
+        for halfway in halfway {
             let positions = usize::from(halfway.first)..usize::from(halfway.first) + usize::from(halfway.n);
             if next < positions.start {
                 pieces.push_back(Piece { positions: next..positions.start, again: false });
             }
             next = positions.end;
             if !halfway.recorded {
-                pieces.push_back(Piece { positions, again: true });
+                begun.push_back(Piece { positions, again: true });
             }
         }
         if next < claim.devices.len() {
             pieces.push_back(Piece { positions: next..claim.devices.len(), again: false });
         }
-        Self { claim, pieces, open: 0 }
+        Self { claim, begun, pieces, open: 0 }
     }
 
     /// The next segment of at most `most` devices.
     pub(super) fn next(&mut self, most: usize) -> Option<Piece> {
+        self.next_begun().or_else(|| self.next_new(most))
+    }
+
+    /// The next segment whose intent may be on record.
+    pub(super) fn next_begun(&mut self) -> Option<Piece> {
+        self.begun.pop_front()
+    }
+
+    fn next_new(&mut self, most: usize) -> Option<Piece> {
         let piece = self.pieces.front_mut()?;
         let size = most.clamp(1, SEGMENT_DEVICES);
-        if piece.again || piece.positions.len() <= size {
+        if piece.positions.len() <= size {
             return self.pieces.pop_front();
         }
         let positions = piece.positions.start..piece.positions.start + size;
@@ -63,8 +75,12 @@ impl Held {
         if piece.positions.is_empty() {
             return;
         }
+        if piece.again {
+            self.begun.push_front(piece);
+            return;
+        }
         match self.pieces.front_mut() {
-            Some(front) if !front.again && !piece.again && piece.positions.end == front.positions.start => {
+            Some(front) if piece.positions.end == front.positions.start => {
                 front.positions.start = piece.positions.start;
             }
             _ => self.pieces.push_front(piece),
@@ -73,7 +89,7 @@ impl Held {
 
     /// True if nothing is left to ask for.
     pub(super) fn is_asked(&self) -> bool {
-        self.pieces.is_empty()
+        self.begun.is_empty() && self.pieces.is_empty()
     }
 
     pub(super) fn ask(&self, piece: &Piece) -> SegmentAsk<'_> {
@@ -133,7 +149,7 @@ mod tests {
             Halfway { first: 150, n: 50, recorded: true },
         ];
         let cut = pieces(Held::new(claim(220, begun)), 100);
-        assert_eq!(cut, [(100..110, false), (110..150, true), (200..220, false)]);
+        assert_eq!(cut, [(110..150, true), (100..110, false), (200..220, false)]);
     }
 
     #[test]

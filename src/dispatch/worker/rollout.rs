@@ -24,7 +24,9 @@ use super::{
 };
 use crate::{
     guard::Cleared,
-    ledger::{CampaignRecord, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd},
+    ledger::{
+        CampaignRecord, Claimable, Exchange, Exchanged, LedgerError, NoIntent, RolloutRecord, SegmentEnd,
+    },
     model::{RolloutId, SEGMENT_DEVICES},
     rollout::Nights,
 };
@@ -69,6 +71,10 @@ struct Work {
     through: Through,
     /// The last look found chunks to claim, or there was none yet.
     may_claim: bool,
+    /// When chunks were looked for last.
+    looked: Instant,
+    /// A slow start gave nothing when it was asked last.
+    is_refused: bool,
     /// Who is asleep; `None` if the plan has no quiet hours.
     nights: Option<Nights>,
     share: Share,
@@ -101,6 +107,8 @@ pub(super) async fn work(
             renewed: shared.clock.monotonic(),
             through: Through::since(shared.clock.monotonic()),
             may_claim: true,
+            looked: shared.clock.monotonic(),
+            is_refused: false,
             nights,
             share: Share::of(Arc::clone(&shared)),
             breakers,
@@ -179,21 +187,37 @@ impl Work {
 
     async fn claim(&mut self) {
         let left = self.held.iter().filter(|held| !held.is_asked()).count();
-        if left >= CLAIM_AT_ONCE / 2 || self.room() == 0 || self.breakers.has_tripped() {
+        if self.room() == 0 || self.breakers.has_tripped() {
             return;
         }
-        let (shared, asked) = (&self.shared, self.shared.clock.monotonic());
+        let asked = self.shared.clock.monotonic();
+        // A slow start has no room while what somebody left behind counts as under way. Whoever waits for room takes that over;
+        // otherwise all would wait, with nothing of their own under way, for what nobody has.
+        let which = if left < CLAIM_AT_ONCE / 2 {
+            Claimable::Any
+        } else if self.is_refused && asked.saturating_duration_since(self.looked) >= IDLE {
+            Claimable::LeftBehind
+        } else {
+            return;
+        };
+        self.looked = asked;
+        let shared = &self.shared;
         let claim = shared.ledger.claim_chunks(
             self.campaign.rollout,
             &shared.name,
             CLAIM_AT_ONCE,
+            which,
             shared.lease,
             asked,
         );
         match shared.patience.answer(claim).await {
             Ok(claims) => {
-                self.may_claim = !claims.is_empty();
+                if which == Claimable::Any {
+                    self.may_claim = !claims.is_empty();
+                }
                 self.held.extend(claims.into_iter().map(Held::new));
+                // In rising order: two exchanges never wait for each other in a circle.
+                self.held.sort_by_key(|held| held.claim.chunk);
             }
             Err(error) => {
                 self.may_claim = false;
@@ -276,6 +300,14 @@ impl Work {
         let most =
             most.map_or(SEGMENT_DEVICES, |rate| usize::try_from(rate.get()).unwrap_or(SEGMENT_DEVICES));
         let mut pieces = Vec::new();
+        // What was begun before, of every chunk, comes before anything new of any.
+        for (place, held) in self.held.iter_mut().enumerate() {
+            while room > 0 {
+                let Some(piece) = held.next_begun() else { break };
+                room = if on_probation { 0 } else { room.saturating_sub(piece.positions.len()) };
+                pieces.push((place, piece));
+            }
+        }
         for (place, held) in self.held.iter_mut().enumerate() {
             while room > 0 {
                 let Some(piece) = held.next(most.min(room)) else { break };
@@ -363,6 +395,7 @@ impl Work {
         let enough = ENOUGH.min(capacity / ENOUGH_SHARE).max(1);
         // Room that was there and was not given is a slow start's: outcomes are awaited, this worker's or another's.
         let is_refused = wants_more && !opened && self.room() >= enough;
+        self.is_refused = is_refused;
         let awaits_room = wants_more && !is_refused;
         let pause = if is_refused && self.segments.is_empty() { WINDOW } else { IDLE };
         let now = || tokio::time::Instant::from_std(shared.clock.monotonic());

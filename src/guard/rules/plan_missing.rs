@@ -4,6 +4,7 @@
 use crate::{
     audience::Class,
     guard::{Finding, Rule, Severity, case::Case},
+    model::PlanName,
 };
 
 const REFUSE: (Rule, Severity) = (Rule::PlanMissing, Severity::Refuse);
@@ -27,7 +28,10 @@ fn finding(case: &Case<'_>) -> Option<Finding> {
         };
         return Some(Finding::new(REFUSE, FIELD, reason, fix));
     };
-    let name = plan.first_audience()?;
+    let Some(name) = plan.first_audience() else {
+        return (audience.class == Class::Production && plan.customers_first.is_none())
+            .then(|| begins_with_customers(&plan.name));
+    };
     let fits =
         |first: &crate::audience::Audience| first.class == Class::Internal && first.app() == audience.app();
     if case.policy.audience(name).is_some_and(fits) {
@@ -36,6 +40,15 @@ fn finding(case: &Case<'_>) -> Option<Finding> {
     let reason =
         format!("the plan {} begins with {name}, which is no internal audience of this app", plan.name);
     Some(Finding::new(REFUSE, FIELD, reason, "choose a plan that begins with people of this app"))
+}
+
+/// A job may name any plan of the policy, also one that no audience of customers has by default.
+fn begins_with_customers(plan: &PlanName) -> Finding {
+    let reason = format!("the plan {plan} begins with customers: nobody of our own sees what it sends first");
+    let fix = format!(
+        "choose a plan that begins with our own people, or argue in plans/{plan}.toml: customers_first = \"why it is all right\""
+    );
+    Finding::new(REFUSE, FIELD, reason, fix)
 }
 
 #[cfg(test)]
@@ -66,6 +79,15 @@ mod tests {
     fn a_plan_must_begin_with_our_own_people_of_the_same_app() {
         assert!(with_plan("production", "qa", "staff-first").is_clear());
         assert_eq!(with_plan("production", "qa", "elsewhere-first").refused_by(Rule::PlanMissing), FIELD);
+    }
+
+    #[test]
+    fn a_plan_that_begins_with_customers_is_refused_unless_it_says_why() {
+        let naked = with_plan("production", "customers", "at-once");
+        assert_eq!(naked.refused_by(Rule::PlanMissing), FIELD);
+        assert!(naked.findings(Rule::PlanMissing)[0].fix.contains("customers_first"));
+        assert!(with_plan("production", "customers", "argued").is_clear());
+        assert!(with_plan("production", "staff", "at-once").is_clear(), "they are our own people");
     }
 
     #[test]

@@ -220,6 +220,7 @@ pub(super) fn policy() -> Policy {
                 .to_owned(),
         ),
         ("plans/at-once.toml", "[[stage]]\npercent = 100\n".to_owned()),
+        ("plans/argued.toml", "customers_first = \"an outage\"\n[[stage]]\npercent = 100\n".to_owned()),
         (
             "plans/staff-first.toml",
             "[[stage]]\naudience = \"staff\"\n[[stage]]\npercent = 100\n".to_owned(),

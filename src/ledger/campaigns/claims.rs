@@ -46,6 +46,15 @@ pub struct Halfway {
     pub recorded: bool,
 }
 
+/// Which chunks may be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimable {
+    /// Every one that is due and free.
+    Any,
+    /// Those that somebody had, and did not finish.
+    LeftBehind,
+}
+
 impl Ledger {
     /// Claims up to `most` chunks of a rollout that sends that are due and free, in their order, for `lease` on the
     /// database's clock. `asked` is this process's monotonic clock before the statement.
@@ -56,6 +65,7 @@ impl Ledger {
         rollout: RolloutId,
         worker: &str,
         most: usize,
+        which: Claimable,
         lease: Duration,
         asked: Instant,
     ) -> Result<Vec<Claim>, LedgerError> {
@@ -67,7 +77,7 @@ impl Ledger {
         });
         let Some(at_most_once) = runs else { return Ok(Vec::new()) };
         let until = micros(now.checked_add(lease).unwrap_or(now));
-        let rows = take(&mut tx, rollout, worker, most, (micros(now), until)).await?;
+        let rows = take(&mut tx, rollout, worker, most, which, (micros(now), until)).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -132,14 +142,16 @@ async fn take(
     rollout: RolloutId,
     worker: &str,
     most: usize,
+    which: Claimable,
     (now, until): (i64, i64),
 ) -> Result<Vec<TakenRow>, LedgerError> {
     // Skips what another worker is just taking, so that workers do not wait for each other.
     let skip = if matches!(tx, Tx::Postgres(_)) { "for update skip locked" } else { "" };
+    let left_behind = if which == Claimable::LeftBehind { "and number > 0" } else { "" };
     let sql = format!(
         "update claim set worker = $1, number = number + 1, until = $2 \
          where rollout = $3 and chunk in (select chunk from claim where rollout = $3 and done_at is null \
-                 and until <= $4 order by chunk limit $5 {skip}) \
+                 and until <= $4 {left_behind} order by chunk limit $5 {skip}) \
          returning chunk, stage, number, \
              (select ids from chunk where chunk.rollout = claim.rollout and chunk.chunk = claim.chunk) as ids"
     );

@@ -35,7 +35,7 @@ mod waits;
 mod withdraw;
 
 pub use approvals::Approval;
-pub use claims::{Claim, Halfway};
+pub use claims::{Claim, Claimable, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };

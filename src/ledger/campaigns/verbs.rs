@@ -67,6 +67,11 @@ pub enum VerbRefused {
     /// The policy in force is not the one that it was approved under, or is to be.
     #[error("the policy in force is not the one that it was approved under; look at it again")]
     OtherPolicy,
+    /// Approvals wait for the start for a while only, and somebody waited longer.
+    #[error(
+        "its approvals are older than they may be when it starts; they are about to be void, and people must approve it anew"
+    )]
+    ApprovalsExpired,
     /// A halt in force covers it.
     #[error("a halt of {0} is in force; `bellwether unhalt` first")]
     UnderHalt(String),
@@ -142,6 +147,16 @@ impl RolloutRecord {
         Some(Digest::of_parts(&[b"under", frozen.as_bytes(), in_force.as_bytes()]))
     }
 
+    /// Approvals that it has not started on in time, and that the coordinator has yet to void.
+    fn has_expired_approvals(&self, now: Timestamp) -> bool {
+        let waits = match &self.stands {
+            Rollout::PendingApproval(pending) => !pending.approved.is_empty(),
+            Rollout::Approved(approved) => !approved.started && self.electorate.people > 0,
+            _ => false,
+        };
+        waits && self.approvals_until.is_some_and(|until| until <= now)
+    }
+
     /// I8: approvals that were given under another policy, and that the coordinator has yet to void, are not added to: of two
     /// approvals that count together, both are of the same digest.
     fn is_approved_under_another(&self, policy: &Digest) -> bool {
@@ -166,6 +181,10 @@ impl Ledger {
         // Under the row's lock: a policy that comes into force after this is met by the coordinator, which voids.
         let in_force = tx.policy_hash_in_force().await?;
         let mut particulars = json!({ "reason": asked.reason });
+        // The coordinator voids them; whoever is quicker must not get by.
+        if matches!(asked.verb, Verb::Approve { .. } | Verb::Start) && seen.has_expired_approvals(now) {
+            return Ok(Err(VerbRefused::ApprovalsExpired));
+        }
         match &asked.verb {
             Verb::Approve { digest, policy, holds } => {
                 if in_force.is_some_and(|hash| hash != *policy) {

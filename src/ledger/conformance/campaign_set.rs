@@ -14,7 +14,7 @@ use crate::{
     audience::{Class, Policy, PolicyFile},
     clock::Clock,
     ledger::{
-        CampaignRecord, Claim, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Ledger,
+        CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Ledger,
         NewCampaign, RolloutRecord, Ruled, Ruling, SegmentAsk, SegmentEnd, Submitted,
     },
     model::{
@@ -193,7 +193,10 @@ impl<'s> Set<'s> {
     }
 
     pub(super) async fn claim(&self, campaign: &CampaignRecord, worker: &str, lease: Duration) -> Vec<Claim> {
-        self.ledger.claim_chunks(campaign.rollout, worker, 10, lease, self.now()).await.expect("an answer")
+        self.ledger
+            .claim_chunks(campaign.rollout, worker, 10, Claimable::Any, lease, self.now())
+            .await
+            .expect("an answer")
     }
 
     pub(super) async fn exchange(

@@ -204,6 +204,7 @@ on_both_engines! {
     steering:
         i4_approvals_are_of_distinct_people_and_the_barred_are_refused,
         i8_approvals_that_count_together_are_of_one_digest,
+        i8_approvals_that_waited_too_long_start_nothing,
         i5_nothing_starts_under_a_halt,
         i5_a_pause_ends_what_was_begun_before_it,
         at_a_gate_the_late_tail_goes_on_and_nothing_widens,

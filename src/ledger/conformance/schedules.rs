@@ -16,7 +16,10 @@ use super::{
     steering::{asks, two, waiting},
 };
 use crate::{
-    ledger::{CampaignRecord, Claim, HaltScope, OverBecause, RolloutRecord, Ruled, Ruling, SegmentEnd, Verb},
+    ledger::{
+        CampaignRecord, Claim, Claimable, HaltScope, OverBecause, RolloutRecord, Ruled, Ruling, SegmentEnd,
+        Verb,
+    },
     model::{Digest, RolloutState},
     rollout::{End, RolloutFacts, StageFacts, Step, next},
 };
@@ -181,7 +184,8 @@ impl Course<'_> {
         let set = self.set;
         let Some(mut holding) = self.workers[worker].take() else {
             let name = ["one", "two"][worker];
-            let claimed = set.ledger.claim_chunks(self.before.rollout, name, 1, LEASE, set.now()).await;
+            let claimed =
+                set.ledger.claim_chunks(self.before.rollout, name, 1, Claimable::Any, LEASE, set.now()).await;
             let claim = claimed.expect("an answer").pop();
             prop_assert!(claim.is_none() || self.before.stands.sends(), "I5: a chunk of what does not send");
             // Chunks whose last holder died halfway are for another test.

@@ -115,6 +115,25 @@ pub(super) async fn i8_approvals_that_count_together_are_of_one_digest(store: &S
     assert_eq!((after.state, after.policy), (RolloutState::Approved, Some(later)));
 }
 
+pub(super) async fn i8_approvals_that_waited_too_long_start_nothing(store: &Store) {
+    let set = Set::with(store, 5, ALL, "").await;
+    let (campaign, ruling, seen) = waiting(&set).await;
+    let age = "update rollout set approvals_until = approvals_until - 90000000000";
+    asks(&set, &campaign, "ada", approval(&campaign, &seen, campaign.policy)).await.expect("the first");
+    store.tamper(age, age).await;
+    // Nobody has voided anything yet: an old approval is not added to, and not started on.
+    let second = asks(&set, &campaign, "bob", approval(&campaign, &seen, campaign.policy)).await;
+    assert_eq!(second, Err(VerbRefused::ApprovalsExpired));
+    let voided = Ruled::Void(VoidBecause::Age, two());
+    assert!(set.ruled(&ruling, &set.seen(campaign.id).await, voided).await.expect("it rules"));
+    for by in ["ada", "bob"] {
+        asks(&set, &campaign, by, approval(&campaign, &seen, campaign.policy)).await.expect("anew");
+    }
+    store.tamper(age, age).await;
+    assert_eq!(asks(&set, &campaign, "ada", Verb::Start).await, Err(VerbRefused::ApprovalsExpired));
+    assert_eq!(set.seen(campaign.id).await.state, RolloutState::Approved);
+}
+
 pub(super) async fn i5_nothing_starts_under_a_halt(store: &Store) {
     let set = Set::with(store, 5, ALL, "").await;
     let scope: HaltScope = "audience:everyone".parse().expect("a scope");

@@ -9,6 +9,7 @@ mod changed;
 mod chaos;
 mod fenced;
 mod halted;
+mod left_behind;
 mod paced;
 mod steered;
 
