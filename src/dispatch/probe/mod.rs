@@ -8,7 +8,7 @@ mod no_number;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Url};
@@ -68,6 +68,8 @@ pub enum ProbesUnusable {
 pub struct Probes {
     client: Client,
     prometheus: Option<Prometheus>,
+    every: Duration,
+    timeout: Duration,
 }
 
 /// The Prometheus that is asked.
@@ -83,13 +85,17 @@ struct Prometheus {
 impl Probes {
     /// As it is configured.
     pub fn open(config: &Downstream) -> Result<Self, ProbesUnusable> {
+        let (every, wait) = (config.every, config.timeout);
         let client = outward::client(config.timeout, config.ca_file.as_deref()).map_err(|why| match why {
             ClientUnusable::CaFile(path) => ProbesUnusable::CaFile { path },
             ClientUnusable::NoTrust => ProbesUnusable::Client,
         })?;
         let Some(base) = &config.prometheus else {
             let nobody = || Err(ProbesUnusable::NobodyToSendItTo);
-            return config.bearer_file.as_ref().map_or(Ok(Self { client, prometheus: None }), |_| nobody());
+            return config
+                .bearer_file
+                .as_ref()
+                .map_or(Ok(Self { client, prometheus: None, every, timeout: wait }), |_| nobody());
         };
         let url = instant_queries(base)?;
         if let Some(path) = &config.bearer_file {
@@ -101,7 +107,17 @@ impl Probes {
         }
         let timeout = format!("{}ms", config.timeout.as_millis());
         let prometheus = Prometheus { url, bearer_file: config.bearer_file.clone(), timeout };
-        Ok(Self { client, prometheus: Some(prometheus) })
+        Ok(Self { client, prometheus: Some(prometheus), every, timeout: wait })
+    }
+
+    /// How long between two looks at a number.
+    pub const fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// How long an answer may take.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The number that `probe` has now: always a finite one.
