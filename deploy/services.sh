@@ -3,13 +3,14 @@
 #
 #   services.sh up DIR                            start both, or what of them is down; returns when both answer
 #   services.sh env DIR                           print where they are, as lines a shell can source
-#   services.sh stop|start|restart DIR SERVICE    one of them: postgres or rabbitmq; ports and data stay
-#   services.sh down DIR                          stop both; the data stays, no process does
-#   services.sh install [DIR]                     install the Debian packages that are missing
+#   services.sh stop|start|restart DIR SERVICE    postgres, rabbitmq or prometheus; ports and data stay
+#   services.sh down DIR                          stop all of them; the data stays, no process does
+#   services.sh install [SERVICE...]              install the Debian packages that are missing; without a name, both's
 #
+# A Prometheus is there for those who ask for it: `start DIR prometheus`, also without `up`.
 # Everything lives under DIR: data, logs, certificates, passwords (made at the first `up`; keep DIR private).
 # Every port is on 127.0.0.1. No instance, file or user of the system's own servers is touched.
-# As root the servers run as the users `postgres` and `rabbitmq`; those need to be able to reach DIR.
+# As root the servers run as the users `postgres`, `rabbitmq` and `prometheus`; those need to be able to reach DIR.
 set -euo pipefail
 export LC_ALL=C # messages and sorting must not depend on who runs this
 
@@ -52,10 +53,16 @@ rabbitmq_sbin() {
   [ -n "$best" ] && echo "$best"
 }
 
+# Of the given services.
 install_missing() {
-  local missing=()
-  postgres_bin >/dev/null || missing+=(postgresql)
-  rabbitmq_sbin >/dev/null || missing+=(rabbitmq-server)
+  local missing=() service
+  for service in "$@"; do
+    case $service in
+      postgres) postgres_bin >/dev/null || missing+=(postgresql) ;;
+      rabbitmq) rabbitmq_sbin >/dev/null || missing+=(rabbitmq-server) ;;
+      prometheus) prometheus_bin >/dev/null || missing+=(prometheus) ;;
+    esac
+  done
   command -v openssl >/dev/null || missing+=(openssl)
   [ ${#missing[@]} -gt 0 ] || return 0
   is_root || die "missing Debian packages; install them with: apt-get install ${missing[*]}"
@@ -81,8 +88,13 @@ install_missing() {
     "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null 2>&1) ||
     { printf '%s\n' "$log" | tail -n 30 >&2; die "apt-get failed"; }
   if [ -n "$policy" ]; then rm -f /usr/sbin/policy-rc.d; trap - EXIT; fi
-  postgres_bin >/dev/null || die "the installed PostgreSQL is older than $POSTGRES_OLDEST"
-  rabbitmq_sbin >/dev/null || die "the installed RabbitMQ is older than $RABBITMQ_OLDEST"
+  for service in "$@"; do
+    case $service in
+      postgres) postgres_bin >/dev/null || die "the installed PostgreSQL is older than $POSTGRES_OLDEST" ;;
+      rabbitmq) rabbitmq_sbin >/dev/null || die "the installed RabbitMQ is older than $RABBITMQ_OLDEST" ;;
+      prometheus) prometheus_bin >/dev/null || die "the installed package prometheus brings no $PROMETHEUS" ;;
+    esac
+  done
 }
 
 # ---- processes (from /proc: a small machine has no ps) -----------------------------------------------------
@@ -94,16 +106,16 @@ alive() {
   case ${stat##*) } in Z* | X*) return 1 ;; esac
 }
 
-# The pids of everything that belongs to one of DIR's servers, whatever its pid file says. RabbitMQ's processes carry
-# a mark in their environment (epmd too, which names nothing else); PostgreSQL overwrites its own, but each of its
+# The pids of everything that belongs to one of DIR's servers, whatever its pid file says. Processes carry a mark in
+# their environment (epmd too, which names nothing else); PostgreSQL overwrites its own, but each of its
 # processes stays in the data directory. A shell that someone left in there is not ours to kill.
 processes_of() {
   {
     grep -lzxF "BELLWETHER_SERVICES_MARK=$DIR/$1" /proc/[0-9]*/environ
-    [ "$1" = rabbitmq ] || find /proc/[0-9]*/cwd -maxdepth 0 -lname "$DIR/postgres/data"
+    [ "$1" != postgres ] || find /proc/[0-9]*/cwd -maxdepth 0 -lname "$DIR/postgres/data"
   } 2>/dev/null | while IFS=/ read -r _ _ pid _; do
     case $1:$(readlink "/proc/$pid/exe") in
-      rabbitmq:?* | postgres:*/postgres* | postgres:*/pg_ctl*) echo "$pid" ;;
+      rabbitmq:?* | prometheus:?* | postgres:*/postgres* | postgres:*/pg_ctl*) echo "$pid" ;;
     esac
   done | sort -u
 }
@@ -404,13 +416,16 @@ rabbitmq_stop() {
   rm -f "$DIR/rabbitmq/pid"
 }
 
+# shellcheck source=deploy/services-prometheus.sh
+. "$(dirname "$0")/services-prometheus.sh"
+
 # ---- commands ----------------------------------------------------------------------------------------------
 
 # DIR as an absolute path. Blanks and quotes are refused because RabbitMQ's start scripts split on them.
 use_dir() {
   [ -n "${1:-}" ] || usage
   [ -r /proc/self/stat ] || die "/proc is not mounted"
-  case $command in up) mkdir -p "$1" ;; esac
+  case $command:${2:-} in up:* | start:prometheus) mkdir -p "$1" ;; esac
   [ -d "$1" ] || { [ "$command" = down ] && exit 0; die "no such directory: $1"; }
   DIR=$(cd "$1" && pwd -P)
   case $DIR in *[!A-Za-z0-9._/+@=-]*) die "DIR may hold letters, digits and . _ / + @ = - only: $DIR" ;; esac
@@ -419,18 +434,20 @@ use_dir() {
   flock -w 180 9 || die "another services.sh is at work in $DIR"
 }
 
-# The state of a directory that was up before.
+# The state of a directory that was up before. Prometheus needs no other to have been.
 use_state() {
+  case $command:$1 in up:* | start:prometheus) make_state; return ;; esac
   [ -f "$DIR/state" ] || { [ "$command" = down ] && exit 0; die "never up: $DIR"; }
   # shellcheck source=/dev/null
   . "$DIR/state"
 }
 
-reachable_by_servers() {
+# Whether the given users can reach what is in DIR.
+reachable_by() {
   is_root || return 0
   chmod a+x "$DIR" # mktemp makes a directory that its owner alone may enter
   local user
-  for user in postgres rabbitmq; do
+  for user in "$@"; do
     become "$user"
     "${AS[@]}" test -x "$DIR" || die "the user $user cannot reach $DIR: choose one outside private directories"
   done
@@ -448,9 +465,8 @@ undo_by() {
 }
 
 up() {
-  install_missing
-  reachable_by_servers
-  make_state
+  install_missing postgres rabbitmq
+  reachable_by postgres rabbitmq
   both_up && { say "already up in $DIR"; return; }
   undo_by down
   rabbitmq_start
@@ -463,6 +479,7 @@ up() {
 down() {
   postgres_stop
   rabbitmq_stop
+  prometheus_stop
 }
 
 print_env() {
@@ -485,6 +502,7 @@ POSTGRES_PID='$(postgres_pid || true)'
 RABBITMQ_PID='$(rabbitmq_pid || true)'
 EPMD_PID='${epmd:-}'
 ENV
+  prometheus_env
 }
 
 start() {
@@ -492,6 +510,7 @@ start() {
   case $1 in
     postgres) postgres_start ;;
     rabbitmq) rabbitmq_start; rabbitmq_wait ;;
+    prometheus) prometheus_start ;;
   esac
   DONE=yes
 }
@@ -500,18 +519,27 @@ stop() {
   case $1 in
     postgres) postgres_stop ;;
     rabbitmq) rabbitmq_stop ;;
+    prometheus) prometheus_stop ;;
   esac
 }
 
 command=${1:-}
 case $command in
-  install) install_missing; exit ;;
+  install)
+    shift
+    [ $# -gt 0 ] || set -- postgres rabbitmq
+    for service in "$@"; do
+      case $service in postgres | rabbitmq | prometheus) ;; *) usage ;; esac
+    done
+    install_missing "$@"
+    exit
+    ;;
   up | down | env) ;;
-  start | stop | restart) case ${3:-} in postgres | rabbitmq) ;; *) usage ;; esac ;;
+  start | stop | restart) case ${3:-} in postgres | rabbitmq | prometheus) ;; *) usage ;; esac ;;
   *) usage ;;
 esac
-use_dir "${2:-}"
-[ "$command" = up ] || use_state
+use_dir "${2:-}" "${3:-}"
+use_state "${3:-}"
 case $command in
   up) up ;;
   down) down ;;

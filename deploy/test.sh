@@ -188,6 +188,8 @@ mkdir "$DIR/tmp"
 
 packages
 [ ${#FAILED[@]} = 0 ] || exit 1
+step prometheus deploy/services.sh install prometheus # tests start their own
+[ ${#FAILED[@]} = 0 ] || exit 1
 services
 [ ${#FAILED[@]} = 0 ] || exit 1
 

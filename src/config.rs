@@ -5,6 +5,7 @@
 
 mod api;
 mod campaign;
+mod downstream;
 mod notify;
 mod registry;
 mod send;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub use api::{Api, ApiTls};
 pub use campaign::Campaign;
+pub use downstream::Downstream;
 pub use notify::Notify;
 pub use registry::Registry;
 pub use send::Send;
@@ -64,6 +66,8 @@ pub struct Config {
     pub send: Send,
     /// Who is told that something waits for people.
     pub notify: Notify,
+    /// Where the numbers of our own systems are read.
+    pub downstream: Downstream,
     /// Endpoints and credentials of each app.
     pub providers: BTreeMap<AppId, Providers>,
 }
@@ -201,6 +205,8 @@ struct File {
     #[serde(default)]
     notify: notify::NotifyTable,
     #[serde(default)]
+    downstream: downstream::DownstreamTable,
+    #[serde(default)]
     providers: BTreeMap<AppId, Providers>,
 }
 
@@ -305,6 +311,7 @@ impl Config {
             worker: parsed.worker.into(),
             send: parsed.send.into(),
             notify: parsed.notify.resolve(folder),
+            downstream: parsed.downstream.resolve(folder),
             providers,
         })
     }

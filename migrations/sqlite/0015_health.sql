@@ -14,3 +14,11 @@ create table breaker_now (
 insert into breaker_now select rollout, provider, kind, epoch, reason, worker, tripped_at, mended_at from breaker;
 drop table breaker;
 alter table breaker_now rename to breaker;
+
+create table downstream (
+    rollout        integer not null references rollout (id),
+    name           text    not null,
+    seen           text    not null,
+    stale_after_ms integer not null check (stale_after_ms > 0),
+    primary key (rollout, name)
+) strict;

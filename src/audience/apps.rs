@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     read::{Item, Section, Wrong, absent_or_sound},
     words::{Rate, Timezone, duration, word},
@@ -72,7 +74,8 @@ pub struct FcmApp {
 }
 
 /// Where a number about our own systems is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Probe {
     /// A `PromQL` expression with one value.
     Prometheus(String),
@@ -256,6 +259,10 @@ fn host(text: &str) -> Result<String, Wrong> {
 fn http_url(text: &str) -> Result<String, Wrong> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match host {
+        Some(host) if host.split('/').next().is_some_and(|host| host.contains('@')) => {
+            let fix = "leave them out: everybody may read a policy";
+            Err(Wrong::new("holds a user or a password", fix))
+        }
         Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
         _ => Err(Wrong::new(format!("{text:?} is no URL"), "write http://… or https://…")),
     }

@@ -14,6 +14,7 @@ mod apps;
 mod check;
 mod cohort;
 mod diff;
+mod downstream;
 mod load;
 mod plan;
 mod problem;
@@ -37,8 +38,9 @@ use serde::{Deserialize, Serialize};
 pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use diff::diff;
+pub use downstream::{Beyond, Downstream, WhenBlind};
 pub use load::{check, read_folder};
-pub use plan::{Breach, Breakers, Downstream, Gate, Health, Plan, PlanPace, Stage, StageTake, WhenBlind};
+pub use plan::{Breakers, Gate, Health, Plan, PlanPace, Stage, StageTake};
 pub use problem::{PolicyErrors, Problem};
 pub use producer::{DeclaredText, Producer};
 pub use select::{Condition, Select, Served, Side, VersionBound};
@@ -205,6 +207,11 @@ impl Policy {
     /// Every plan.
     pub fn plans(&self) -> impl Iterator<Item = &Plan> {
         self.plans.values()
+    }
+
+    /// Every signal of our own systems, by its name.
+    pub fn signals(&self) -> impl Iterator<Item = (&str, &Probe)> {
+        self.signals.iter().map(|(name, probe)| (name.as_str(), probe))
     }
 
     /// A signal of our own systems by its name.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    apps::Probe,
+    downstream::{self, Downstream},
     problem::At,
     read::{Item, Section, Wrong, absent_or_sound},
     words::{Percent, QuietHours, Rate, above_zero, duration, word},
@@ -113,39 +113,6 @@ impl Default for Breakers {
     }
 }
 
-/// A number about our own systems that halts a rollout.
-#[derive(Debug, Clone)]
-pub struct Downstream {
-    /// For people.
-    pub name: String,
-    /// Where it is read.
-    pub probe: Probe,
-    /// What breaches it.
-    pub halt: Breach,
-    /// For how long it must be breached.
-    pub hold: Duration,
-    /// What happens when there is no number. Going on is no choice (I3).
-    pub no_data: WhenBlind,
-}
-
-/// What breaches a guard.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Breach {
-    /// A number above this.
-    Above(f64),
-    /// A number below this.
-    Below(f64),
-}
-
-/// What happens when a number cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenBlind {
-    /// The rollout waits.
-    Pause,
-    /// The rollout ends.
-    Halt,
-}
-
 /// How the rate follows a signal of our own systems, between two bounds.
 #[derive(Debug, Clone)]
 pub struct PlanPace {
@@ -193,7 +160,7 @@ pub(super) fn read(section: Section<'_>, name: PlanName) -> Option<Plan> {
     let health = section.get("health").map_or(Some(Health::default()), |item| health(item.section()?));
     let breakers =
         section.get("breakers").map_or(Some(Breakers::default()), |item| breakers(item.section()?));
-    let downstream = section.get("downstream").map_or(Some(Vec::new()), |item| item.sections(downstream));
+    let downstream = section.get("downstream").map_or(Some(Vec::new()), |item| downstream::read(&item));
     let pace = section.get("pace").map(|item| pace(item.section()?));
     let quiet_hours = section.get("quiet_hours").map(|item| QuietHours::read(item.section()?));
     let avoid = section.get("avoid_quarter_hours").map_or(Some(false), |item| item.flag());
@@ -307,26 +274,6 @@ fn open_share(number: f64) -> Result<f64, Wrong> {
         return Ok(number);
     }
     Err(Wrong::new(format!("is {number}"), "write a share between 0 and 1, such as 0.002"))
-}
-
-fn downstream(section: Section<'_>) -> Option<Downstream> {
-    let name = section.need("name", "name it, for people").and_then(|item| item.text());
-    let probe = Probe::read(&section);
-    let bound = |key| section.get(key).map(|item| item.number(Ok));
-    let halt = match (bound("halt_above"), bound("halt_below")) {
-        (Some(above), None) => above.map(Breach::Above),
-        (None, Some(below)) => below.map(Breach::Below),
-        _ => {
-            section.wrong("must say in one way when it halts", "write halt_above or halt_below");
-            None
-        }
-    };
-    let hold = section.need("for", "write a duration, such as \"30s\"").and_then(|item| item.parse(duration));
-    let no_data = section.get("no_data").map_or(Some(WhenBlind::Pause), |item| {
-        item.parse(|text| word(text, &[("pause", WhenBlind::Pause), ("halt", WhenBlind::Halt)]))
-    });
-    section.close();
-    Some(Downstream { name: name?, probe: probe?, halt: halt?, hold: hold?, no_data: no_data? })
 }
 
 fn pace(section: Section<'_>) -> Option<PlanPace> {

@@ -104,6 +104,31 @@ fn parse(folder: &BTreeMap<&'static str, String>) -> Result<Policy, PolicyErrors
     Policy::parse(&folder.iter().map(file).collect::<Vec<_>>())
 }
 
+/// What the first guard is when its bound is replaced by `bounds`.
+fn guard(bounds: &str) -> Downstream {
+    let mut folder = folder();
+    let plan = folder.get_mut("plans/cautious.toml").expect("a plan");
+    *plan = plan.replace("halt_above = 0.8", bounds).replace("\"30s\"", "\"0s\"");
+    let policy = parse(&folder).expect("a policy");
+    policy.plans().next().expect("a plan").downstream[0].clone()
+}
+
+#[test]
+fn a_guard_pauses_before_it_halts_or_does_one_of_the_two() {
+    for (bounds, beyond, pause, halt) in [
+        ("halt_above = 0.8", Beyond::Above, None, Some(0.8)),
+        ("pause_above = 0.5", Beyond::Above, Some(0.5), None),
+        ("pause_above = 0.5\nhalt_above = 0.8", Beyond::Above, Some(0.5), Some(0.8)),
+        ("halt_below = -200", Beyond::Below, None, Some(-200.0)),
+        ("pause_below = 0", Beyond::Below, Some(0.0), None),
+        ("pause_below = 500\nhalt_below = 200", Beyond::Below, Some(500.0), Some(200.0)),
+    ] {
+        let guard = guard(bounds);
+        assert_eq!((guard.beyond, guard.pause, guard.halt), (beyond, pause, halt), "{bounds}");
+        assert_eq!(guard.hold, Duration::ZERO, "one reading is enough");
+    }
+}
+
 /// The one line that is printed when, in the file `path`, `old` is replaced by `new`.
 fn refused(path: &'static str, old: &str, new: &str) -> String {
     let mut folder = folder();

@@ -146,6 +146,14 @@ fn hour(text: &str) -> Result<Time, Wrong> {
 
 /// `30s`, `5m`, `2h`, `90d`.
 pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
+    match duration_or_none(text)? {
+        Duration::ZERO => Err(Wrong::new(format!("{text:?} is no duration"), "write more than zero")),
+        duration => Ok(duration),
+    }
+}
+
+/// The same, and `0s`.
+pub(super) fn duration_or_none(text: &str) -> Result<Duration, Wrong> {
     const FORM: &str = "write a number and s, m, h or d, such as \"5m\"";
     let wrong = |fix| Wrong::new(format!("{text:?} is no duration"), fix);
     let unit = text.chars().last().ok_or_else(|| wrong(FORM))?;
@@ -161,8 +169,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
         return Err(wrong(FORM));
     }
     let number: u32 = digits.parse().map_err(|_| wrong("write a smaller number"))?;
-    let duration = Duration::from_secs(u64::from(number) * seconds);
-    if duration.is_zero() { Err(wrong("write more than zero")) } else { Ok(duration) }
+    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 /// A limit: zero would be none at all, and must be said in another way.
@@ -189,6 +196,8 @@ mod tests {
         for bad in ["", "5", "m", "5 m", "-5m", "5m30s", "0s", "5ż", "99999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+        assert_eq!(duration_or_none("0s").expect("none"), Duration::ZERO);
+        assert!(duration_or_none("0").is_err());
     }
 
     #[test]

@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use secrecy::ExposeSecret;
 
 use super::{Exit, exit::causes, ledger, output};
 use crate::{
-    api::server, app, audience::Policy, clock::Clock, config::Config, deliver::Deliver, dispatch::Webhook,
+    api::server,
+    app,
+    audience::Policy,
+    clock::Clock,
+    config::Config,
+    deliver::Deliver,
+    dispatch::{Probes, Webhook},
     ledger::Ledger,
 };
 
@@ -31,6 +38,10 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
         report.note("webhook", webhook, |_| "configured".to_owned())?;
     }
     if let Some(policy) = policy {
+        let probes = Probes::open(&config.downstream).map_err(Into::into);
+        if let Some(probes) = report.right("downstream", probes)? {
+            check_numbers(&mut report, &policy, &probes).await?;
+        }
         let deliver = app::deliver_config(&config, &policy)
             .and_then(|config| Ok(Deliver::new(config, Clock::system())?));
         if let Some(deliver) = report.note("credentials", deliver, |_| "readable".to_owned())? {
@@ -41,6 +52,24 @@ pub(super) async fn run(config: &Path) -> anyhow::Result<Exit> {
         }
     }
     Ok(if report.failed { Exit::Error } else { Exit::Ok })
+}
+
+/// What each signal and each guard of the policy reads now. One without a number is warned of, and no failure: many have none
+/// while nothing happens, and a rollout under it waits.
+async fn check_numbers(report: &mut Report, policy: &Policy, probes: &Probes) -> anyhow::Result<()> {
+    let signals = policy.signals().map(|(name, probe)| (format!("signal {name}"), probe));
+    let guards = policy.plans().flat_map(|plan| {
+        plan.downstream.iter().map(move |guard| (format!("guard {} {}", plan.name, guard.name), &guard.probe))
+    });
+    // All at once: one that does not answer takes the whole of its time.
+    let numbers = signals.chain(guards).map(async |(what, probe)| (what, probes.read(probe).await));
+    for (what, number) in join_all(numbers).await {
+        match number {
+            Ok(number) => report.note(&what, Ok(number), f64::to_string).map(drop)?,
+            Err(why) => output::line(&format!("warn    {what}  {why}"))?,
+        }
+    }
+    Ok(())
 }
 
 async fn check_ledger(report: &mut Report, config: &Config, policy: Option<&Policy>) -> anyhow::Result<()> {
@@ -79,6 +108,14 @@ struct Report {
 }
 
 impl Report {
+    /// Prints a line only if it is wrong.
+    fn right<T>(&mut self, what: &str, result: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            wrong => self.note(what, wrong, |_| String::new()),
+        }
+    }
+
     /// Prints a line for one check; gives back what was checked, if it is right.
     fn note<T>(
         &mut self,

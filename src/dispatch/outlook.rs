@@ -1,14 +1,19 @@
 //! What a rollout is about to do, and what it waits for: gathers the facts that [`rollout::next()`](crate::rollout::next())
 //! decides from. The coordinator carries the answer out, operators are shown it; it is the same answer.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     audience::{Class, MAX_APPROVERS, Policy},
-    ledger::{CampaignRecord, Ledger, LedgerError, RolloutRecord, StageCount, StageProgress, Tally},
+    ledger::{
+        CampaignRecord, Ledger, LedgerError, RolloutRecord, SeenDownstream, StageCount, StageProgress, Tally,
+    },
     model::RolloutState,
     rollout::{
-        Electorate, FrozenPlan, RolloutFacts, StageFacts, Step, Tripped,
+        Electorate, FrozenPlan, Judged, RolloutFacts, StageFacts, Step, Tripped,
+        downstream::{FrozenDownstream, Watched},
         health::{HealthTest, Verdict},
         next,
     },
@@ -23,6 +28,8 @@ pub struct StagesSeen {
     pub facts: Vec<StageFacts>,
     /// What the providers' answers say of each stage, by number; empty until one is open.
     pub health: Vec<Verdict>,
+    /// What was seen of the numbers of our own systems, by their guards' names.
+    pub downstream: BTreeMap<String, SeenDownstream>,
     /// A breaker that tripped in this run of it, or health that failed in any.
     pub breaker: Option<Tripped>,
 }
@@ -48,7 +55,12 @@ impl StagesSeen {
             Some(_) => ledger.breaker(seen.rollout, seen.epoch).await?,
             None => None,
         };
-        Ok(Self { counts, facts, health, breaker })
+        let downstream = if plan.downstream.is_empty() {
+            BTreeMap::new()
+        } else {
+            ledger.downstream(seen.rollout).await?
+        };
+        Ok(Self { counts, facts, health, downstream, breaker })
     }
 }
 
@@ -61,6 +73,7 @@ pub fn outlook(
     stages: &StagesSeen,
     now: Timestamp,
 ) -> Step {
+    let judged: Vec<Judged<'_>> = judged(&campaign.plan, &stages.downstream, now);
     let zone = policy.app(&campaign.app).and_then(|app| TimeZone::get(app.timezone.as_str()).ok());
     next(&RolloutFacts {
         rollout: &seen.stands,
@@ -75,6 +88,7 @@ pub fn outlook(
         zone: zone.as_ref(),
         breaker: stages.breaker.as_ref(),
         stages: &stages.facts,
+        downstream: &judged,
         health: &stages.health,
         now,
     })
@@ -101,6 +115,22 @@ pub fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> El
     let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
     let owners = owners.into_iter().flatten().cloned();
     Electorate { people, barred: owners.chain(campaign.requester.clone()).collect() }
+}
+
+/// What each guard of the plan says. One that was never read is blind.
+#[must_use]
+pub fn judged<'p>(
+    plan: &'p FrozenPlan,
+    seen: &BTreeMap<String, SeenDownstream>,
+    now: Timestamp,
+) -> Vec<Judged<'p>> {
+    let judge = |guard: &'p FrozenDownstream| {
+        let unread = || (Watched::from(now), Duration::ZERO);
+        let (watched, stale_after) =
+            seen.get(&guard.name).map_or_else(unread, |seen| (seen.watched.clone(), seen.stale_after));
+        Judged { guard, judgement: watched.judge(guard, now, stale_after) }
+    };
+    plan.downstream.iter().map(judge).collect()
 }
 
 /// What health says of each stage, by number.

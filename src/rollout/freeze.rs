@@ -205,6 +205,7 @@ mod tests {
             avoid_quarter_hours: false,
             breakers: FrozenBreakers::default(),
             health: crate::rollout::FrozenHealth::default(),
+            downstream: Vec::new(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Rollouts: how a campaign widens. Pure: the state machine ([`machine`]), what is due next ([`next()`]), the plan as it
-//! was frozen, the order in which devices are taken, the packing of frozen lists, the waits between retries.
+//! was frozen, what our own systems say of it ([`downstream`]), the order in which devices are taken, the packing of frozen lists, the waits between retries.
 //!
 //! - **I4 widening-needs-two**: the machine counts distinct people, and none who asked for it.
 //! - **I6 once**: [`freeze`] puts each device into one stage; a person whom an earlier stage has is left out later.
@@ -8,6 +8,7 @@
 mod breaker;
 #[cfg(test)]
 mod check;
+pub mod downstream;
 pub mod freeze;
 pub mod health;
 pub mod machine;
@@ -19,7 +20,7 @@ mod quiet;
 pub use breaker::{BreakerKind, Breakers, Tripped};
 pub use health::FrozenHealth;
 pub use machine::{Electorate, Ending, Pause, Refused, Rollout, RolloutEvent};
-pub use next::{End, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
+pub use next::{End, Judged, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
 pub use plan::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};
 pub use quiet::{Nights, quiet_until};
 

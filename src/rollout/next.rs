@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{
     BreakerKind, FrozenPlan, FrozenTake, Tripped,
+    downstream::{FrozenDownstream, Judgement},
     health::{Failure, HealthTest, Verdict},
     machine::{Approved, Baking, Held, Pause, Paused, Pending, Rollout},
     quiet::quiet_until,
@@ -51,10 +52,21 @@ pub struct RolloutFacts<'a> {
     pub breaker: Option<&'a Tripped>,
     /// How each stage stands, by its number; one that is not here has nobody.
     pub stages: &'a [StageFacts],
+    /// What each of the plan's downstream guards says.
+    pub downstream: &'a [Judged<'a>],
     /// What the providers' answers say of the stages, by number; of one that is not here nothing is known.
     pub health: &'a [Verdict],
     /// The ledger's clock.
     pub now: Timestamp,
+}
+
+/// What a downstream guard says.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// Which.
+    pub guard: &'a FrozenDownstream,
+    /// What it says.
+    pub judgement: Judgement,
 }
 
 /// How a stage stands.
@@ -153,6 +165,8 @@ pub enum Why {
     Approval,
     /// A person must start it.
     Start,
+    /// A number of our own systems is not known to be as it must be.
+    Downstream,
     /// It is paused.
     Paused(Pause),
     /// It is over.
@@ -173,12 +187,15 @@ impl fmt::Display for Why {
             Self::OtherPolicy => "the policy here is not the one that cleared it",
             Self::Approval => "people must approve it",
             Self::Start => "it is approved; a person must start it",
+            Self::Downstream => "a number of our own systems is not known to be as it must be",
             Self::Paused(Pause::Manual) => "a person has paused it",
             Self::Paused(Pause::Gate) => "a person must open the next stage",
             Self::Paused(Pause::Inconclusive) => {
                 "what was watched gives no clear answer; a person must decide"
             }
-            Self::Paused(Pause::NoData) => "nothing can be seen of what must be watched",
+            Self::Paused(Pause::NoData) => {
+                "a number of our own systems is not as it must be, or cannot be seen; it goes on by itself"
+            }
             Self::Paused(Pause::Credentials) => "a provider refuses our credentials",
             Self::Paused(Pause::ProviderDown) => "a provider does not answer",
             Self::Over => "it is over",
@@ -197,6 +214,9 @@ pub fn next(facts: &RolloutFacts<'_>) -> Step {
     }
     if let Some(failure) = failure(facts) {
         return Step::End(End::Halted(failure.to_string()));
+    }
+    if let Some(step) = guarded(facts) {
+        return step;
     }
     if let Some(because) = void(facts) {
         return Step::Void(because);
@@ -219,6 +239,7 @@ pub fn next(facts: &RolloutFacts<'_>) -> Step {
         Rollout::Running(stage) => running(facts, *stage),
         Rollout::Baking(baking) => follow(facts).unwrap_or_else(|| bake(facts, baking)),
         Rollout::Paused(Paused { why: Pause::ProviderDown, .. }) => try_again(facts),
+        Rollout::Paused(Paused { why: Pause::NoData, .. }) if may_widen(facts) => Step::Resume,
         Rollout::Paused(Paused { why, .. }) => {
             let tail = if *why == Pause::Gate { follow(facts) } else { None };
             tail.unwrap_or_else(|| waiting(facts, None, Why::Paused(*why)))
@@ -362,8 +383,33 @@ fn baked(since: Timestamp, bake_ms: u64) -> Timestamp {
     since.checked_add(bake).unwrap_or(Timestamp::MAX)
 }
 
+/// What our own systems ask for, wherever something was sent: also at a gate, because those who were rung open the app later.
+fn guarded(facts: &RolloutFacts<'_>) -> Option<Step> {
+    facts.rollout.stage()?;
+    let says = |judged: &&Judged<'_>| judged.judgement.of(judged.guard).to_string();
+    if let Some(judged) = facts.downstream.iter().find(|judged| judged.judgement.halts()) {
+        return Some(Step::End(End::Halted(format!("downstream: {}", says(&judged)))));
+    }
+    if !matches!(facts.rollout, Rollout::Running(_) | Rollout::Baking(_)) {
+        return None;
+    }
+    let judged = facts.downstream.iter().find(|judged| judged.judgement.pauses())?;
+    Some(Step::Pause(Pause::NoData, format!("downstream: {}", says(&judged))))
+}
+
+/// I3: every number is there, and as it must be.
+fn may_widen(facts: &RolloutFacts<'_>) -> bool {
+    let is_fine = |guard: &FrozenDownstream| {
+        facts.downstream.iter().any(|judged| judged.guard == guard && judged.judgement.is_fine())
+    };
+    facts.plan.downstream.iter().all(is_fine)
+}
+
 /// Opens a stage, unless phones are to be left alone now.
 fn widen(facts: &RolloutFacts<'_>, stage: StageNumber) -> Step {
+    if !may_widen(facts) {
+        return waiting(facts, None, Why::Downstream);
+    }
     if let Some(hours) = &facts.plan.quiet_hours {
         let Some(zone) = facts.zone else { return waiting(facts, None, Why::UnknownZone) };
         if let Some(until) = quiet_until(hours, zone, facts.now) {

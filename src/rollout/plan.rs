@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::health::FrozenHealth;
+use super::{downstream::FrozenDownstream, health::FrozenHealth};
 use crate::{
     audience::{Breakers, Gate, Plan, Rate, StageTake},
     model::StageNumber,
@@ -28,6 +28,9 @@ pub struct FrozenPlan {
     /// What the providers' answers must look like. Written as the breakers are.
     #[serde(default, skip_serializing_if = "FrozenHealth::are_usual")]
     pub health: FrozenHealth,
+    /// What our own systems must look like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downstream: Vec<FrozenDownstream>,
 }
 
 /// What stops a rollout at once, frozen.
@@ -158,6 +161,7 @@ impl FrozenPlan {
             avoid_quarter_hours: plan.avoid_quarter_hours,
             breakers: FrozenBreakers::of(&plan.breakers),
             health: FrozenHealth::of(&plan.health),
+            downstream: plan.downstream.iter().map(FrozenDownstream::of).collect(),
         }
     }
 

@@ -167,6 +167,7 @@ const fn on_people(why: Why) -> bool {
         | Why::Sending
         | Why::Bake
         | Why::Tail
+        | Why::Downstream
         | Why::OtherPolicy
         | Why::Paused(Pause::NoData | Pause::Credentials | Pause::ProviderDown)
         | Why::Over => false,

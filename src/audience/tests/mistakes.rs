@@ -136,7 +136,21 @@ mistakes! {
     a_chance_above_one: "plans/cautious.toml", "alpha = 0.001" => "alpha = 1",
         "plans/cautious.toml:11: health.rejected.alpha: is 1; write a share between 0 and 1, such as 0.002";
     a_guard_that_never_halts: "plans/cautious.toml", "halt_above = 0.8\n" => "",
-        "plans/cautious.toml:12: downstream[0]: must say in one way when it halts; write halt_above or halt_below";
+        "plans/cautious.toml:12: downstream[0]: never stops anything; write halt_above, halt_below, pause_above or pause_below";
+    a_guard_on_both_sides: "plans/cautious.toml", "halt_above = 0.8" => "halt_above = 0.8\npause_below = 0.1",
+        "plans/cautious.toml:12: downstream[0]: stops on both sides of its number; write a [[downstream]] for each side";
+    a_guard_that_pauses_after_it_halted: "plans/cautious.toml", "halt_above = 0.8" => "halt_above = 0.8\npause_above = 0.9",
+        "plans/cautious.toml:12: downstream[0]: pauses above 0.9, where it has halted already (above 0.8); let it pause before it halts, or leave one of the two out";
+    a_guard_that_pauses_as_it_halts: "plans/cautious.toml", "halt_above = 0.8" => "halt_below = 0.8\npause_below = 0.8",
+        "plans/cautious.toml:12: downstream[0]: pauses below 0.8, where it has halted already (below 0.8); let it pause before it halts, or leave one of the two out";
+    a_bound_that_is_no_number: "plans/cautious.toml", "halt_above = 0.8" => "pause_above = \"0.8\"",
+        "plans/cautious.toml:15: downstream[0].pause_above: is not a number; write a number";
+    a_bound_that_nothing_is_beyond: "plans/cautious.toml", "halt_above = 0.8" => "halt_above = inf",
+        "plans/cautious.toml:15: downstream[0].halt_above: is not a number; write a number";
+    two_guards_of_one_name: "plans/cautious.toml", "[pace]" => "[[downstream]]\nname = \"login\"\nprometheus = \"down\"\nhalt_above = 0\nfor = \"0s\"\n[pace]",
+        "plans/cautious.toml:18: downstream[1].name: is \"login\", as another of this plan is; give each a name of its own";
+    a_guard_with_a_password: "plans/cautious.toml", "prometheus = \"up\"" => "http = \"https://u:secret@status.example.pl/\"\njson = \"/a\"",
+        "plans/cautious.toml:14: downstream[0].http: holds a user or a password; leave them out: everybody may read a policy";
     a_guard_without_a_source: "plans/cautious.toml", "prometheus = \"up\"\n" => "",
         "plans/cautious.toml:12: downstream[0]: needs one source for its number; write prometheus = \"…\", or http = \"…\" with json = \"/…\"";
     a_guard_that_goes_on_unseeing: "plans/cautious.toml", "for = \"30s\"" => "for = \"30s\"\nno_data = \"go on\"",

@@ -7,17 +7,19 @@
 //! - A write under a term that is over changes nothing: the ledger answers `Deposed`, and this process stands by again.
 //! - While the ledger is away nothing is decided; the lease may end meanwhile, and whoever is first rules next.
 
+mod guards;
 mod reign;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use self::reign::Reign;
+use self::{guards::Guards, reign::Reign};
 use super::{
     control::Control,
     in_force::InForce,
     patience::Patience,
+    probe::Probes,
     webhook::{Teller, Webhook},
 };
 use crate::{
@@ -54,6 +56,8 @@ pub struct CoordinatorParts {
     pub clock: Clock,
     /// Where people are told that something waits for them.
     pub webhook: Option<Webhook>,
+    /// Where the numbers of our own systems are read.
+    pub probes: Option<Probes>,
     /// The waits before what was deferred is sent again.
     pub retry: RetryWaits,
     /// This process, as other processes and operators see it.
@@ -72,6 +76,7 @@ pub struct Coordinator {
     metrics: Metrics,
     clock: Clock,
     webhook: Option<Webhook>,
+    probes: Option<Probes>,
     retry: RetryWaits,
     holder: String,
     stop: CancellationToken,
@@ -82,7 +87,7 @@ impl Coordinator {
     /// Stands by and rules in turn, until it is told to stop; then gives the rule up at once.
     pub async fn run(parts: CoordinatorParts) {
         let CoordinatorParts { ledger, policy, in_force, control, metrics, clock, webhook, .. } = parts;
-        let CoordinatorParts { retry, holder, stop, .. } = parts;
+        let CoordinatorParts { probes, retry, holder, stop, .. } = parts;
         let patience = Patience::until(stop.clone(), metrics.clone());
         let coordinator = Self {
             ledger,
@@ -92,6 +97,7 @@ impl Coordinator {
             metrics,
             clock,
             webhook,
+            probes,
             retry,
             holder,
             stop,
@@ -120,6 +126,7 @@ impl Coordinator {
         tracing::info!(term = ruling.term, holder = self.holder, "this process coordinates the campaigns");
         self.metrics.set_coordinating(true);
         let (latest, follow) = tokio::sync::watch::channel(ruling);
+        let guards = Guards { coordinator: self, ruling: follow.clone() };
         let mut reign = Reign::new(self, follow);
         let teller = Teller::new(&self.ledger, self.webhook.as_ref(), &self.metrics, &self.clock);
         tokio::select! {
@@ -128,6 +135,7 @@ impl Coordinator {
             () = self.renew(&latest) => {}
             () = reign.run() => {}
             () = teller.run() => {}
+            () = guards.run() => {}
         }
         let ruling = latest.borrow().clone();
         self.metrics.set_coordinating(false);

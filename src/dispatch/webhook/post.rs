@@ -3,15 +3,20 @@
 //! The headers and the signature are those of Standard Webhooks 1.0, so that receivers have libraries for them:
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{StatusCode, header};
-use reqwest::{Certificate, Response, Url, redirect};
+use reqwest::{Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{clock::Clock, config::Notify, ledger::Untold};
+use crate::{
+    clock::Clock,
+    config::Notify,
+    dispatch::outward::{self, ClientUnusable},
+    ledger::Untold,
+};
 
 /// How long a receiver may take, all in all: it puts the notice down and works on it later.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -124,23 +129,10 @@ impl Webhook {
         let url = checked(url)?;
         let secret_file = config.secret_file.clone().ok_or(WebhookUnusable::NoSecret)?;
         let key = key(secret_file)?;
-        let mut client = reqwest::Client::builder()
-            .timeout(ANSWER_WITHIN)
-            // A redirect could lead inside our own network, or to a receiver whom nobody configured.
-            .redirect(redirect::Policy::none())
-            // What an operator's environment says about browsers is no setting of this service.
-            .no_proxy()
-            .user_agent(concat!("bellwether/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = &config.ca_file {
-            let unusable = || WebhookUnusable::CaFile { path: path.clone() };
-            let pem = std::fs::read(path).map_err(|_| unusable())?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| unusable())?;
-            if certificates.is_empty() {
-                return Err(unusable());
-            }
-            client = client.tls_certs_only(certificates);
-        }
-        let client = client.build().map_err(|_| WebhookUnusable::Client)?;
+        let client = outward::client(ANSWER_WITHIN, config.ca_file.as_deref()).map_err(|why| match why {
+            ClientUnusable::CaFile(path) => WebhookUnusable::CaFile { path },
+            ClientUnusable::NoTrust => WebhookUnusable::Client,
+        })?;
         Ok(Some(Self { client, url, key, clock }))
     }
 
@@ -201,15 +193,13 @@ fn signature(key: &hmac::Key, id: &str, timestamp: i64, body: &str) -> String {
 
 fn checked(url: &SecretString) -> Result<Url, WebhookUnusable> {
     let url = Url::parse(url.expose_secret()).map_err(|_| WebhookUnusable::NoUrl)?;
-    let host = url.host_str().ok_or(WebhookUnusable::NoUrl)?;
-    if !url.username().is_empty() || url.password().is_some() {
+    url.host_str().ok_or(WebhookUnusable::NoUrl)?;
+    if outward::holds_a_password(&url) {
         return Err(WebhookUnusable::Password);
     }
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_ours = host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_ours => Ok(url),
+        "http" if outward::is_ours(&url) => Ok(url),
         _ => Err(WebhookUnusable::InTheClear),
     }
 }

@@ -18,6 +18,7 @@ mod approvals;
 mod breakers;
 mod claims;
 mod coordinator;
+mod downstream;
 mod exchange;
 mod found;
 mod freeze;
@@ -39,6 +40,7 @@ pub use claims::{Claim, Claimable, Halfway};
 pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
+pub use downstream::SeenDownstream;
 pub use listed::RolloutLine;
 #[cfg(test)]
 pub(in crate::ledger) use listed::listing;

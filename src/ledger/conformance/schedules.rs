@@ -161,6 +161,7 @@ impl Course<'_> {
             zone: None,
             breaker: None,
             stages: &stages,
+            downstream: &[],
             health: &[],
             now: ledger.now().await.expect("the clock"),
         });

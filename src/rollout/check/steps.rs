@@ -245,6 +245,7 @@ impl World {
             zone: None,
             breaker: tripped.as_ref(),
             stages: &stages,
+            downstream: &[],
             health: &health,
             now,
         });

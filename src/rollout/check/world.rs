@@ -73,6 +73,7 @@ impl Model {
             avoid_quarter_hours: false,
             breakers: FrozenBreakers { rejections_in_a_row: 20, provider_down_after_ms: 60_000 },
             health: FrozenHealth::default(),
+            downstream: Vec::new(),
         };
         Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test }
     }

@@ -24,6 +24,7 @@ fn plan(manual: bool) -> FrozenPlan {
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
+        downstream: Vec::new(),
     }
 }
 

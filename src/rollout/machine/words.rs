@@ -124,7 +124,7 @@ impl fmt::Display for Because {
             Self::LastStage => "it has no later stage",
             Self::StagesLeft => "later stages are to come",
             Self::NoReason => "what was watched gives no answer yet; say with --reason why it may go on",
-            Self::NoData => "nothing can be seen of what must be watched; mend that, and it goes on",
+            Self::NoData => "a number of our own systems is not as it must be, or cannot be seen; once it is, it goes on by itself",
             Self::NothingApproved => "nobody has approved it",
         })
     }

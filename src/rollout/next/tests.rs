@@ -28,6 +28,7 @@ fn plan() -> FrozenPlan {
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
+        downstream: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ fn facts<'a>(plan: &'a FrozenPlan, stages: &'a [StageFacts]) -> RolloutFacts<'a>
         zone: None,
         breaker: None,
         stages,
+        downstream: &[],
         health: &[],
         now: at(0),
     }
@@ -363,6 +365,7 @@ fn world() -> impl Strategy<Value = World> {
             avoid_quarter_hours: false,
             breakers: FrozenBreakers::default(),
             health: crate::rollout::FrozenHealth::default(),
+            downstream: Vec::new(),
         },
         not_before: start.map(at),
         rollout: if frozen { STARTED } else { Rollout::Draft },

@@ -89,6 +89,7 @@ fn nights(from: &str, to: &str) -> Nights {
         avoid_quarter_hours: false,
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
+        downstream: Vec::new(),
     };
     let none = FrozenPlan { quiet_hours: None, ..plan.clone() };
     assert!(Nights::of(&none, warsaw(), find).is_none(), "no quiet hours, no nights");

@@ -23,7 +23,7 @@ fn rejecting(provider: Provider, millionths: u32, seed: u64) -> Fault {
 }
 
 /// A person opens the next stage; true if they may.
-async fn promote(fleet: &Fleet, id: &str, reason: Option<&str>) -> bool {
+pub(super) async fn promote(fleet: &Fleet, id: &str, reason: Option<&str>) -> bool {
     let (ledger, key) = (fleet.stage.ledger().await, fleet.stage.key("marketing", id));
     let campaign = ledger.campaign_by_job(&key).await.expect("an answer").expect("it is there");
     let by = OperatorName::parse("night-duty").expect("a name");

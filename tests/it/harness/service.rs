@@ -117,6 +117,12 @@ impl Stage {
                 }
             }
         }
+        // Nobody outside this machine is asked for a number.
+        for file in ["apps.toml", "plans/urgent.toml"].map(|file| to.join(file)) {
+            let text = std::fs::read_to_string(&file).expect("a file of the policy");
+            let text = text.replace("https://status.bank.example.pl/", "http://127.0.0.1:1/");
+            std::fs::write(&file, text).expect("the file is written");
+        }
         let file = to.join("producers.toml");
         let mut text = std::fs::read_to_string(&file).expect("producers.toml");
         for (name, own) in &self.producers {

@@ -1,12 +1,15 @@
 //! Servers of one test's own, by `deploy/services.sh`: what happens to all of them must not happen to the other tests.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use tokio::process::Command;
 
 use super::{broker::Broker, database::TestDatabase};
 
-/// A private PostgreSQL and RabbitMQ. Dropped, they are stopped and their data is gone; whatever uses them goes first.
+/// A private PostgreSQL and RabbitMQ, or a Prometheus. Dropped, they are stopped and their data is gone; whatever uses them goes first.
 pub(crate) struct PrivateServices {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
@@ -20,6 +23,26 @@ impl PrivateServices {
         services.run(&["up"]).await;
         services.environment = assignments(&services.run(&["env"]).await);
         services
+    }
+
+    /// A Prometheus alone, which scrapes nobody yet.
+    pub(crate) async fn prometheus() -> Self {
+        let folder = tempfile::Builder::new().prefix("bellwether-prometheus.").tempdir().expect("a folder");
+        let mut services = Self { folder, environment: Vec::new() };
+        services.run(&["start", "prometheus"]).await;
+        services.environment = assignments(&services.run(&["env"]).await);
+        services
+    }
+
+    /// Where Prometheus answers.
+    pub(crate) fn prometheus_url(&self) -> &str {
+        self.variable("PROMETHEUS_URL")
+    }
+
+    /// Lets Prometheus scrape `address` from now on, every second.
+    pub(crate) fn scrape(&self, address: SocketAddr) {
+        let targets = format!("[{{\"targets\": [\"{address}\"]}}]");
+        std::fs::write(self.variable("PROMETHEUS_TARGETS"), targets).expect("the targets are written");
     }
 
     /// `services.sh <command> DIR <rest>`.

@@ -8,6 +8,7 @@ mod foreign_clients;
 mod hostile;
 pub(crate) mod load;
 mod outage;
+mod probe;
 mod readme;
 mod registering;
 mod ringing;

@@ -21,6 +21,10 @@ async fn check_has_a_line_for_everything_that_must_be_right() {
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     ok  credentials  readable
     ok  apns pl.example.bank https://localhost:PORT  answers
     ok  apns pl.example.bank https://localhost:PORT  answers
@@ -44,6 +48,10 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     FAILED  ledger  the ledger's database: pool timed out while waiting for an open connection
     FAILED  broker  amqp://127.0.0.1:PORT (virtual host /): IO error: Connection refused (os error 111)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     ok  credentials  readable
     ok  apns pl.example.bank https://localhost:PORT  answers
     ok  apns pl.example.bank https://localhost:PORT  answers
@@ -60,6 +68,10 @@ async fn check_goes_on_after_what_is_wrong_and_names_it() {
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     ok  credentials  readable
     FAILED  apns pl.example.bank https://localhost:PORT  connecting to https://localhost:PORT 127.0.0.1:PORT Connection refused (os error 111)
     FAILED  apns pl.example.bank https://localhost:PORT  connecting to https://localhost:PORT 127.0.0.1:PORT Connection refused (os error 111)
@@ -86,6 +98,10 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     FAILED  credentials  app pl.example.bank, apns: key file DIR/no.p8: it holds no EC private key in PEM; expected the .p8 file that Apple issued: an EC P-256 private key in PKCS#8 PEM
     "#);
     // Another simulator's authority is not this one's.
@@ -103,6 +119,10 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     ok  credentials  readable
     FAILED  apns pl.example.bank https://localhost:PORT  TLS with https://localhost:PORT invalid peer certificate: BadSignature
     FAILED  apns pl.example.bank https://localhost:PORT  TLS with https://localhost:PORT invalid peer certificate: BadSignature
@@ -119,13 +139,17 @@ async fn check_names_a_key_or_an_authority_that_cannot_be_used() {
     ok  schema  current
     ok  policy in force  none yet; the first service brings this one
     ok  broker  amqp://127.0.0.1:PORT (virtual host VHOST)
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     FAILED  credentials  providers."pl.example.bnk": the policy's apps.toml has no such app
     "#);
     std::fs::write(&file, format!("prefetch = 1\n{good}")).expect("written");
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"
     exit 1
     -- out
-    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `api`, `direct`, `registry`, `campaign`, `worker`, `send`, `notify`, `providers`
+    FAILED  configuration  DIR/bellwether.toml:1: unknown field `prefetch`, expected one of `policy`, `ledger`, `amqp`, `listen`, `api`, `direct`, `registry`, `campaign`, `worker`, `send`, `notify`, `downstream`, `providers`
     "#);
     std::fs::remove_file(&file).expect("it was there");
     assert_snapshot!(told(&stage, &stage.run(&["check"]).await), @r#"

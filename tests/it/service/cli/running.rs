@@ -203,6 +203,10 @@ async fn it_serves_over_tls_to_the_broker_and_the_database_as_the_serving_role()
     ok  operators' API  127.0.0.1:PORT, loopback, without TLS
     FAILED  ledger  the ledger's database: error communicating with database: invalid peer certificate: UnknownIssuer
     FAILED  broker  amqps://127.0.0.1:PORT (virtual host VHOST): IO error: invalid peer certificate: UnknownIssuer
+    warn  signal login-headroom  no Prometheus is configured: write downstream.prometheus
+    warn  signal transfer-headroom  no connection, or no trust in it
+    warn  guard cautious login-p99  no Prometheus is configured: write downstream.prometheus
+    warn  guard urgent transfer-headroom  no connection, or no trust in it
     ok  credentials  readable
     ok  apns pl.example.bank https://localhost:PORT  answers
     ok  apns pl.example.bank https://localhost:PORT  answers

@@ -1,0 +1,117 @@
+//! Downstream guards: what our own systems say stops a rollout, and not knowing does.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use bellwether::{clock::Clock, simulator::SimulatorConfig};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Fleet, plan};
+use crate::harness::services::PrivateServices;
+
+/// The bank's login, as its status page has it: milliseconds of the 99th percentile; 0 while it is away.
+struct Login {
+    address: SocketAddr,
+    p99: Arc<AtomicU64>,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl Login {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, p99) = (listener.local_addr().expect("an address"), Arc::new(AtomicU64::new(200)));
+        let status = async |State(p99): State<Arc<AtomicU64>>| match p99.load(Ordering::SeqCst) {
+            0 => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
+            p99 => (StatusCode::OK, format!("{{\"login\": {{\"p99_ms\": {p99}}}}}")),
+        };
+        let metrics = async |State(p99): State<Arc<AtomicU64>>| {
+            format!("login_p99_ms {}\n", p99.load(Ordering::SeqCst))
+        };
+        let router = Router::new()
+            .route("/status", get(status))
+            .route("/metrics", get(metrics))
+            .with_state(Arc::clone(&p99));
+        let serving = async move { axum::serve(listener, router).await.expect("it serves") };
+        Self { address, p99, _serving: AbortOnDropHandle::new(tokio::spawn(serving)) }
+    }
+
+    fn is(&self, p99: u64) {
+        self.p99.store(p99, Ordering::SeqCst);
+    }
+}
+
+/// A fleet whose plan has a gate behind its first stage, and a guard.
+async fn guarded(probe: &str, configuration: &str) -> Fleet {
+    let stages = ["percent = 50\ngate = \"manual\"", "percent = 100"];
+    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 40, &stages).await;
+    let guard = format!(
+        "[[downstream]]\nname = \"login-p99\"\n{probe}\nhalt_above = 800\nfor = \"1s\"\nno_data = \"pause\"\n"
+    );
+    let text = format!("{}\n{guard}", plan(&stages));
+    std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
+    fleet.stage.configure(&format!("[downstream]\nevery_seconds = 1\n{configuration}"));
+    fleet
+}
+
+async fn is_paused(fleet: &Fleet, why: &str) {
+    let sql = format!("select state = 'paused' and pause = '{why}' from rollout");
+    fleet.until(why, &sql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_login_that_breaches_while_a_rollout_waits_at_a_gate_halts_it() {
+    let login = Login::start().await;
+    let probe = format!("http = \"http://{}/status\"\njson = \"/login/p99_ms\"", login.address);
+    let fleet = guarded(&probe, "").await;
+    let serving = fleet.serve("intake,coordinator,worker").await;
+    fleet.publish(&fleet.job("knocks")).await;
+    is_paused(&fleet, "gate").await;
+    let sent = fleet.stage.simulator.requests();
+    login.is(900);
+    fleet.over().await;
+    let shown = fleet.show("knocks").await;
+    assert_eq!(shown["state"], "halted", "{shown}");
+    let cause = shown["cause"].as_str().expect("a cause");
+    assert!(cause.starts_with("downstream: login-p99 is 900, above 800"), "{cause}");
+    assert_eq!(fleet.stage.simulator.requests(), sent);
+    assert!(serving.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_back() {
+    let login = Login::start().await;
+    let prometheus = PrivateServices::prometheus().await;
+    prometheus.scrape(login.address);
+    let configuration = format!("prometheus = \"{}\"\n", prometheus.prometheus_url());
+    let fleet = guarded("prometheus = \"login_p99_ms\"", &configuration).await;
+    let serving = fleet.serve("intake,coordinator,worker").await;
+    fleet.publish(&fleet.job("blind")).await;
+    is_paused(&fleet, "gate").await;
+    let sent = fleet.stage.simulator.requests();
+    prometheus.run(&["stop", "prometheus"]).await;
+    fleet.until("it is blind", "select seen like '%blind_since%' from downstream").await;
+    // A person opens the gate, and still nothing widens.
+    assert!(super::watched::promote(&fleet, "blind", None).await);
+    is_paused(&fleet, "no_data").await;
+    let shown = fleet.show("blind").await;
+    let cause = shown["cause"].as_str().expect("a cause");
+    assert!(cause.starts_with("downstream: login-p99 cannot be read, since "), "{cause}");
+    assert!(!super::watched::promote(&fleet, "blind", Some("it will be all right")).await);
+    assert_eq!(fleet.stage.simulator.requests(), sent, "I3");
+    prometheus.run(&["start", "prometheus"]).await;
+    prometheus.scrape(login.address);
+    // By itself, to where it stood: its gate.
+    is_paused(&fleet, "gate").await;
+    assert!(super::watched::promote(&fleet, "blind", None).await);
+    fleet.over().await;
+    assert_eq!(fleet.show("blind").await["state"], "completed");
+    fleet.reconcile("blind").await.is_clean();
+    assert!(serving.stop().await.success());
+}
