@@ -19,11 +19,11 @@
 //! sample size that was fixed beforehand, asked again and again, raises many times the false alarms that it promises.) All
 //! strata of a rollout share its `α`: each is halted at `E ≥ strata/α`.
 //!
-//! The mixture is over [`POINTS`] values of `p`, evenly spaced by their log-odds between `p0` and [`WORST`]: a small harm that
+//! The mixture is over 32 values of `p`, evenly spaced by their log-odds between `p0` and a half: a small harm that
 //! needs many outcomes and a great one that shows after a few are each near to one of them, at the cost of a factor of
-//! [`POINTS`] at most.
+//! 32 at most.
 //!
-//! The mirror image refutes that the share is `p1` or more, by values of `p` between [`BEST`] and `p1`: a stratum *passes* at
+//! The mirror image refutes that the share is `p1` or more, by values of `p` between one in a hundred thousand and `p1`: a stratum *passes* at
 //! `1/β`. It needs no share of `β`, because a stage passes only if every stratum does. What neither fails nor passes is
 //! inconclusive, and never a pass.
 //!
