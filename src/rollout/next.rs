@@ -187,9 +187,7 @@ impl fmt::Display for Why {
             Self::OtherPolicy => "the policy here is not the one that cleared it",
             Self::Approval => "people must approve it",
             Self::Start => "it is approved; a person must start it",
-            Self::Downstream => {
-                "a number of our own systems is not known to be right; see `bellwether check`"
-            }
+            Self::Downstream => "our own systems are not known to be right; see `bellwether check`",
             Self::Paused(Pause::Manual) => "a person has paused it",
             Self::Paused(Pause::Gate) => "a person must open the next stage",
             Self::Paused(Pause::Inconclusive) => {
