@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Coordinator;
 use crate::{
     audience::Probe,
-    dispatch::{control::ControlMessage, probe::Probes},
+    dispatch::probe::Probes,
     ledger::{CampaignRecord, Deposed, RolloutRecord, Ruling, SeenDownstream},
     rollout::{
         Rollout,
@@ -85,7 +85,6 @@ impl Guards<'_> {
                 self.note(rollout, guard, &mut seen, Reading { at, value }, stale_after).await?;
             }
         }
-        self.coordinator.control.tell(&ControlMessage::Work);
         Ok(())
     }
 

@@ -304,18 +304,14 @@ impl Work {
             most.map_or(SEGMENT_DEVICES, |rate| usize::try_from(rate.get()).unwrap_or(SEGMENT_DEVICES));
         let mut pieces = Vec::new();
         // What was begun before, of every chunk, comes before anything new of any.
-        for (place, held) in self.held.iter_mut().enumerate() {
-            while room > 0 {
-                let Some(piece) = held.next_begun() else { break };
-                room = if on_probation { 0 } else { room.saturating_sub(piece.positions.len()) };
-                pieces.push((place, piece));
-            }
-        }
-        for (place, held) in self.held.iter_mut().enumerate() {
-            while room > 0 {
-                let Some(piece) = held.next(most.min(room)) else { break };
-                room = if on_probation { 0 } else { room.saturating_sub(piece.positions.len()) };
-                pieces.push((place, piece));
+        for only_begun in [true, false] {
+            for (place, held) in self.held.iter_mut().enumerate() {
+                while room > 0 {
+                    let next = if only_begun { held.next_begun() } else { held.next(most.min(room)) };
+                    let Some(piece) = next else { break };
+                    room = if on_probation { 0 } else { room.saturating_sub(piece.positions.len()) };
+                    pieces.push((place, piece));
+                }
             }
         }
         pieces

@@ -70,8 +70,7 @@ impl Watch {
             end.outcomes.iter().flatten().map(|(device, outcome)| (device.platform.provider(), outcome));
         self.mended.extend(self.breakers.note(outcomes, now));
         count(&mut self.known, end);
-        let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
-        if end.outcomes.iter().flatten().any(|(_, outcome)| rejected(outcome)) {
+        if has_rejections(end) {
             self.suspects.insert(end.stage);
         }
     }
@@ -79,6 +78,9 @@ impl Watch {
     /// True if health would fail with these outcomes, as far as this worker knows the others': they are recorded before anything
     /// more is begun.
     pub(super) fn would_fail(&self, ends: &[SegmentEnd]) -> bool {
+        if self.suspects.is_empty() && !ends.iter().any(has_rejections) {
+            return false;
+        }
         let mut seen = self.known.clone();
         for end in ends {
             count(&mut seen, end);
@@ -131,6 +133,11 @@ impl Watch {
             Err(error) => tracing::warn!(%rollout, %tripped, %error, "a breaker tripped; not on record yet"),
         }
     }
+}
+
+/// Only these speak against a notification.
+fn has_rejections(end: &SegmentEnd) -> bool {
+    end.outcomes.iter().flatten().any(|(_, outcome)| matches!(outcome, Outcome::Rejected { .. }))
 }
 
 fn count(seen: &mut BTreeMap<(StageNumber, Provider), Seen>, end: &SegmentEnd) {

@@ -177,12 +177,6 @@ impl HealthTest {
         self.health.evidence(seen) >= self.passes_at
     }
 
-    /// How far a stratum is on its way to failing: 0 where nothing speaks against it, 1 where it fails.
-    #[must_use]
-    pub fn harm(&self, seen: Seen) -> f64 {
-        (self.harm.evidence(seen) / self.fails_at).clamp(0.0, 1.0)
-    }
-
     /// What a stage's strata come to.
     #[must_use]
     pub fn verdict(&self, strata: &[(Provider, Seen)]) -> Verdict {
