@@ -26,6 +26,8 @@ pub struct StagesSeen {
     pub counts: Vec<StageCount>,
     /// What the next step depends on, by number; empty until the audience is frozen.
     pub facts: Vec<StageFacts>,
+    /// What came of each stage so far; empty until one is open.
+    pub tallies: Vec<Tally>,
     /// What the providers' answers say of each stage, by number; empty until one is open.
     pub health: Vec<Verdict>,
     /// What was seen of the numbers of our own systems, by their guards' names.
@@ -60,7 +62,7 @@ impl StagesSeen {
         } else {
             ledger.downstream(seen.rollout).await?
         };
-        Ok(Self { counts, facts, health, downstream, breaker })
+        Ok(Self { counts, facts, tallies, health, downstream, breaker })
     }
 }
 

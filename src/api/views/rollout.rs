@@ -52,7 +52,6 @@ pub(super) async fn seen(
     let Some(campaign) = ledger.campaign(id).await? else { return Ok(None) };
     let Some(rollout) = ledger.rollout(id).await? else { return Ok(None) };
     let stages = StagesSeen::read(ledger, &rollout, &campaign.plan).await?;
-    let tallies = ledger.tallies(rollout.rollout).await?;
     let approvals = ledger.approvals(rollout.rollout).await?;
     // Of one that is over, nobody waits for anything.
     let tail = if rollout.state.is_terminal() { None } else { ledger.late_tail(rollout.rollout).await? };
@@ -72,7 +71,7 @@ pub(super) async fn seen(
         approvals: approvals.into_iter().map(approval).collect(),
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
         waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at),
-        stages_view: stages_view(&campaign, &stages, &tallies),
+        stages_view: stages_view(&campaign, &stages),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
         halts: halts::over(ledger, &rollout).await?,
@@ -174,12 +173,12 @@ const fn on_people(why: Why) -> bool {
     }
 }
 
-fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen, tallies: &[Tally]) -> Vec<StageView> {
+fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen) -> Vec<StageView> {
     let FrozenPlan { stages, .. } = &campaign.plan;
     let view = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
         let number = StageNumber::try_from(number).unwrap_or(StageNumber::MAX);
         let count = seen.counts.iter().find(|count| count.stage == number);
-        let (outcomes, done) = outcomes(number, tallies, campaign.at_most_once);
+        let (outcomes, done) = outcomes(number, &seen.tallies, campaign.at_most_once);
         StageView {
             stage: counted_from_one(number),
             takes: stage.take.to_string(),
@@ -189,7 +188,7 @@ fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen, tallies: &[Tally]) 
             bake_ms: stage.bake_ms,
             manual_gate: stage.manual_gate,
             gate: campaign.plan.gate(number).to_owned(),
-            health: judged(number, seen, tallies),
+            health: judged(number, seen),
             max_rate: stage.max_rate,
             opened_at: count.and_then(|count| count.opened_at),
             sent_at: count.and_then(|count| count.sent_at),
@@ -199,9 +198,9 @@ fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen, tallies: &[Tally]) 
 }
 
 /// Nothing where nobody has answered yet.
-fn judged(stage: StageNumber, seen: &StagesSeen, tallies: &[Tally]) -> Option<StageHealth> {
+fn judged(stage: StageNumber, seen: &StagesSeen) -> Option<StageHealth> {
     let answered = |tally: &&Tally| tally.stage == stage && tally.seen() != health::Seen::default();
-    tallies.iter().find(answered)?;
+    seen.tallies.iter().find(answered)?;
     Some(match seen.health.get(usize::from(stage))? {
         health::Verdict::Pass => StageHealth::Pass,
         health::Verdict::Fail(_) => StageHealth::Fail,
