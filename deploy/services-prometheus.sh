@@ -44,11 +44,7 @@ prometheus_create() {
   give_to prometheus "$home"
 }
 
-prometheus_pid() {
-  local pid
-  pid=$(cat "$DIR/prometheus/pid" 2>/dev/null) || return 1
-  alive "$pid" && grep -qzxF "BELLWETHER_SERVICES_MARK=$DIR/prometheus" "/proc/$pid/environ" && echo "$pid"
-}
+prometheus_pid() { marked_pid "$DIR/prometheus"; }
 
 # It has read its data and answers queries.
 prometheus_answers() {

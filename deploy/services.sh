@@ -362,11 +362,14 @@ rabbitmq_create() {
   give_to rabbitmq "$home"
 }
 
-rabbitmq_pid() {
+# A server of ours by the process id in its folder: it carries the mark that it was started with.
+marked_pid() { # FOLDER
   local pid
-  pid=$(cat "$DIR/rabbitmq/pid" 2>/dev/null) || return 1
-  alive "$pid" && grep -qzxF "BELLWETHER_SERVICES_MARK=$DIR/rabbitmq" "/proc/$pid/environ" && echo "$pid"
+  pid=$(cat "$1/pid" 2>/dev/null) || return 1
+  alive "$pid" && grep -qzxF "BELLWETHER_SERVICES_MARK=$1" "/proc/$pid/environ" && echo "$pid"
 }
+
+rabbitmq_pid() { marked_pid "$DIR/rabbitmq"; }
 
 # Starts the broker and does not wait for it: rabbitmq_wait does, so that PostgreSQL can start meanwhile.
 rabbitmq_start() {

@@ -16,15 +16,15 @@ use crate::{
 /// Rollouts of the past, more than a team that sends one each hour has in a year.
 const PAST: usize = 10_000;
 
+async fn shown(set: &Set<'_>, campaign: CampaignId) -> crate::api::wire::RolloutView {
+    let shown = views::rollout_view(set.ledger, &set.policy, campaign).await;
+    shown.expect("an answer").expect("it is there")
+}
+
 pub(super) async fn a_rollout_is_shown_as_the_coordinator_sees_it(store: &Store) {
     let set = Set::with(store, 30, THREE, "").await;
     let campaign = set.submit().await;
-    let view = async || {
-        views::rollout_view(&store.ledger, &set.policy, campaign.id)
-            .await
-            .expect("an answer")
-            .expect("it is there")
-    };
+    let view = async || shown(&set, campaign.id).await;
     let why = |view: &crate::api::wire::RolloutView| view.waits.clone().expect("it waits").why;
     let draft = view().await;
     assert_eq!((draft.summary.state, draft.digest.as_deref()), (RolloutState::Draft, None));
@@ -87,12 +87,7 @@ pub(super) async fn i5_a_halt_in_force_is_shown_on_what_it_keeps_from_starting(s
         store.ledger.set_halt(&scope.parse().expect("a scope"), "anna", "wrong text").await.expect("set");
     }
     let campaign = set.submit().await;
-    let view = async || {
-        views::rollout_view(&store.ledger, &set.policy, campaign.id)
-            .await
-            .expect("an answer")
-            .expect("it is there")
-    };
+    let view = async || shown(&set, campaign.id).await;
     let halts = view().await.halts;
     let told: Vec<_> = halts.iter().map(|halt| [&halt.scope[..], &halt.by, &halt.reason]).collect();
     assert_eq!(told, [[covering, "anna", "wrong text"]]);
