@@ -36,6 +36,9 @@ use crate::{
 /// How many devices a worker has open at a limited rate before it knows how many it gets through, and beyond that later.
 const LEAST: usize = 20;
 
+/// What a worker has open of a stage that is doubtful: no more than a slow start begins with.
+const FIRST: usize = 10;
+
 /// Chunks that are claimed at once.
 const CLAIM_AT_ONCE: usize = 4;
 
@@ -297,6 +300,10 @@ impl Work {
         let on_probation = self.breakers.are_on_probation();
         if on_probation {
             room = if self.flow.on_the_way() == 0 && self.ends.is_empty() { room.min(LEAST) } else { 0 };
+        }
+        let latest = self.held.iter().map(|held| held.claim.stage).max();
+        if latest.is_some_and(|stage| self.breakers.is_doubtful(stage, &self.ends)) {
+            room = room.min(FIRST.saturating_sub(self.flow.on_the_way()));
         }
         // At slow rates a segment is about a second's worth.
         let most = self.slowest();

@@ -12,6 +12,7 @@ use super::Shared;
 use crate::{
     ledger::{CampaignRecord, SegmentEnd},
     model::{Outcome, Provider, Reason, RolloutId, StageNumber},
+    pace::slow_start,
     rollout::{
         Breakers,
         health::{HealthTest, Seen},
@@ -75,17 +76,28 @@ impl Watch {
         }
     }
 
+    /// True while a stage that is in its slow start has more against it than for it, with these outcomes: it does not widen on what
+    /// was accepted beside that.
+    pub(super) fn is_doubtful(&self, stage: StageNumber, ends: &[SegmentEnd]) -> bool {
+        let seen = self.known_with(ends);
+        let of_stage = || seen.iter().filter(|((of, _), _)| *of == stage).map(|(_, seen)| *seen);
+        let accepted: u64 = of_stage().map(|seen| seen.accepted).sum();
+        accepted < slow_start::OVER.unsigned_abs() && of_stage().any(|seen| self.health.is_doubtful(seen))
+    }
+
     /// True if health would fail with these outcomes, as far as this worker knows the others': they are recorded before anything
     /// more is begun.
     pub(super) fn would_fail(&self, ends: &[SegmentEnd]) -> bool {
-        if self.suspects.is_empty() && !ends.iter().any(has_rejections) {
-            return false;
-        }
+        let is_news = !self.suspects.is_empty() || ends.iter().any(has_rejections);
+        is_news && self.known_with(ends).values().any(|seen| self.health.fails(*seen))
+    }
+
+    fn known_with(&self, ends: &[SegmentEnd]) -> BTreeMap<(StageNumber, Provider), Seen> {
         let mut seen = self.known.clone();
         for end in ends {
             count(&mut seen, end);
         }
-        seen.values().any(|seen| self.health.fails(*seen))
+        seen
     }
 
     /// Whether what the whole fleet has recorded is no chance any more. Only a rejection speaks against a notification, so it is

@@ -171,6 +171,12 @@ impl HealthTest {
         self.harm.evidence(seen) >= self.fails_at
     }
 
+    /// True if more speaks against a stratum than for it: no reason to stop, and none to hurry.
+    #[must_use]
+    pub fn is_doubtful(&self, seen: Seen) -> bool {
+        seen.rejected > 0 && self.harm.evidence(seen) > 0.0
+    }
+
     /// True if a stratum is sound.
     #[must_use]
     pub fn passes(&self, seen: Seen) -> bool {

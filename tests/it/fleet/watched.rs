@@ -67,6 +67,8 @@ async fn i3_a_payload_that_one_in_seven_rejects_is_halted_after_some_dozen_reque
         refused.push(record.iter().filter(is_rejected).count());
         reached.push(fleet.screens().len());
     }
+    // By whoever sends, at once; the coordinator, who looks now and then, is for what a worker that died has seen.
+    fleet.until("a worker's word", "select count(*) > 0 from breaker where kind = 'health'").await;
     for counts in [&mut asked, &mut refused, &mut reached] {
         counts.sort_unstable();
     }
