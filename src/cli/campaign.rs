@@ -35,7 +35,7 @@ pub(super) async fn run(output: Output, verb: Campaign) -> anyhow::Result<Exit> 
     submitted(output, &client.post(&format!("campaigns{behalf}"), &job).await?)
 }
 
-fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     if let Some(file) = file.filter(|file| *file != Path::new("-")) {
         return std::fs::read(file).with_context(|| format!("cannot read {}", file.display()));
     }

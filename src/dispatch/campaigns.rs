@@ -87,6 +87,7 @@ impl DirectLane {
             traceparent: asked.delivery.traceparent.as_deref(),
             requester: None,
             retry_of: None,
+            mends: None,
             received_at: asked.delivery.received_at,
             expires_at: asked.job.expires_at(asked.delivery.received_at),
         };

@@ -19,6 +19,7 @@ mod in_flight;
 pub mod in_force;
 mod judge;
 mod keeping;
+pub mod mend;
 pub mod outlook;
 mod outward;
 mod pacer;

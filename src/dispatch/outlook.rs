@@ -96,9 +96,17 @@ pub fn outlook(
     })
 }
 
-/// Most devices of the campaign's own audience: the producer's bound, and the policy's.
+/// Who approves what corrects or supersedes: always two, whatever the audience's own rule says. More would be slower than the
+/// mistake, and fewer could make another.
+const MENDED_BY: u32 = 2;
+
+/// Most devices of the campaign's own audience: the producer's bound, and the policy's. What mends another campaign is for
+/// those whom that one reached, however many they are.
 #[must_use]
 pub fn at_most(policy: &Policy, campaign: &CampaignRecord) -> u64 {
+    if campaign.mends.is_some() {
+        return u64::MAX;
+    }
     policy
         .audience(&campaign.audience)
         .map_or(campaign.at_most, |audience| audience.max_devices.min(campaign.at_most))
@@ -109,6 +117,7 @@ pub fn at_most(policy: &Policy, campaign: &CampaignRecord) -> u64 {
 #[must_use]
 pub fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Electorate {
     let people = match policy.audience(&campaign.audience) {
+        _ if campaign.mends.is_some() => MENDED_BY,
         Some(audience) => audience.people_for(frozen),
         // One that the policy has no longer is taken for the strictest.
         None if campaign.class == Class::Production => u32::try_from(MAX_APPROVERS).unwrap_or(u32::MAX),

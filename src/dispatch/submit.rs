@@ -13,12 +13,25 @@ use crate::{
     dispatch::judge,
     guard::{self, Facts, Finding, Verdict},
     ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, RefusedJob, Submitted},
-    model::{CampaignId, FindingNote, Job, JobId, JobKey, OperatorName, ProducerId, Recipients, RolloutId},
+    model::{
+        CampaignId, FindingNote, Job, JobId, JobKey, Mends, OperatorName, ProducerId, Recipients, RolloutId,
+    },
     rollout::FrozenPlan,
 };
 
 /// The guard's findings on a campaign that it refused.
 pub type Findings = Vec<FindingNote>;
+
+/// What a campaign takes from another, rather than from its audience.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Whom it takes is in the stages of this plan.
+    pub(super) plan: FrozenPlan,
+    /// See [`NewCampaign::retry_of`].
+    pub(super) retry_of: Option<RolloutId>,
+    /// See [`NewCampaign::mends`].
+    pub(super) mends: Option<Mends>,
+}
 
 /// Why a campaign is not retried. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,8 +106,9 @@ pub async fn retry(
         return Ok(Err(RetryRefused::Retried(standing)));
     }
     let tries = ledger.retries(old.rollout).await? + 1;
-    let job = job.renamed(retry_id(&old, tries));
-    let put = put(ledger, policy, &job, &job.key(&old.key.producer), operator, Some(&old)).await?;
+    let job = job.renamed(following_id(&old, "retry", tries));
+    let taken = Taken { plan: old.plan.clone(), retry_of: Some(old.rollout), mends: old.mends };
+    let put = put(ledger, policy, &job, &job.key(&old.key.producer), operator, Some(taken)).await?;
     Ok(match put {
         Ok(view) => Ok(view),
         // Somebody was quicker.
@@ -105,11 +119,11 @@ pub async fn retry(
     })
 }
 
-/// `news` is retried as `news-retry-1`, and that as `news-retry-1-retry-1`. An id without room for that is a digest's.
-fn retry_id(old: &CampaignRecord, tries: u32) -> JobId {
-    let id = format!("{}-retry-{tries}", old.key.id);
+/// `news` is retried as `news-retry-1`, and that as `news-retry-1-retry-1`. An id without room for that is the campaign's.
+pub(super) fn following_id(old: &CampaignRecord, verb: &str, count: u32) -> JobId {
+    let id = format!("{}-{verb}-{count}", old.key.id);
     JobId::parse(&id).unwrap_or_else(|_| {
-        let id = format!("retry-{tries}-of-{}", old.id);
+        let id = format!("{verb}-{count}-of-{}", old.id);
         JobId::parse(&id).expect("a UUID and a count are short and visible")
     })
 }
@@ -149,13 +163,13 @@ fn on_whose_behalf<'p>(
 }
 
 /// Judges a campaign, and puts it on record.
-async fn put(
+pub(super) async fn put(
     ledger: &Ledger,
     policy: &Policy,
     job: &Job,
     key: &JobKey,
     operator: &OperatorName,
-    retried: Option<&CampaignRecord>,
+    taken: Option<Taken>,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
     let known = |campaign: CampaignId| Ok(SubmittedView { campaign: campaign.to_string(), known: true });
     if let Some(campaign) = ledger.campaign_by_job(key).await? {
@@ -170,12 +184,11 @@ async fn put(
         let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
         return refuse(ledger, job, key, findings).await;
     };
-    let plan = match retried {
-        // Whom it was frozen to is in the stages of that plan.
-        Some(old) => Some(old.plan.clone()),
-        None => policy.plan_for(audience, job.plan()).map(FrozenPlan::of),
+    let (retry_of, mends) = taken.as_ref().map_or((None, None), |taken| (taken.retry_of, taken.mends));
+    let planned = || policy.plan_for(audience, job.plan()).map(FrozenPlan::of);
+    let Some(plan) = taken.map(|taken| taken.plan).or_else(planned) else {
+        return refuse(ledger, job, key, vec![no_campaign()]).await;
     };
-    let Some(plan) = plan else { return refuse(ledger, job, key, vec![no_campaign()]).await };
     let new = NewCampaign {
         key,
         job,
@@ -188,7 +201,8 @@ async fn put(
         plan: &plan,
         traceparent: None,
         requester: Some(operator),
-        retry_of: retried.map(|old| -> RolloutId { old.rollout }),
+        retry_of,
+        mends,
         received_at: now,
         expires_at: job.expires_at(now),
     };
@@ -220,7 +234,7 @@ pub(super) fn whom<'p>(policy: &'p Policy, job: &Job) -> Option<(&'p Audience, u
     Some((policy.audience(name)?, *at_most))
 }
 
-fn out_of_scope(field: &str, reason: String) -> FindingNote {
+pub(super) fn out_of_scope(field: &str, reason: String) -> FindingNote {
     FindingNote {
         rule: "producer-scope".to_owned(),
         verdict: "refuse".to_owned(),
@@ -244,4 +258,4 @@ fn no_campaign() -> FindingNote {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,7 +5,7 @@
 //!
 //! An export reads a few chunks at a time, so that its memory does not grow with the campaign.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -67,9 +67,17 @@ pub struct DeliveryPage {
 }
 
 /// What is told of `code` in a rollout that is over (or not): an intent without outcome may have been sent, and what was
-/// never tried was not.
+/// never tried was not. `doubted`: an earlier try of it may have arrived, so that a last one that failed proves nothing.
 #[must_use]
-pub fn as_told(code: OutcomeCode, tried: bool, state: RolloutState, at_most_once: bool) -> OutcomeCode {
+pub fn as_told(
+    code: OutcomeCode,
+    (tried, doubted): (bool, bool),
+    state: RolloutState,
+    at_most_once: bool,
+) -> OutcomeCode {
+    if state.is_terminal() && doubted && !settles_a_doubt(code) {
+        return OutcomeCode::Unknown;
+    }
     if !state.is_terminal() || code.is_final(at_most_once) || code == OutcomeCode::Unknown {
         return code;
     }
@@ -78,6 +86,26 @@ pub fn as_told(code: OutcomeCode, tried: bool, state: RolloutState, at_most_once
         (_, RolloutState::Expired) => OutcomeCode::Expired,
         (OutcomeCode::ToDo, _) => OutcomeCode::NotSent,
         _ => code,
+    }
+}
+
+/// Whether a later try's outcome says how it stands with the phone, whatever came of an earlier one: it has it, or has no
+/// use for it, or would not have taken the earlier one either.
+const fn settles_a_doubt(code: OutcomeCode) -> bool {
+    match code {
+        OutcomeCode::Accepted
+        | OutcomeCode::TokenGone
+        | OutcomeCode::Rejected
+        | OutcomeCode::LeftOut
+        | OutcomeCode::Cancelled => true,
+        OutcomeCode::ToDo
+        | OutcomeCode::Throttled
+        | OutcomeCode::Unavailable
+        | OutcomeCode::Unknown
+        | OutcomeCode::NotSent
+        | OutcomeCode::CredentialStop
+        | OutcomeCode::Expired
+        | OutcomeCode::QuietHours => false,
     }
 }
 
@@ -96,6 +124,17 @@ struct SegmentRow {
     n: i16,
     at: i64,
     outcomes: Option<Vec<u8>>,
+    doubted: bool,
+}
+
+/// What is known of one device in one chunk.
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    /// The outcome's byte; `None`: intent only.
+    byte: Option<u8>,
+    at: i64,
+    /// An earlier claim had begun it.
+    doubted: bool,
 }
 
 #[derive(FromRow)]
@@ -117,8 +156,8 @@ struct WhoseRow {
 /// Chunks with all that is known of their devices.
 #[derive(Default)]
 struct Known {
-    /// By chunk: outcome byte (`None`: intent only) and instant, by position.
-    segments: HashMap<i32, HashMap<usize, (Option<u8>, i64)>>,
+    /// By chunk, by position.
+    segments: HashMap<i32, HashMap<usize, Tried>>,
     reasons: HashMap<(i32, usize), String>,
 }
 
@@ -128,8 +167,8 @@ impl Known {
             let of_chunk = self.segments.entry(row.chunk).or_default();
             let first = usize::try_from(row.segment).unwrap_or_default();
             for place in 0..usize::try_from(row.n).unwrap_or_default() {
-                let code = row.outcomes.as_ref().and_then(|outcomes| outcomes.get(place).copied());
-                of_chunk.insert(first + place, (code, row.at));
+                let byte = row.outcomes.as_ref().and_then(|outcomes| outcomes.get(place).copied());
+                of_chunk.insert(first + place, Tried { byte, at: row.at, doubted: row.doubted });
             }
         }
         for row in reasons {
@@ -142,6 +181,19 @@ impl Known {
 impl Ledger {
     /// A page of a campaign's devices, from first-time chunk `from` on, `chunks` chunks long.
     pub async fn deliveries(
+        &self,
+        campaign: &CampaignRecord,
+        state: RolloutState,
+        from: ChunkNumber,
+        chunks: u32,
+    ) -> Result<DeliveryPage, LedgerError> {
+        let mut page = self.outcomes(campaign, state, from, chunks).await?;
+        self.identify(&mut page.deliveries).await?;
+        Ok(page)
+    }
+
+    /// The same, without whose the devices are: that takes as many look-ups as there are devices.
+    pub(super) async fn outcomes(
         &self,
         campaign: &CampaignRecord,
         state: RolloutState,
@@ -162,8 +214,7 @@ impl Ledger {
         let next = (rows.len() == usize::try_from(chunks).unwrap_or(usize::MAX))
             .then(|| rows.last().map(|row| row.chunk + 1))
             .flatten();
-        let mut deliveries = self.follow(campaign, state, rows).await?;
-        self.identify(&mut deliveries).await?;
+        let deliveries = self.follow(campaign, state, rows).await?;
         let next = next.map(|next| column("chunk", rollout, "chunk", u32::try_from(next))).transpose()?;
         Ok(DeliveryPage { deliveries, next })
     }
@@ -221,7 +272,8 @@ impl Ledger {
         let all: Vec<i32> = numbers.iter().copied().chain(retries.iter().map(|row| row.chunk)).collect();
         let mut known = Known::default();
         known.learn(self.segments_of(rollout, &all).await?, self.reasons_of(rollout, &all).await?);
-        let (mut deliveries, mut places) = (Vec::new(), HashMap::new());
+        let (mut deliveries, mut places) = (Vec::<Delivery>::new(), HashMap::new());
+        let mut doubts = HashSet::new();
         // Retries have higher numbers than what they retry, and a later try a higher one than an earlier.
         for row in first.iter().chain(&retries) {
             let list = packed::unpack(&row.ids)
@@ -241,8 +293,12 @@ impl Ledger {
                     });
                     deliveries.len() - 1
                 });
-                let Some(&(byte, at)) = tried else { continue };
+                let Some(&Tried { byte, at, doubted }) = tried else { continue };
                 let delivery = &mut deliveries[place];
+                // Of an earlier chunk's try, if there was one, nobody knows more than this.
+                if doubted || delivery.outcome == OutcomeCode::Unknown {
+                    doubts.insert(place);
+                }
                 let code = OutcomeCode::from_byte(byte.unwrap_or_default());
                 delivery.outcome = column("segment", row.chunk, "outcomes", code.ok_or(()))?;
                 delivery.reason = known.reasons.get(&(row.chunk, position)).cloned();
@@ -250,8 +306,8 @@ impl Ledger {
                 delivery.tries += u32::from(delivery.outcome.may_have_been_asked());
             }
         }
-        for delivery in &mut deliveries {
-            let tried = delivery.at.is_some();
+        for (place, delivery) in deliveries.iter_mut().enumerate() {
+            let tried = (delivery.at.is_some(), doubts.contains(&place));
             delivery.outcome = as_told(delivery.outcome, tried, state, campaign.at_most_once);
         }
         Ok(deliveries)
@@ -275,12 +331,12 @@ impl Ledger {
     async fn segments_of(&self, rollout: RolloutId, chunks: &[i32]) -> Result<Vec<SegmentRow>, LedgerError> {
         Ok(match self {
             Self::Postgres(store) => {
-                let sql = "select chunk, segment, n, at, outcomes from segment \
+                let sql = "select chunk, segment, n, at, outcomes, doubted from segment \
                      where rollout = $1 and chunk = any($2)";
                 sqlx::query_as(sql).bind(rollout.get()).bind(chunks).fetch_all(&store.pool).await?
             }
             Self::Sqlite(store) => {
-                let sql = "select chunk, segment, n, at, outcomes from segment \
+                let sql = "select chunk, segment, n, at, outcomes, doubted from segment \
                      where rollout = $1 and chunk in (select value from json_each($2))";
                 sqlx::query_as(sql).bind(rollout.get()).bind(list(chunks)).fetch_all(&store.readers).await?
             }
@@ -352,7 +408,7 @@ mod tests {
     fn what_an_end_leaves_open_is_told_as_what_it_means() {
         use OutcomeCode::{Accepted, Expired, NotSent, Throttled, ToDo, Unknown};
         use RolloutState::{Completed, Halted, Running};
-        let told = |code, tried, state| as_told(code, tried, state, false);
+        let told = |code, tried, state| as_told(code, (tried, false), state, false);
         assert_eq!(told(Accepted, true, Halted), Accepted);
         assert_eq!(told(ToDo, true, Running), ToDo);
         assert_eq!(told(ToDo, true, Halted), Unknown);
@@ -361,5 +417,19 @@ mod tests {
         assert_eq!(told(ToDo, false, RolloutState::Expired), Expired);
         assert_eq!(told(Unknown, true, RolloutState::Expired), Unknown);
         assert_eq!(told(Unknown, true, Completed), Unknown);
+    }
+
+    #[test]
+    fn a_last_try_that_failed_proves_nothing_about_an_earlier_one() {
+        use OutcomeCode::{Accepted, NotSent, Rejected, Throttled, ToDo, TokenGone, Unknown};
+        use RolloutState::{Aborted, Running};
+        let told = |code, state| as_told(code, (true, true), state, false);
+        for code in [ToDo, Throttled, NotSent, OutcomeCode::Expired] {
+            assert_eq!(told(code, Aborted), Unknown, "{code:?}");
+            assert_eq!(told(code, Running), code, "it is tried again: {code:?}");
+        }
+        for code in [Accepted, Rejected, TokenGone] {
+            assert_eq!(told(code, Aborted), code);
+        }
     }
 }

@@ -74,6 +74,41 @@ impl fmt::Display for RolloutId {
     }
 }
 
+/// What is done about the words of a campaign that is over. There is no undo: a push cannot be rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mend {
+    /// A message of its own, to exactly those who were, or may have been, sent the other.
+    Correct,
+    /// In place of the other, on the phones that still show it.
+    Supersede,
+}
+
+impl Mend {
+    /// The verb, as people ask for it and as it is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Correct => "correct",
+            Self::Supersede => "supersede",
+        }
+    }
+
+    /// The verb of this word; `None` if it is none.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Correct, Self::Supersede].into_iter().find(|mend| mend.as_str() == word)
+    }
+}
+
+/// Which campaign's words a campaign mends, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mends {
+    /// How.
+    pub how: Mend,
+    /// Whose.
+    pub of: RolloutId,
+}
+
 /// A chunk of a rollout. The first-time chunks are numbered from 0 in the order in which they are sent; retry
 /// chunks follow.
 pub type ChunkNumber = u32;

@@ -236,6 +236,19 @@ impl Job {
             .expect("only the id differs from a job that was checked")
     }
 
+    /// Other words to the same recipients, under another id and until another time; its labels and its `at_most_once` stay. It
+    /// is read as a job that arrives is.
+    pub fn reworded(
+        &self,
+        id: JobId,
+        notification: Notification,
+        expires_at: Timestamp,
+    ) -> Result<Self, Malformed> {
+        let (expires_at, wire) = (Some(expires_at), self.wire.clone());
+        let job = Self::check(Wire { id, notification, expires_at, not_before: None, ..wire })?;
+        Self::parse(job.canonical.as_bytes())
+    }
+
     /// The producer's idempotency key.
     pub const fn id(&self) -> &JobId {
         &self.wire.id

@@ -25,8 +25,8 @@ mod version;
 pub use attributes::{Attributes, OutOfBounds, Scalar, Tags};
 pub use breaker::BreakerKind;
 pub use campaign::{
-    CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, Pause, RolloutId, RolloutState, SEGMENT_DEVICES,
-    StageNumber,
+    CHUNK_DEVICES, CampaignId, ChunkNumber, FrozenDevice, Mend, Mends, Pause, RolloutId, RolloutState,
+    SEGMENT_DEVICES, StageNumber,
 };
 pub use device::{Bucket, Device, Environment, NewDevice, Platform, Provider, Token, UnknownWord};
 pub use digest::Digest;

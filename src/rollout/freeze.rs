@@ -28,7 +28,7 @@ pub struct Cursor {
     pub full: Vec<(u64, u32)>,
     /// A running hash over every chunk, in hex.
     pub hash: String,
-    /// Of a retry: the chunk of the other campaign that is read next.
+    /// Of what is frozen from another campaign: the chunk of the other campaign that is read next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<u32>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{downstream::FrozenDownstream, health::FrozenHealth};
 use crate::{
     audience::{Breakers, Gate, Plan, Rate, StageTake},
-    model::StageNumber,
+    model::{Bucket, StageNumber},
 };
 
 /// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
@@ -163,6 +163,16 @@ impl FrozenPlan {
             health: FrozenHealth::of(&plan.health),
             downstream: plan.downstream.iter().map(FrozenDownstream::of).collect(),
         }
+    }
+
+    /// The same in one stage: everybody at once, at the rate of the widest. It watches what the plan watches; nothing waits
+    /// for anything, because it mends what is on the phones already.
+    #[must_use]
+    pub fn at_once(&self) -> Self {
+        let max_rate = self.stages.last().and_then(|stage| stage.max_rate);
+        let take = FrozenTake::Buckets(Bucket::COUNT);
+        let all = FrozenStage { take, bake_ms: 0, manual_gate: false, must_pass: false, max_rate };
+        Self { stages: vec![all], ..self.clone() }
     }
 
     /// As stored, and as the digest covers it.

@@ -12,6 +12,7 @@ mod drift;
 mod halts;
 mod limits;
 mod listen;
+mod mends;
 mod near;
 mod openapi;
 mod operation;
@@ -166,6 +167,7 @@ impl Api {
         let routes = Router::new()
             .route(openapi::PATH, get(async || axum::Json(document())))
             .merge(rollouts::routes())
+            .merge(mends::routes())
             .merge(campaigns::routes())
             .merge(halts::routes())
             .merge(operators::routes())
@@ -216,6 +218,7 @@ fn operations() -> Vec<Operation> {
     };
     let mut all = vec![openapi];
     all.extend(rollouts::operations());
+    all.extend(mends::operations());
     all.extend(campaigns::operations());
     all.extend(halts::operations());
     all.extend(operators::operations());

@@ -309,12 +309,12 @@ async fn view(api: &Api, id: CampaignId) -> Result<Json<RolloutView>, ApiError> 
     seen.map(Json).ok_or_else(not_found)
 }
 
-async fn find(api: &Api, id: CampaignId) -> Result<(CampaignRecord, RolloutRecord), ApiError> {
+pub(super) async fn find(api: &Api, id: CampaignId) -> Result<(CampaignRecord, RolloutRecord), ApiError> {
     let known = api.ledger().campaign(id).await?.ok_or_else(not_found)?;
     let stands = api.ledger().rollout(id).await?.ok_or_else(not_found)?;
     Ok((known, stands))
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(Code::NotFound, "no campaign has this id; `bellwether rollout list` shows them")
 }

@@ -10,6 +10,7 @@ mod estimate;
 mod halts;
 mod phone;
 mod preview;
+mod related;
 mod rollout;
 mod words;
 

@@ -77,9 +77,15 @@ fn in_words(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Audience
         name: campaign.audience.to_string(),
         class: audience.map_or(campaign.class, |audience| audience.class).as_str().to_owned(),
         description: audience.and_then(|audience| audience.description.clone()),
-        selects: audience.map_or_else(missing, words::conditions),
+        selects: match campaign.mends {
+            Some(_) => {
+                vec!["of it, exactly those whom another campaign reached, or may have reached".to_owned()]
+            }
+            None => audience.map_or_else(missing, words::conditions),
+        },
         frozen,
-        at_most: outlook::at_most(policy, campaign),
+        // For those there is no bound: they have the other's words already.
+        at_most: if campaign.mends.is_some() { frozen } else { outlook::at_most(policy, campaign) },
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::halts;
+use super::{halts, related::related};
 use crate::{
     api::wire::{
         ApprovalView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, TailView, Waits,
@@ -75,6 +75,7 @@ pub(super) async fn seen(
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
         halts: halts::over(ledger, &rollout).await?,
+        related: related(ledger, &campaign).await?,
     };
     Ok(Some(Seen { campaign, stages, now, view }))
 }

@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod halts;
+mod mend;
 mod policy;
 mod preview;
 mod problem;
@@ -15,6 +16,7 @@ pub use access::{
 };
 pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVerification};
 pub use halts::{HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, REASON_CHARS, fitting_reason};
+pub use mend::{MendBody, ReachedView, RelatedView, Relation};
 pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
 pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
 pub use problem::{Code, Problem};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HaltView;
+use super::{HaltView, RelatedView};
 use crate::model::{Pause, RolloutState};
 
 /// A line of text, as a schema has it: no control characters.
@@ -100,6 +100,9 @@ pub struct RolloutView {
     /// Halts in force that cover it: nothing of it starts until they are lifted. Absent of one that is over.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub halts: Vec<HaltView>,
+    /// What it came of, and what came of it: retries, corrections, supersessions.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub related: Vec<RelatedView>,
 }
 
 /// What a rollout waits for.

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::table::{devices, halts, named, state};
+use super::table::{devices, halts, named, related, state};
 use crate::{
     api::wire::{Preview, PreviewStage, Truncated},
     cli::output::{table, visible, wrapped},
@@ -79,6 +79,7 @@ fn audience(preview: &Preview) -> String {
         ),
         named("state", &state(summary)),
     ];
+    lines.extend(related(&preview.rollout));
     lines.extend(halts(&preview.rollout));
     lines.push(named(
         "audience",

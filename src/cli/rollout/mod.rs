@@ -8,6 +8,7 @@ mod boxes;
 mod campaign;
 mod eta;
 mod json;
+mod mend;
 mod show;
 mod source;
 mod status;
@@ -21,7 +22,10 @@ pub(super) mod samples;
 use std::path::Path;
 
 use super::{Exit, Output, api::or_the_ledger, campaign::submitted};
-use crate::api::wire::{Nothing, SubmittedView};
+use crate::{
+    api::wire::{Nothing, SubmittedView},
+    model::Mend,
+};
 
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
@@ -74,6 +78,10 @@ pub(super) enum Rollout {
         /// The campaign that is over: its id, or PRODUCER/JOB
         campaign: Campaign,
     },
+    /// Make a new campaign, with other words, of exactly those whom one that is over was, or may have been, sent to
+    Correct(mend::Args),
+    /// The same, in place of the other's words on the phones that still show them
+    Supersede(mend::Args),
 }
 
 /// Runs the verb.
@@ -99,6 +107,8 @@ pub(super) async fn run(config: &Path, output: Output, verb: Rollout) -> anyhow:
         Rollout::Resume(args) => verbs::run(output, Verb::Resume, &args).await,
         Rollout::Promote(args) => verbs::run(output, Verb::Promote, &args).await,
         Rollout::Abort(args) => verbs::run(output, Verb::Abort, &args.into()).await,
+        Rollout::Correct(args) => mend::run(output, Mend::Correct, &args).await,
+        Rollout::Supersede(args) => mend::run(output, Mend::Supersede, &args).await,
         Rollout::Retry { campaign } => {
             let client = client("rollout retry")?;
             let id = id_by_api(&client, &campaign).await?;

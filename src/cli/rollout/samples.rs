@@ -130,6 +130,7 @@ pub(super) fn view() -> RolloutView {
         late_tail: None,
         after_halt: 0,
         halts: Vec::new(),
+        related: Vec::new(),
     }
 }
 

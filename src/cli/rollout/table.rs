@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::wire::{ApprovalView, HaltView, RolloutList, RolloutSummary, RolloutView, StageView},
+    api::wire::{ApprovalView, HaltView, RelatedView, RolloutList, RolloutSummary, RolloutView, StageView},
     cli::output::{COLUMNS, Colour, Paint, indented, shortened, table, visible},
     model::{Pause, RolloutState},
 };
@@ -70,6 +70,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     if let Some(cause) = &summary.cause {
         lines.push(named("because", &visible(cause)));
     }
+    lines.extend(related(view));
     lines.extend(halts(view));
     if let Some(waits) = &view.waits {
         let until = waits.until.map(|until| format!(", until {}", second(until))).unwrap_or_default();
@@ -96,6 +97,16 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     lines.push(String::new());
     lines.push(stages(&view.stages_view));
     lines.join("\n")
+}
+
+/// What it came of, or what came of it: how, which job, and the id to ask for.
+pub(super) fn related(view: &RolloutView) -> impl Iterator<Item = String> {
+    view.related.iter().map(relation)
+}
+
+fn relation(other: &RelatedView) -> String {
+    let job = format!("{}/{}", visible(&other.producer), visible(&other.job));
+    named("related", &format!("{} {job}, {}", other.how.in_words(), visible(&other.campaign)))
 }
 
 /// The halts in force that keep it from starting, a line each.
@@ -213,6 +224,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
+    use crate::api::wire::Relation;
 
     fn fits(text: &str) {
         for line in text.lines() {
@@ -246,6 +258,27 @@ mod tests {
         halted     all since 2026-11-21T11:59:00Z, by anna: wrong text \u{1b}[2J;
                    nothing starts until it is lifted
         waits      people must approve it, until 2026-11-21T20:00:00Z
+        ");
+    }
+
+    #[test]
+    fn the_other_campaign_is_named_on_either_side() {
+        let other = |how| RelatedView {
+            how,
+            campaign: "6f1c9a34-6d0a-8d3e-9b5c-0d9d5b8a7e11".to_owned(),
+            producer: "marketing".to_owned(),
+            job: "news\u{1b}[2J".to_owned(),
+        };
+        let related = vec![other(Relation::Corrects), other(Relation::SupersededBy)];
+        let told = rollout(&RolloutView { related, ..samples::pending() }, Paint::NONE);
+        fits(&told);
+        let lines: Vec<&str> =
+            told.lines().skip_while(|line| !line.starts_with("related ")).take(4).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        related    corrects marketing/news\u{1b}[2J,
+                   6f1c9a34-6d0a-8d3e-9b5c-0d9d5b8a7e11
+        related    superseded by marketing/news\u{1b}[2J,
+                   6f1c9a34-6d0a-8d3e-9b5c-0d9d5b8a7e11
         ");
     }
 

@@ -10,7 +10,7 @@ use crate::{
 
 const APP: &str = "pl.example.bank";
 
-fn policy() -> Policy {
+pub(in crate::dispatch) fn policy() -> Policy {
     let file = |path: &str, text: &str| PolicyFile { path: path.to_owned(), text: text.replace("APP", APP) };
     let files = [
         file(
@@ -35,13 +35,13 @@ fn policy() -> Policy {
     Policy::parse(&files).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-async fn ledger() -> Ledger {
+pub(in crate::dispatch) async fn ledger() -> Ledger {
     let ledger = Ledger::connect("sqlite::memory:", LedgerOptions::default()).await.expect("it opens");
     ledger.migrate().await.expect("the migrations apply");
     ledger
 }
 
-fn job(id: &str, intent: &str) -> Job {
+pub(in crate::dispatch) fn job(id: &str, intent: &str) -> Job {
     let expires = Clock::system().now() + jiff::SignedDuration::from_hours(2);
     let json = format!(
         r#"{{"v":1,"id":"{id}","app":"{APP}","intent":"{intent}","to":{{"audience":"staff","at_most":9}},
@@ -50,7 +50,7 @@ fn job(id: &str, intent: &str) -> Job {
     Job::parse(json.as_bytes()).expect("a job")
 }
 
-fn name(name: &str) -> OperatorName {
+pub(in crate::dispatch) fn name(name: &str) -> OperatorName {
     OperatorName::parse(name).expect("a name")
 }
 
@@ -58,11 +58,15 @@ fn producer(name: &str) -> ProducerId {
     ProducerId::parse(name).expect("a producer")
 }
 
-async fn submitted(ledger: &Ledger, job: &Job, by: &str) -> Result<SubmittedView, Findings> {
+pub(in crate::dispatch) async fn submitted(
+    ledger: &Ledger,
+    job: &Job,
+    by: &str,
+) -> Result<SubmittedView, Findings> {
     submit(ledger, &policy(), job, &name(by)).await.expect("the ledger answers")
 }
 
-async fn campaign(ledger: &Ledger, view: &SubmittedView) -> CampaignRecord {
+pub(in crate::dispatch) async fn campaign(ledger: &Ledger, view: &SubmittedView) -> CampaignRecord {
     let id = CampaignId::from_uuid(view.campaign.parse().expect("a UUID"));
     ledger.campaign(id).await.expect("an answer").expect("it is there")
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     CampaignRecord, Deposed, FreezeProgress, FreezeSource, Ruling,
-    again::Unsent,
+    again::TakenOver,
     steer::{Steer, Steered},
 };
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
 
 /// Why a retry comes to nothing.
 const NOBODY_LEFT: &str = "nobody is left: everyone was sent it, or may have been";
+
+/// Why a correction or a supersession comes to nothing.
+const NOBODY_REACHED: &str = "nobody was reached: there is nothing to mend on any phone";
 
 /// A chunk that is to be written.
 struct NewChunk {
@@ -58,10 +61,8 @@ impl Ledger {
         let nowhere = || Deposed::Ledger(LedgerError::nonsense("rollout", rollout, "it is no draft"));
         let campaign = self.campaign_of(rollout).await?.ok_or_else(nowhere)?;
         // What a campaign that is over left does not change any more: it is read before the transaction.
-        let unsent = match campaign.retry_of {
-            Some(of) => Some(self.unsent(of, rollout, devices).await?),
-            None => None,
-        };
+        let taken_over = self.taken_over(&campaign, devices).await?;
+        let from_another = taken_over.is_some();
         let (mut tx, now) = self.begin_ruling(ruling).await?;
         let row: Option<(i64, i32, Option<String>)> = on_either!(&mut tx, c => {
             sqlx::query_as(READ).bind(rollout.get()).fetch_optional(c).await.map_err(LedgerError::from)?
@@ -77,13 +78,14 @@ impl Ledger {
             frozen: column("rollout", rollout, "frozen", u64::try_from(frozen))?,
             chunks: column("rollout", rollout, "chunks", u32::try_from(chunks))?,
         };
-        match unsent {
-            Some(unsent) => step.take_again(&mut tx, unsent).await?,
+        match taken_over {
+            Some(taken_over) => step.take_over(&mut tx, taken_over).await?,
             None => step.take_some(&mut tx, devices).await?,
         }
         let done = step.cursor.next(&campaign.plan, offset(campaign.id)) == Next::Done;
         let limit = source.audience.max_devices.min(campaign.at_most);
-        let too_many = step.own() > limit;
+        // Whoever was reached has it: that they are many is no reason to leave them with it.
+        let too_many = campaign.mends.is_none() && step.own() > limit;
         let cursor = serde_json::to_string(&step.cursor).expect("a cursor has only string keys");
         on_either!(&mut tx, c => {
             sqlx::query(WRITE)
@@ -102,8 +104,9 @@ impl Ledger {
                 campaign.at_most, source.audience.max_devices
             );
             step.settle(&mut tx, RolloutEvent::Reject, Some(&cause)).await?;
-        } else if done && campaign.retry_of.is_some() && step.frozen == 0 {
-            step.settle(&mut tx, RolloutEvent::Reject, Some(NOBODY_LEFT)).await?;
+        } else if done && from_another && step.frozen == 0 {
+            let nobody = if campaign.retry_of.is_some() { NOBODY_LEFT } else { NOBODY_REACHED };
+            step.settle(&mut tx, RolloutEvent::Reject, Some(nobody)).await?;
         } else if done {
             step.write_stages(&mut tx).await?;
             step.settle(&mut tx, RolloutEvent::Frozen(electorate(step.frozen)), None).await?;
@@ -146,20 +149,20 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Takes over what another campaign left unsent, each in the stage where it was.
-    async fn take_again(&mut self, tx: &mut Tx, unsent: Unsent) -> Result<(), LedgerError> {
+    /// Takes over from another campaign's lists.
+    async fn take_over(&mut self, tx: &mut Tx, taken: TakenOver) -> Result<(), LedgerError> {
         // Somebody was quicker; the next step reads on from there.
-        if unsent.from != self.cursor.source.unwrap_or(0) {
+        if taken.from != self.cursor.source.unwrap_or(0) {
             return Ok(());
         }
-        for (stage, devices) in unsent.lists {
+        for (stage, devices) in taken.lists {
             while self.cursor.stage < stage {
                 self.cursor.close_stage();
             }
             self.put(tx, devices).await?;
         }
-        self.cursor.source = unsent.next;
-        if unsent.next.is_none() {
+        self.cursor.source = taken.next;
+        if taken.next.is_none() {
             while usize::from(self.cursor.stage) < self.campaign.plan.stages.len() {
                 self.cursor.close_stage();
             }

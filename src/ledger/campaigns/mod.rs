@@ -35,6 +35,7 @@ mod verbs;
 mod waits;
 mod withdraw;
 
+pub use again::Reached;
 pub use approvals::Approval;
 pub use claims::{Claim, Claimable, Halfway};
 pub use coordinator::{

@@ -15,8 +15,8 @@ use crate::{
         tx::{Tx, on_either},
     },
     model::{
-        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, OperatorName, ProducerId,
-        RolloutId, RolloutState,
+        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, Mend, Mends, OperatorName,
+        ProducerId, RolloutId, RolloutState,
     },
     rollout::{FrozenPlan, Rollout},
 };
@@ -48,6 +48,8 @@ pub struct NewCampaign<'a> {
     pub requester: Option<&'a OperatorName>,
     /// The campaign whose unsent devices it takes; `None`: it is frozen from its audience.
     pub retry_of: Option<RolloutId>,
+    /// The campaign whose words it mends; without `retry_of` it takes those whom that one reached.
+    pub mends: Option<Mends>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent after this.
@@ -100,6 +102,8 @@ pub struct CampaignRecord {
     pub requester: Option<OperatorName>,
     /// The campaign whose lists it was frozen from, if that is another's.
     pub retry_of: Option<RolloutId>,
+    /// The campaign whose words it mends. A retry of one that mends does so too.
+    pub mends: Option<Mends>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent before this.
@@ -109,7 +113,7 @@ pub struct CampaignRecord {
 }
 
 #[derive(Debug, FromRow)]
-struct CampaignRow {
+pub(super) struct CampaignRow {
     id: i64,
     public_id: Uuid,
     producer: String,
@@ -127,6 +131,8 @@ struct CampaignRow {
     traceparent: Option<String>,
     requester: Option<String>,
     retry_of: Option<i64>,
+    after_of: Option<i64>,
+    after_how: Option<String>,
     received_at: i64,
     not_before: Option<i64>,
     expires_at: i64,
@@ -175,6 +181,13 @@ impl TryFrom<CampaignRow> for CampaignRecord {
                 row.requester.as_deref().map(OperatorName::parse).transpose(),
             )?,
             retry_of: row.retry_of.map(RolloutId::new),
+            mends: match (row.after_of, row.after_how.as_deref()) {
+                (Some(of), Some(how)) => {
+                    let how = column(TABLE, id, "after_how", Mend::from_word(how).ok_or(()))?;
+                    Some(Mends { how, of: RolloutId::new(of) })
+                }
+                _ => None,
+            },
             received_at: instant(TABLE, id, row.received_at)?,
             not_before: row.not_before.map(|at| instant(TABLE, id, at)).transpose()?,
             expires_at: instant(TABLE, id, row.expires_at)?,
@@ -203,8 +216,8 @@ impl Ledger {
     pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
                  intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
-                 requester, retry_of) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+                 requester, retry_of, after_of, after_how) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
              on conflict (producer, job_id) do nothing returning id";
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
@@ -217,6 +230,12 @@ impl Ledger {
             && let Some(retry) = tx.standing_retry(source).await?
         {
             return Ok(if retry == id { Submitted::Known(id) } else { Submitted::Conflict });
+        }
+        // The same goes for two who mend it, and for a retry of what mends it.
+        if let Some(mends) = new.mends
+            && let Some(mending) = tx.standing_mending(mends.of).await?
+        {
+            return Ok(if mending == id { Submitted::Known(id) } else { Submitted::Conflict });
         }
         let row: Option<i64> = on_either!(&mut tx, c => {
             sqlx::query_scalar(INSERT)
@@ -239,6 +258,8 @@ impl Ledger {
                 .bind(micros(new.expires_at))
                 .bind(new.requester.map(OperatorName::as_str))
                 .bind(new.retry_of.map(RolloutId::get))
+                .bind(new.mends.map(|mends| mends.of.get()))
+                .bind(new.mends.map(|mends| mends.how.as_str()))
                 .fetch_optional(c)
                 .await?
         });
@@ -268,10 +289,13 @@ impl Ledger {
             stands: &Rollout::Draft,
         };
         tx.tell(&[told.event(now, 1, RolloutState::Draft, None, None)]).await?;
-        let body = json!({
+        let mut body = json!({
             "campaign": id, "producer": new.key.producer, "job": new.key.id, "digest": digest, "audience": new.audience,
             "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy, "retry_of": new.retry_of,
         });
+        if let Some(Mends { how, of }) = new.mends {
+            body["mends"] = json!({ "how": how.as_str(), "rollout": of });
+        }
         let by = new.requester.map_or(new.key.producer.as_str(), OperatorName::as_str);
         tx.append_audit(now, by, "campaign.submitted", &body).await?;
         tx.commit().await?;
@@ -316,7 +340,7 @@ impl Ledger {
     pub async fn last_frozen(&self, audience: &Audience) -> Result<Option<CampaignRecord>, LedgerError> {
         const SQL: &str = "select k.* from campaign k join rollout r on r.id = k.id \
              where k.app = $1 and k.audience = $2 and r.frozen_digest is not null \
-             and k.retry_of is null order by k.id desc limit 1";
+             and k.retry_of is null and k.after_of is null order by k.id desc limit 1";
         let row: Option<CampaignRow> = on_pool!(self, pool => {
             sqlx::query_as(SQL)
                 .bind(audience.app().as_str())

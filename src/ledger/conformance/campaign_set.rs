@@ -127,6 +127,7 @@ impl<'s> Set<'s> {
             traceparent: None,
             requester: None,
             retry_of: None,
+            mends: None,
             received_at: now,
             expires_at: job.expires_at(now),
         };

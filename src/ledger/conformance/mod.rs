@@ -13,6 +13,7 @@ mod fixtures;
 mod importing;
 mod keys;
 mod leases;
+mod mending;
 mod notices;
 mod operators;
 mod outbox;
@@ -211,6 +212,9 @@ on_both_engines! {
         at_a_gate_the_late_tail_goes_on_and_nothing_widens,
         a_breaker_is_a_fact_of_the_run_in_which_it_tripped,
         i6_a_retry_is_of_exactly_those_who_were_not_sent;
+    mending:
+        i6_a_correction_is_of_exactly_those_who_were_or_may_have_been_reached,
+        nobody_is_mended_of_a_campaign_that_reached_nobody;
     schedules:
         whatever_happens_the_invariants_hold;
     outbox:

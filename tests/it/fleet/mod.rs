@@ -11,6 +11,7 @@ mod fenced;
 mod guarded;
 mod halted;
 mod left_behind;
+mod mended;
 mod paced;
 mod steered;
 mod watched;

@@ -394,7 +394,8 @@ async fn intend(
 ) -> Result<HashSet<SegmentKey>, LedgerError> {
     const SQL: &str = "insert into segment (rollout, chunk, segment, n, claim, epoch, at) \
          values ($1, $2, $3, $4, $5, $6, $7) on conflict (rollout, chunk, segment) do update \
-         set claim = excluded.claim, epoch = excluded.epoch, at = excluded.at where segment.outcomes is null \
+         set claim = excluded.claim, epoch = excluded.epoch, at = excluded.at, \
+             doubted = (segment.doubted or segment.claim <> excluded.claim) where segment.outcomes is null \
          returning chunk, segment";
     let mut intended = HashSet::new();
     for (ask, granted) in exchange.asks.iter().zip(granted) {
