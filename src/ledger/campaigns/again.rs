@@ -13,7 +13,7 @@ use super::{CampaignRecord, submit::CampaignRow};
 use crate::{
     ledger::{
         Ledger, LedgerError, on_pool,
-        rows::column,
+        rows::{column, micros},
         tx::{Tx, on_either},
     },
     model::{
@@ -94,7 +94,7 @@ impl Ledger {
         const SQL: &str = "select count(*) from segment s join claim c on c.rollout = s.rollout and c.chunk = s.chunk \
              where s.rollout = $1 and s.outcomes is null and c.number = s.claim and c.until > $2";
         let mut tx = self.begin().await?;
-        let now = crate::ledger::rows::micros(tx.now().await?);
+        let now = micros(tx.now().await?);
         let open: i64 = on_either!(&mut tx, c => {
             sqlx::query_scalar(SQL).bind(rollout.get()).bind(now).fetch_one(c).await?
         });
@@ -150,9 +150,9 @@ impl Ledger {
         let from = cursor.and_then(|cursor| cursor.source).unwrap_or(0);
         let nowhere = || LedgerError::nonsense("campaign", rollout, "what it is frozen from is not there");
         let source = self.campaign_of(of).await?.ok_or_else(nowhere)?;
-        let state = self.rollout(source.id).await?.ok_or_else(nowhere)?.state;
+        let stands = self.rollout(source.id).await?.ok_or_else(nowhere)?;
         let chunks = u32::try_from(devices.div_ceil(CHUNK_DEVICES)).unwrap_or(u32::MAX);
-        let page = self.outcomes(&source, state, from, chunks.max(1)).await?;
+        let page = self.outcomes(&source, stands.state, from, chunks.max(1)).await?;
         let mut lists: Vec<(StageNumber, Vec<FrozenDevice>)> = Vec::new();
         for delivery in &page.deliveries {
             // A mending has one stage; a retry has those of the other, and everybody stays in theirs.

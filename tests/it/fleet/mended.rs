@@ -52,7 +52,7 @@ struct Mistake<'f> {
 }
 
 impl<'f> Mistake<'f> {
-    /// A campaign is midway when a worker dies, and is halted; another worker is there.
+    /// A campaign is midway when its worker dies, and is halted.
     async fn made(fleet: &'f Fleet, door: &'f Serving, worker: Serving) -> Self {
         let ledger = fleet.stage.ledger().await;
         fleet.publish(&fleet.job("mistake")).await;
@@ -177,9 +177,9 @@ async fn e5_what_was_reached_or_in_doubt_is_corrected_and_superseded_and_nothing
     let simulator = SimulatorConfig { profile, ..SimulatorConfig::quiet(Clock::system()) };
     let fleet =
         Fleet::with(simulator, 600, &["percent = 5\nbake = \"1s\"", "percent = 100\nmax_rate = 200"]).await;
-    let (door, dies, works) =
-        tokio::join!(fleet.serve("intake,coordinator,api"), fleet.serve("worker"), fleet.serve("worker"));
+    let (door, dies) = tokio::join!(fleet.serve("intake,coordinator,api"), fleet.serve("worker"));
     let mistake = Mistake::made(&fleet, &door, dies).await;
+    let works = fleet.serve("worker").await;
 
     // Before anything is sent: how many it would be, once nobody can say more of the last requests.
     let sorry = json!({"title": "Bank", "body": "Przepraszamy, to była pomyłka"});
