@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+use crate::pace::feedback;
+
 /// How the numbers of our own systems are read.
 #[derive(Debug, Clone)]
 pub struct Downstream {
@@ -20,6 +22,8 @@ pub struct Downstream {
     pub timeout: Duration,
     /// How long between two looks at a number.
     pub every: Duration,
+    /// How long between two steps of a rate that follows a signal.
+    pub pace_every: Duration,
 }
 
 /// Prometheus answers in milliseconds. What takes longer is a system in trouble, which is what is being asked about.
@@ -41,6 +45,8 @@ pub(super) struct DownstreamTable {
     timeout_seconds: Option<Duration>,
     #[serde(deserialize_with = "every")]
     every_seconds: Option<Duration>,
+    #[serde(deserialize_with = "pace_every")]
+    pace_every_seconds: Option<Duration>,
 }
 
 impl DownstreamTable {
@@ -52,6 +58,7 @@ impl DownstreamTable {
             ca_file: self.ca_file.map(|path| folder.join(path)),
             timeout: self.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT),
             every: self.every_seconds.unwrap_or(DEFAULT_EVERY),
+            pace_every: self.pace_every_seconds.unwrap_or(feedback::INTERVAL),
         }
     }
 }
@@ -62,6 +69,10 @@ fn timeout<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>,
 
 fn every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     seconds(deserializer, "every_seconds")
+}
+
+fn pace_every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    seconds(deserializer, "pace_every_seconds")
 }
 
 fn seconds<'d, D: Deserializer<'d>>(deserializer: D, key: &str) -> Result<Option<Duration>, D::Error> {
@@ -85,9 +96,11 @@ mod tests {
         assert_eq!(config.bearer_file.as_deref(), Some(Path::new("/etc/bellwether/token")));
         assert_eq!(config.ca_file.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!((config.timeout, config.every), (DEFAULT_TIMEOUT, Duration::from_secs(1)));
+        assert_eq!(config.pace_every, feedback::INTERVAL);
         for (wrong, told) in [
             ("timeout_seconds = 0", "downstream.timeout_seconds is 0; write 1 to 60 seconds"),
             ("every_seconds = 61", "downstream.every_seconds is 61; write 1 to 60 seconds"),
+            ("pace_every_seconds = 61", "downstream.pace_every_seconds is 61; write 1 to 60 seconds"),
             ("prometheus_url = \"x\"", "unknown field `prometheus_url`"),
         ] {
             let error = read(wrong).err().expect(wrong).to_string();

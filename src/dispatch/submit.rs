@@ -185,7 +185,7 @@ pub(super) async fn put(
         return refuse(ledger, job, key, findings).await;
     };
     let (retry_of, mends) = taken.as_ref().map_or((None, None), |taken| (taken.retry_of, taken.mends));
-    let planned = || policy.plan_for(audience, job.plan()).map(FrozenPlan::of);
+    let planned = || policy.plan_for(audience, job.plan()).map(|plan| FrozenPlan::of(plan, policy));
     let Some(plan) = taken.map(|taken| taken.plan).or_else(planned) else {
         return refuse(ledger, job, key, vec![no_campaign()]).await;
     };

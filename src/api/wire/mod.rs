@@ -21,6 +21,6 @@ pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, Policy
 pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
 pub use problem::{Code, Problem};
 pub use rollout::{
-    ApprovalView, ApproveBody, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
-    SubmittedView, TailView, Waits, WhyBody,
+    ApprovalView, ApproveBody, PaceView, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth,
+    StageView, SubmittedView, TailView, Waits, WhyBody,
 };

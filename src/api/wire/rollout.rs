@@ -68,7 +68,7 @@ pub struct RolloutSummary {
 }
 
 /// `GET /api/v1/rollouts/{campaign}`, and the answer to every verb: a rollout, whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutView {
     /// In one line.
     #[serde(flatten)]
@@ -92,6 +92,9 @@ pub struct RolloutView {
     pub waits: Option<Waits>,
     /// Every stage, in order; without counts until it is frozen.
     pub stages_view: Vec<StageView>,
+    /// How its rate follows a signal, if its plan says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pace: Option<PaceView>,
     /// What is left beside the stages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub late_tail: Option<TailView>,
@@ -103,6 +106,23 @@ pub struct RolloutView {
     /// What it came of, and what came of it: retries, corrections, supersessions.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub related: Vec<RelatedView>,
+}
+
+/// How a rate follows a signal of our own systems.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaceView {
+    /// Which signal; without one the rate is `min`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<String>,
+    /// Notifications a second over the whole fleet: never less.
+    pub min: u32,
+    /// Never more.
+    pub max: u32,
+    /// What it is now.
+    pub per_second: u32,
+    /// What the signal said last; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub headroom: Option<f64>,
 }
 
 /// What a rollout waits for.

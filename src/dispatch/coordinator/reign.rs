@@ -221,7 +221,8 @@ impl<'c> Reign<'c> {
         };
         let who = |frozen| electorate(&self.coordinator.policy, campaign, frozen);
         let began = self.coordinator.clock.monotonic();
-        let progress = ledger.freeze_step(ruling, seen.rollout, source, FREEZE, who).await?;
+        // Boxed: it is seldom, and would make the whole reign's future as large as itself.
+        let progress = Box::pin(ledger.freeze_step(ruling, seen.rollout, source, FREEZE, who)).await?;
         let (id, rollout, frozen) = (campaign.id, seen.rollout, progress.frozen);
         let took = self.freezing.entry(rollout).or_default();
         *took += self.coordinator.clock.monotonic().saturating_duration_since(began);
