@@ -11,7 +11,7 @@ use bellwether::{
     api::wire::Scope,
     audience::Policy,
     clock::Clock,
-    ledger::{Asked, Issuer, Ledger, MintedToken, NewOperatorToken, RolloutRecord, Verb},
+    ledger::{Asked, CampaignRecord, Issuer, Ledger, MintedToken, NewOperatorToken, RolloutRecord, Verb},
     model::{CampaignId, OperatorName, RolloutState},
     simulator::{Latency, Profile, SimulatorConfig},
 };
@@ -104,6 +104,13 @@ impl<'f> Mistake<'f> {
         answered(&self.runs(verb, job, words, more).await)
     }
 
+    /// The mistake itself.
+    async fn campaign(&self) -> CampaignRecord {
+        let id = self.ledger.campaign_by_job(&self.fleet.stage.key("marketing", "mistake")).await;
+        let id = id.expect("an answer").expect("it is on record");
+        self.ledger.campaign(id).await.expect("an answer").expect("it is on record")
+    }
+
     async fn seen(&self, id: CampaignId) -> RolloutRecord {
         self.ledger.rollout(id).await.expect("an answer").expect("it is on record")
     }
@@ -183,11 +190,14 @@ async fn e5_what_was_reached_or_in_doubt_is_corrected_and_superseded_and_nothing
 
     // Before anything is sent: how many it would be, once nobody can say more of the last requests.
     let sorry = json!({"title": "Bank", "body": "Przepraszamy, to była pomyłka"});
-    let dry = eventually("its last answers are in, or never come", async || {
-        let told = mistake.says("correct", "mistake", &sorry, &["--dry-run"]).await;
-        Some(told).filter(|told| told["settled"] == json!(true))
+    let (campaign, ledger) = (mistake.campaign().await, &mistake.ledger);
+    eventually("its last answers are in, or never come", async || {
+        let waits = ledger.is_on_the_wire(campaign.rollout).await.expect("an answer");
+        (!waits).then_some(())
     })
     .await;
+    let dry = mistake.says("correct", "mistake", &sorry, &["--dry-run"]).await;
+    assert_eq!(dry["settled"], json!(true));
     let reached = mistake.whose("mistake", &["accepted", "unknown"]).await;
     let unknown = mistake.whose("mistake", &["unknown"]).await;
     assert_eq!(
