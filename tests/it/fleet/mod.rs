@@ -13,6 +13,7 @@ mod guarded;
 mod halted;
 mod left_behind;
 mod mended;
+mod outage;
 mod paced;
 mod steered;
 mod watched;
