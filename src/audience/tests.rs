@@ -346,9 +346,14 @@ fn how_people_open_an_app_is_assumed_unless_it_is_said() {
         let policy = parse(&folder).expect("sound");
         policy.app(&AppId::parse("pl.example.bank").expect("an app")).expect("is known").opens
     };
-    assert_eq!(opens(""), Opens { share: 0.08, median_delay: Duration::from_secs(90) });
+    let assumed = Opens { share: 0.08, median_delay: Duration::from_secs(90), capacity: None };
+    assert_eq!(opens(""), assumed);
     let said = "opens = { share = 0.25, median_delay = \"2m\" }\n";
-    assert_eq!(opens(said), Opens { share: 0.25, median_delay: Duration::from_mins(2) });
+    let known = Opens { share: 0.25, median_delay: Duration::from_mins(2), capacity: None };
+    assert_eq!(opens(said), known);
+    let declared = opens("opens = { share = 0.25, median_delay = \"2m\", capacity = 300 }\n");
+    assert_eq!(declared.capacity.map(Rate::per_second), Some(300));
+    assert_eq!(Opens { capacity: None, ..declared }, known);
 }
 
 #[test]

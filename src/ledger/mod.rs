@@ -54,10 +54,10 @@ use jiff::Timestamp;
 
 pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, Verification, follow};
 pub use campaigns::{
-    Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged, FreezeProgress,
-    FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, RolloutLine,
-    RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount, StageProgress,
-    Submitted, Tally, Verb, VerbRefused,
+    AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
+    FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause,
+    RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount,
+    StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};

@@ -16,6 +16,7 @@ mod near;
 mod openapi;
 mod operation;
 mod operators;
+mod peak;
 mod policy;
 mod read;
 mod rollouts;

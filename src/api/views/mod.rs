@@ -15,5 +15,5 @@ mod words;
 
 pub use audit::audit_list;
 pub use halts::halt_list;
-pub use preview::preview;
+pub use preview::{opens, preview};
 pub use rollout::{rollout_list, rollout_view};

@@ -6,7 +6,7 @@ use super::{
     words,
 };
 use crate::{
-    api::wire::{AudienceInWords, PhoneText, Preview, PreviewFinding, PreviewStage},
+    api::wire::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage},
     audience::{self, App, Policy},
     dispatch::outlook,
     guard::{self, Facts, Finding},
@@ -49,12 +49,28 @@ fn shown(policy: &Policy, seen: Seen) -> Preview {
         intent: campaign.intent.as_str().to_owned(),
         texts: campaign.job.as_ref().map(|job| texts(job.notification())).unwrap_or_default(),
         audience: in_words(policy, &campaign, view.summary.frozen),
-        opens: estimate::opens(&stages, app),
+        opens: estimate::opens(&stages, estimate::assumed(app)),
         stages,
         findings: findings(policy, &campaign, now),
         drift: Vec::new(),
         rollout: view,
     }
+}
+
+/// How many people would open the app at once, of a campaign whose stages were frozen to these devices.
+pub async fn opens(
+    ledger: &Ledger,
+    policy: &Policy,
+    campaign: &CampaignRecord,
+) -> Result<Opens, LedgerError> {
+    let mut counts = vec![0; campaign.plan.stages.len()];
+    for stage in ledger.stages(campaign.rollout).await? {
+        if let Some(count) = counts.get_mut(usize::from(stage.stage)) {
+            *count = stage.devices;
+        }
+    }
+    let app = policy.app(&campaign.app);
+    Ok(estimate::opens(&preview_stages(campaign, &counts, app), estimate::assumed(app)))
 }
 
 fn texts(notification: &Notification) -> Vec<PhoneText> {
@@ -84,18 +100,22 @@ fn in_words(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Audience
 }
 
 fn preview_stages(campaign: &CampaignRecord, counts: &[u64], app: Option<&App>) -> Vec<PreviewStage> {
+    let assumed = estimate::assumed(app);
     let stage = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
         let devices = counts.get(number).copied().unwrap_or_default();
         let rate = estimate::rate(stage.max_rate, app);
+        let sending_seconds = estimate::sending_seconds(devices, rate);
         let number = StageNumber::try_from(number).unwrap_or(StageNumber::MAX);
         PreviewStage {
             stage: u32::from(number) + 1,
             takes: stage.take.to_string(),
             devices,
             rate,
-            sending_seconds: estimate::sending_seconds(devices, rate),
+            sending_seconds,
             bake_seconds: std::time::Duration::from_millis(stage.bake_ms).as_secs_f64(),
             gate: campaign.plan.gate(number).to_owned(),
+            peak_per_second: estimate::peak(rate, sending_seconds, assumed),
+            rate_within: estimate::rate_within(devices, rate, assumed),
         }
     };
     campaign.plan.stages.iter().enumerate().map(stage).collect()

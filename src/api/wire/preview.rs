@@ -87,6 +87,12 @@ pub struct PreviewStage {
     pub bake_seconds: f64,
     /// What opens the next one: `auto` (health that passes), `manual` (a person) or `time` (the watched wait).
     pub gate: String,
+    /// App opens a second at the most: an estimate.
+    #[serde(default)]
+    pub peak_per_second: f64,
+    /// The highest `max_rate` at which its opens stay within what our own systems take; absent where they do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate_within: Option<u32>,
 }
 
 /// How many people will open the app at once: an estimate.
@@ -98,6 +104,12 @@ pub struct Opens {
     pub stage: u32,
     /// What was assumed, in words.
     pub assumed: String,
+    /// How many opens our own systems take a second; absent if nobody has declared it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capacity: Option<u32>,
+    /// The peak, rounded up, where it is above the capacity: an approval says that it accepts as much.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accept_peak: Option<u64>,
 }
 
 /// What the guard has to say of it.

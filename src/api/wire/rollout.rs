@@ -199,6 +199,9 @@ pub struct ApproveBody {
     pub count: u64,
     /// The audience, as they typed it.
     pub audience: String,
+    /// The peak of app opens a second that they accept; needed where the preview has an `accept_peak`, and at least that.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "super::whole::optional")]
+    pub accept_peak: Option<u64>,
     /// What they say to it; at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 1000), regex(pattern = LINE))]

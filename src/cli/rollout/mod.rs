@@ -8,6 +8,7 @@ mod boxes;
 mod campaign;
 mod eta;
 mod json;
+mod peak;
 mod show;
 mod source;
 mod status;

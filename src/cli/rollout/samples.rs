@@ -185,6 +185,15 @@ fn text(locale: Option<&str>, title: &str, body: &[&str], cut: bool) -> PhoneTex
     PhoneText { locale: locale.map(str::to_owned), ios: shown(body, false), android: shown(&body[..1], cut) }
 }
 
+/// The same, of a campaign that our own systems would not take.
+pub(super) fn above_capacity() -> Preview {
+    let mut preview = preview();
+    preview.opens = Opens { capacity: Some(120), accept_peak: Some(160), ..preview.opens };
+    preview.stages[2].rate_within = Some(7_134);
+    preview.stages[3].rate_within = Some(1_503);
+    preview
+}
+
 pub(super) fn preview() -> Preview {
     let stage = |number, takes: &str, devices, rate, sending_seconds, gate: &str| PreviewStage {
         stage: number,
@@ -194,6 +203,8 @@ pub(super) fn preview() -> Preview {
         sending_seconds,
         bake_seconds: 600.0,
         gate: gate.to_owned(),
+        peak_per_second: 159.5,
+        rate_within: None,
     };
     Preview {
         rollout: pending(),
@@ -225,6 +236,8 @@ pub(super) fn preview() -> Preview {
             peak_per_second: 159.5,
             stage: 4,
             assumed: "8 % of those who are rung open the app, half of them within 90 s".to_owned(),
+            capacity: Some(300),
+            accept_peak: None,
         },
         findings: vec![PreviewFinding {
             rule: "environment".to_owned(),
