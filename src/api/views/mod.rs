@@ -7,6 +7,7 @@
 
 mod audit;
 mod estimate;
+mod guards;
 mod halts;
 mod phone;
 mod preview;

@@ -1,7 +1,7 @@
 //! What an approver is shown before they approve.
 
 use super::{
-    estimate, phone,
+    estimate, guards, phone,
     rollout::{Seen, seen},
     words,
 };
@@ -12,17 +12,20 @@ use crate::{
     guard::{self, Facts, Finding},
     ledger::{CampaignRecord, Ledger, LedgerError},
     model::{CampaignId, Notification, StageNumber},
+    rollout::downstream::Looks,
 };
 
-/// What a campaign is, in words and numbers, under the policy in force; `None` if there is no such campaign.
+/// What a campaign is, in words and numbers, under the policy in force and with numbers that are made and looked at as `looks`
+/// says; `None` if there is no such campaign.
 pub async fn preview(
     ledger: &Ledger,
     policy: &Policy,
+    looks: Looks,
     id: CampaignId,
 ) -> Result<Option<Preview>, LedgerError> {
     let Some(seen) = seen(ledger, policy, id).await? else { return Ok(None) };
     let drift = drift(ledger, policy, &seen.campaign).await?;
-    Ok(Some(Preview { drift, ..shown(policy, seen) }))
+    Ok(Some(Preview { drift, ..shown(policy, looks, seen) }))
 }
 
 /// How the policy here differs from the one that the campaign was cleared under.
@@ -40,7 +43,7 @@ async fn drift(
     Ok(before.map_or_else(unknown, |before| audience::diff(&before, policy.files())))
 }
 
-fn shown(policy: &Policy, seen: Seen) -> Preview {
+fn shown(policy: &Policy, looks: Looks, seen: Seen) -> Preview {
     let Seen { campaign, stages, now, view } = seen;
     let app = policy.app(&campaign.app);
     let counts: Vec<u64> = stages.facts.iter().map(|stage| stage.devices).collect();
@@ -50,6 +53,7 @@ fn shown(policy: &Policy, seen: Seen) -> Preview {
         texts: campaign.job.as_ref().map(|job| texts(job.notification())).unwrap_or_default(),
         audience: in_words(policy, &campaign, view.summary.frozen),
         opens: estimate::opens(&stages, estimate::assumed(app)),
+        guards: guards::previewed(&campaign.plan, &stages, looks),
         stages,
         findings: findings(policy, &campaign, now),
         drift: Vec::new(),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RolloutView;
+use super::{PreviewGuard, RolloutView};
 
 /// `GET /api/v1/rollouts/{campaign}/preview`: the text as phones show it, the audience in words and numbers, what each
 /// stage comes to, and what it would do to our own systems.
@@ -21,6 +21,9 @@ pub struct Preview {
     pub stages: Vec<PreviewStage>,
     /// How many people will open the app at once.
     pub opens: Opens,
+    /// Which numbers of our own systems stop it, and how late.
+    #[serde(default)]
+    pub guards: Vec<PreviewGuard>,
     /// What the guard has to say.
     pub findings: Vec<PreviewFinding>,
     /// How the policy in force differs from the one that it was cleared under; empty if it does not. A line a difference,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HaltView;
+use super::{GuardView, HaltView};
 use crate::model::{Pause, RolloutState};
 
 /// A line of text, as a schema has it: no control characters.
@@ -68,7 +68,7 @@ pub struct RolloutSummary {
 }
 
 /// `GET /api/v1/rollouts/{campaign}`, and the answer to every verb: a rollout, whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutView {
     /// In one line.
     #[serde(flatten)]
@@ -100,6 +100,9 @@ pub struct RolloutView {
     /// Halts in force that cover it: nothing of it starts until they are lifted. Absent of one that is over.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub halts: Vec<HaltView>,
+    /// What each of its plan's guards says now. Absent before it is started, and of one that is over.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub guards: Vec<GuardView>,
 }
 
 /// What a rollout waits for.

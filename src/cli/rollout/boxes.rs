@@ -3,7 +3,7 @@
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{
-    peak,
+    guards, peak,
     table::{devices, halts, named, state},
 };
 use crate::{
@@ -29,6 +29,7 @@ pub(super) fn preview(preview: &Preview, paint: Paint) -> String {
     parts.push(audience(preview));
     parts.push(stages(&preview.stages));
     parts.push(peak::estimate(preview));
+    parts.push(guards::previewed(preview));
     parts.push(findings(preview));
     if !preview.drift.is_empty() {
         let mut lines = vec!["The policy changed since this campaign was cleared:".to_owned()];
@@ -73,7 +74,7 @@ fn audience(preview: &Preview) -> String {
             "job",
             &format!("{}/{}, {}", visible(&summary.producer), visible(&summary.job), preview.intent),
         ),
-        named("state", &state(summary)),
+        named("state", &state(&preview.rollout)),
     ];
     lines.extend(halts(&preview.rollout));
     lines.push(named(

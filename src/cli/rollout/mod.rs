@@ -7,6 +7,7 @@ mod approve;
 mod boxes;
 mod campaign;
 mod eta;
+mod guards;
 mod json;
 mod peak;
 mod show;

@@ -25,9 +25,9 @@ pub(super) fn estimate(preview: &Preview) -> String {
             visible(&preview.rollout.summary.app)
         ),
     };
-    let peak =
-        format!("about {peak_per_second:.0} app opens a second at the most, in stage {stage}: {against}");
-    format!("{}\n{}", named("peak", &peak), named("", &visible(assumed)))
+    let peak = format!("about {peak_per_second:.0} app opens a second at the most, in stage {stage}");
+    // A line each: where one breaks would depend on the numbers.
+    [named("peak", &peak), named("", &against), named("", &visible(assumed))].join("\n")
 }
 
 /// What nobody is to overlook: more people at once than our own systems take.
@@ -118,15 +118,15 @@ mod tests {
     #[test]
     fn a_peak_is_told_against_what_our_own_systems_take() {
         insta::assert_snapshot!(estimate(&samples::preview()), @r"
-        peak       about 160 app opens a second at the most, in stage 4: 54 % of the
-                   300/s that our own systems take
+        peak       about 160 app opens a second at the most, in stage 4
+                   54 % of the 300/s that our own systems take
                    8 % of those who are rung open the app, half of them within 90 s
         ");
         let mut undeclared = samples::preview();
         undeclared.opens.capacity = None;
         insta::assert_snapshot!(estimate(&undeclared), @r#"
-        peak       about 160 app opens a second at the most, in stage 4: nobody has
-                   declared what our own systems take: set capacity under
+        peak       about 160 app opens a second at the most, in stage 4
+                   nobody has declared what our own systems take: set capacity under
                    [apps."pl.example.bank".opens]
                    8 % of those who are rung open the app, half of them within 90 s
         "#);

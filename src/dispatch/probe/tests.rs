@@ -91,7 +91,7 @@ fn config(prometheus: Option<String>) -> Downstream {
     // The program does this when it starts.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let (timeout, every) = (Duration::from_secs(30), Duration::from_secs(5));
-    Downstream { prometheus, bearer_file: None, ca_file: None, timeout, every }
+    Downstream { prometheus, bearer_file: None, ca_file: None, timeout, every, scrape: every }
 }
 
 fn query(text: &str) -> Probe {
