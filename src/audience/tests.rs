@@ -251,6 +251,20 @@ fn what_was_probably_not_meant_is_warned_of() {
         warnings("cohorts/qa.txt", "qa-2", "qa-1"),
         ["cohorts/qa.txt:4: names a person who is listed already; leave one out"]
     );
+    // 2,000 a second, of whom 8 % open the app.
+    let takes = |capacity: u32| {
+        let opens =
+            format!("opens = {{ share = 0.08, median_delay = \"90s\", capacity = {capacity} }}\nfcm = {{");
+        warnings("apps.toml", "fcm = {", &opens)
+    };
+    assert_eq!(takes(160), [""; 0]);
+    assert_eq!(
+        takes(159),
+        [
+            "plans/cautious.toml: brings customers up to 160 opens a second at max_rate = 2000, and apps.toml says that our \
+             own systems take 159; write max_rate = 1987 or less"
+        ]
+    );
 }
 
 #[test]

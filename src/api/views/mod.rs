@@ -16,5 +16,5 @@ mod words;
 
 pub use audit::audit_list;
 pub use halts::halt_list;
-pub use preview::{opens, preview};
+pub use preview::{opens, planned, preview};
 pub use rollout::{rollout_list, rollout_view};

@@ -18,7 +18,9 @@ pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVeri
 pub use guards::{GuardState, GuardView, PreviewGuard, RungMeanwhile};
 pub use halts::{HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, REASON_CHARS, fitting_reason};
 pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
-pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
+pub use preview::{
+    AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage, Truncated,
+};
 pub use problem::{Code, Problem};
 pub use rollout::{
     ApprovalView, ApproveBody, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,

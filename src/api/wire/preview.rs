@@ -31,6 +31,25 @@ pub struct Preview {
     pub drift: Vec<String>,
 }
 
+/// `bellwether campaign plan`: what a plan would come to, before there is a campaign.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanPreview {
+    /// Whom it would be for.
+    pub audience: String,
+    /// Whose devices.
+    pub app: String,
+    /// The plan's name.
+    pub plan: String,
+    /// The devices that the audience has now.
+    pub devices: u64,
+    /// What each stage would come to, about.
+    pub stages: Vec<PreviewStage>,
+    /// How many people would open the app at once.
+    pub opens: Opens,
+    /// Which numbers of our own systems would stop it, and how late.
+    pub guards: Vec<PreviewGuard>,
+}
+
 /// A text in one language, as phones show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhoneText {

@@ -7,7 +7,7 @@ use super::{
     table::{devices, halts, named, state},
 };
 use crate::{
-    api::wire::{Preview, PreviewStage, Truncated},
+    api::wire::{PlanPreview, Preview, PreviewStage, Truncated},
     cli::output::{Paint, table, visible, wrapped},
 };
 
@@ -28,8 +28,8 @@ pub(super) fn preview(preview: &Preview, paint: Paint) -> String {
     }
     parts.push(audience(preview));
     parts.push(stages(&preview.stages));
-    parts.push(peak::estimate(preview));
-    parts.push(guards::previewed(preview));
+    parts.push(peak::estimate(&preview.opens, &preview.rollout.summary.app));
+    parts.push(guards::previewed(&preview.guards));
     parts.push(findings(preview));
     if !preview.drift.is_empty() {
         let mut lines = vec!["The policy changed since this campaign was cleared:".to_owned()];
@@ -37,7 +37,24 @@ pub(super) fn preview(preview: &Preview, paint: Paint) -> String {
         parts.push(lines.join("\n"));
     }
     // Last: it is what stands above the question.
-    parts.extend(peak::warning(preview, paint));
+    parts.extend(peak::warning(&preview.opens, &preview.stages, paint));
+    parts.join("\n\n")
+}
+
+/// A plan, before there is a campaign.
+pub(in crate::cli) fn planned(planned: &PlanPreview, paint: Paint) -> String {
+    let head = [
+        named("audience", &format!("{} of {}", visible(&planned.audience), visible(&planned.app))),
+        named("reaches", &format!("{} now", devices(planned.devices))),
+        named("plan", &visible(&planned.plan)),
+    ];
+    let mut parts = vec![
+        head.join("\n"),
+        stages(&planned.stages),
+        peak::estimate(&planned.opens, &planned.app),
+        guards::previewed(&planned.guards),
+    ];
+    parts.extend(peak::warning(&planned.opens, &planned.stages, paint));
     parts.join("\n\n")
 }
 

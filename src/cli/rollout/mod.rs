@@ -25,6 +25,7 @@ use std::path::Path;
 use super::{Exit, Output, api::or_the_ledger, campaign::submitted};
 use crate::api::wire::{Nothing, SubmittedView};
 
+pub(super) use boxes::planned;
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
 pub(super) use source::{Source, client, id_by_api};

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use super::table::named;
 use crate::{
-    api::wire::{Opens, Preview},
+    api::wire::{Opens, PreviewStage},
     cli::{
         Exit,
         exit::With,
@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// How many will open the app at once, and which part that is of what our own systems take.
-pub(super) fn estimate(preview: &Preview) -> String {
-    let Opens { peak_per_second, stage, assumed, capacity, .. } = &preview.opens;
+pub(super) fn estimate(opens: &Opens, app: &str) -> String {
+    let Opens { peak_per_second, stage, assumed, capacity, .. } = opens;
     let against = match capacity {
         Some(capacity) => {
             let percent = peak_per_second / f64::from(*capacity) * 100.0;
@@ -22,7 +22,7 @@ pub(super) fn estimate(preview: &Preview) -> String {
         }
         None => format!(
             "nobody has declared what our own systems take: set capacity under [apps.\"{}\".opens]",
-            visible(&preview.rollout.summary.app)
+            visible(app)
         ),
     };
     let peak = format!("about {peak_per_second:.0} app opens a second at the most, in stage {stage}");
@@ -31,10 +31,10 @@ pub(super) fn estimate(preview: &Preview) -> String {
 }
 
 /// What nobody is to overlook: more people at once than our own systems take.
-pub(super) fn warning(preview: &Preview, paint: Paint) -> Option<String> {
-    let Opens { stage, capacity, accept_peak, .. } = &preview.opens;
+pub(super) fn warning(opens: &Opens, stages: &[PreviewStage], paint: Paint) -> Option<String> {
+    let Opens { stage, capacity, accept_peak, .. } = opens;
     let (accept, capacity) = accept_peak.zip(*capacity)?;
-    let slower = preview.stages.iter().filter_map(|stage| {
+    let slower = stages.iter().filter_map(|stage| {
         let rate = stage.rate_within?;
         Some(format!("max_rate = {rate} in stage {}", stage.stage))
     });
@@ -114,29 +114,38 @@ mod tests {
     use unicode_width::UnicodeWidthStr as _;
 
     use super::{super::samples, *};
+    use crate::api::wire::Preview;
+
+    fn told(preview: &Preview) -> String {
+        estimate(&preview.opens, &preview.rollout.summary.app)
+    }
+
+    fn warned(preview: &Preview, paint: Paint) -> Option<String> {
+        warning(&preview.opens, &preview.stages, paint)
+    }
 
     #[test]
     fn a_peak_is_told_against_what_our_own_systems_take() {
-        insta::assert_snapshot!(estimate(&samples::preview()), @r"
+        insta::assert_snapshot!(told(&samples::preview()), @r"
         peak       about 160 app opens a second at the most, in stage 4
                    54 % of the 300/s that our own systems take
                    8 % of those who are rung open the app, half of them within 90 s
         ");
         let mut undeclared = samples::preview();
         undeclared.opens.capacity = None;
-        insta::assert_snapshot!(estimate(&undeclared), @r#"
+        insta::assert_snapshot!(told(&undeclared), @r#"
         peak       about 160 app opens a second at the most, in stage 4
                    nobody has declared what our own systems take: set capacity under
                    [apps."pl.example.bank".opens]
                    8 % of those who are rung open the app, half of them within 90 s
         "#);
-        assert_eq!(warning(&samples::preview(), Paint::NONE), None);
+        assert_eq!(warned(&samples::preview(), Paint::NONE), None);
     }
 
     #[test]
     fn more_than_our_own_systems_take_is_not_to_be_overlooked() {
         let above = samples::above_capacity();
-        let told = warning(&above, Paint::NONE).expect("it is above");
+        let told = warned(&above, Paint::NONE).expect("it is above");
         assert!(told.lines().all(|line| line.width() <= COLUMNS), "{told}");
         insta::assert_snapshot!(told, @r"
         ┏━ MORE THAN OUR OWN SYSTEMS TAKE ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
@@ -148,7 +157,7 @@ mod tests {
         ┃ --accept-peak=160.
         ┗━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
         ");
-        let painted = warning(&above, Paint::ALWAYS).expect("it is above");
+        let painted = warned(&above, Paint::ALWAYS).expect("it is above");
         assert!(painted.lines().all(|line| line.starts_with("\u{1b}[31m") && line.ends_with("\u{1b}[0m")));
         assert!(
             super::super::boxes::preview(&above, Paint::NONE).ends_with(&told),

@@ -133,6 +133,20 @@ pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store:
     assert!(preview.rollout.summary.received_at <= now && now < hours(now, 1));
 }
 
+pub(super) async fn a_plan_is_counted_before_there_is_a_campaign(store: &Store) {
+    let set = Set::with(store, 30, THREE, "").await;
+    let audience = set.policy.audience(&"everyone".parse().expect("a name")).expect("is known");
+    let plan = set.policy.plan_for(audience, None).expect("its plan");
+    let planned = views::planned(&store.ledger, &set.policy, LOOKS, (audience, plan)).await;
+    let planned = planned.expect("an answer");
+    assert_eq!((planned.devices, planned.plan.as_str()), (40, "p"));
+    let counts: Vec<u64> = planned.stages.iter().map(|stage| stage.devices).collect();
+    // Two of our own lie beside the audience, seven go first, and the rest is the last stage's.
+    assert_eq!(counts, [2, 7, 33]);
+    assert_eq!((planned.opens.stage, planned.opens.capacity, planned.guards.len()), (3, None, 0));
+    assert!(planned.opens.peak_per_second > 0.0);
+}
+
 /// A plan that waits for a number of our own systems.
 const GUARDED: &str = "[[stage]]\npercent = 100\nmax_rate = 1\n[[downstream]]\nname = \"login-p99\"\n\
      prometheus = \"rate(a[1m])\"\npause_above = 0.5\nfor = \"0s\"\n";

@@ -78,3 +78,24 @@ fn accepts(entry: &Value) -> Value {
     let body = entry["body"].as_str().map(|body| serde_json::from_str(body).expect("JSON"));
     body.unwrap_or_else(|| entry["body"].clone())["opens_per_second"].clone()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_shows_the_peak_before_anything_is_submitted() {
+    let office = office().await;
+    let job = office.stage.folder().join("spring.json");
+    std::fs::write(&job, Office::job("spring", "Nowa aplikacja").to_string()).expect("a file");
+    let job = job.to_str().expect("a path");
+    let shown = office.stage.run(&["campaign", "plan", job]).await;
+    let told = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(code(&shown), 0, "{shown:?}");
+    assert!(
+        told.contains("reaches    3 devices now") && told.contains("MORE THAN OUR OWN SYSTEMS TAKE"),
+        "{told}"
+    );
+    let planned = json_of(&office.stage.run(&["campaign", "plan", job, "--output", "json"]).await);
+    assert_eq!((&planned["devices"], &planned["opens"]["accept_peak"]), (&json!(3), &json!(2)), "{planned}");
+    assert!(planned["stages"][1]["rate_within"].is_u64(), "{planned}");
+    let listed = json_of(&office.stage.run(&["rollout", "list", "--output", "json"]).await);
+    assert_eq!(listed, json!([]), "nothing was submitted");
+    assert!(office.serving.stop().await.success());
+}
