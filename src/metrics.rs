@@ -2,7 +2,7 @@
 
 mod labels;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::text,
@@ -19,8 +19,8 @@ pub use labels::{Dependency, JobVerdict, RegistrationOutcome};
 
 use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
 use labels::{
-    ApiLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels, ProviderLabels,
-    QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, StateLabels,
+    ApiLabels, AppLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels,
+    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -48,6 +48,7 @@ struct Inner {
     credential_expiry_seconds: Family<CredentialLabels, Gauge>,
     token_gone_held: Family<CredentialLabels, Counter>,
     rollouts: Family<StateLabels, Gauge>,
+    pace_limit: Family<AppLabels, Gauge>,
     coordinating: Gauge,
     policy_active: Gauge,
     sends_after_halt: Family<LaneLabels, Counter>,
@@ -87,6 +88,7 @@ impl Metrics {
             credential_expiry_seconds: Family::default(),
             token_gone_held: Family::default(),
             rollouts: Family::default(),
+            pace_limit: Family::default(),
             coordinating: Gauge::default(),
             policy_active: Gauge::default(),
             sends_after_halt: Family::default(),
@@ -211,6 +213,14 @@ impl Metrics {
         }
     }
 
+    /// What the signals of our own systems allow the running campaigns of each app together, in notifications a second.
+    pub fn set_pace_limits<'a>(&self, limits: impl IntoIterator<Item = (&'a AppId, NonZeroU32)>) {
+        self.0.pace_limit.clear();
+        for (app, limit) in limits {
+            self.0.pace_limit.get_or_create(&AppLabels { app: app.to_string() }).inc_by(limit.get().into());
+        }
+    }
+
     /// Whether this process coordinates the campaigns. Over the fleet, the sum is 1.
     pub fn set_coordinating(&self, coordinating: bool) {
         self.0.coordinating.set(coordinating.into());
@@ -281,6 +291,11 @@ impl Inner {
             "How long a provider credential is still good for",
             Unit::Seconds,
             self.credential_expiry_seconds.clone(),
+        );
+        registry.register(
+            "pace_limit",
+            "What signals allow the running campaigns of an app together, in notifications a second",
+            self.pace_limit.clone(),
         );
         registry.register("rollouts", "Rollouts that are not over, by state", self.rollouts.clone());
         registry.register("coordinating", "1 where campaigns are coordinated", self.coordinating.clone());

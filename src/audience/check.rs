@@ -65,13 +65,16 @@ fn audiences(policy: &Policy, problems: &Problems) {
 fn overruns(policy: &Policy, audience: &Audience, plan: &Plan, problems: &Problems) {
     let Some(opens) = policy.app(audience.app()).map(|app| app.opens) else { return };
     let Some(capacity) = opens.capacity.filter(|_| audience.class == Class::Production) else { return };
-    let fastest = plan.stages.iter().filter_map(|stage| stage.max_rate).max();
+    let stages = plan.stages.iter().filter_map(|stage| stage.max_rate).max();
+    // The pace bounds every stage, also those that have no bound of their own.
+    let fastest =
+        plan.pace.as_ref().map_or(stages, |pace| Some(stages.map_or(pace.max, |rate| rate.min(pace.max))));
     let brings = |rate: Rate| f64::from(rate.per_second()) * opens.share;
     let capacity = f64::from(capacity.per_second());
     if let Some(rate) = fastest.filter(|rate| brings(*rate) > capacity) {
         let file = Place::file(&format!("plans/{}.toml", plan.name));
         let problem = format!(
-            "brings {} up to {:.0} opens a second at max_rate = {}, and apps.toml says that our own systems take {capacity}",
+            "brings {} up to {:.0} opens a second at {} notifications a second, and apps.toml says that our own systems take {capacity}",
             audience.name,
             brings(rate),
             rate.per_second()
@@ -79,7 +82,7 @@ fn overruns(policy: &Policy, audience: &Audience, plan: &Plan, problems: &Proble
         problems.warning(
             &file,
             problem,
-            format!("write max_rate = {:.0} or less", (capacity / opens.share).floor()),
+            format!("let it send {:.0} a second or fewer", (capacity / opens.share).floor()),
         );
     }
 }

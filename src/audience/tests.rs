@@ -261,8 +261,8 @@ fn what_was_probably_not_meant_is_warned_of() {
     assert_eq!(
         takes(159),
         [
-            "plans/cautious.toml: brings customers up to 160 opens a second at max_rate = 2000, and apps.toml says that our \
-             own systems take 159; write max_rate = 1987 or less"
+            "plans/cautious.toml: brings customers up to 160 opens a second at 2000 notifications a second, and apps.toml says that our \
+             own systems take 159; let it send 1987 a second or fewer"
         ]
     );
 }

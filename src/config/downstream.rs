@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+use crate::pace::feedback;
 use crate::rollout::downstream::Looks;
 
 /// How the numbers of our own systems are read.
@@ -24,6 +25,8 @@ pub struct Downstream {
     pub every: Duration,
     /// How long between two scrapes of that Prometheus. Nothing is done by it: a preview says how late a guard is.
     pub scrape: Duration,
+    /// How long between two steps of a rate that follows a signal.
+    pub pace_every: Duration,
 }
 
 impl Downstream {
@@ -58,6 +61,8 @@ pub(super) struct DownstreamTable {
     every_seconds: Option<Duration>,
     #[serde(deserialize_with = "scrape")]
     scrape_seconds: Option<Duration>,
+    #[serde(deserialize_with = "pace_every")]
+    pace_every_seconds: Option<Duration>,
 }
 
 impl DownstreamTable {
@@ -70,6 +75,7 @@ impl DownstreamTable {
             timeout: self.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT),
             every: self.every_seconds.unwrap_or(DEFAULT_EVERY),
             scrape: self.scrape_seconds.unwrap_or(DEFAULT_SCRAPE),
+            pace_every: self.pace_every_seconds.unwrap_or(feedback::INTERVAL),
         }
     }
 }
@@ -80,6 +86,10 @@ fn timeout<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>,
 
 fn every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     seconds(deserializer, "every_seconds", LONGEST)
+}
+
+fn pace_every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    seconds(deserializer, "pace_every_seconds", LONGEST)
 }
 
 fn scrape<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -112,11 +122,13 @@ mod tests {
         assert_eq!(config.bearer_file.as_deref(), Some(Path::new("/etc/bellwether/token")));
         assert_eq!(config.ca_file.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!((config.timeout, config.every), (DEFAULT_TIMEOUT, Duration::from_secs(1)));
+        assert_eq!(config.pace_every, feedback::INTERVAL);
         assert_eq!(config.looks().scrape, DEFAULT_SCRAPE);
         for (wrong, told) in [
             ("timeout_seconds = 0", "downstream.timeout_seconds is 0; write 1 to 60 seconds"),
             ("every_seconds = 61", "downstream.every_seconds is 61; write 1 to 60 seconds"),
             ("scrape_seconds = 301", "downstream.scrape_seconds is 301; write 1 to 300 seconds"),
+            ("pace_every_seconds = 61", "downstream.pace_every_seconds is 61; write 1 to 60 seconds"),
             ("prometheus_url = \"x\"", "unknown field `prometheus_url`"),
         ] {
             let error = read(wrong).err().expect(wrong).to_string();

@@ -105,7 +105,7 @@ impl DirectLane {
     /// The audience, the producer's bound, and the plan. The guard refused whatever has not all.
     fn whom_and_how(&self, job: &Job) -> Option<(&Audience, u64, FrozenPlan)> {
         let (audience, at_most) = whom(&self.policy, job)?;
-        let plan = FrozenPlan::of(self.policy.plan_for(audience, job.plan())?);
+        let plan = FrozenPlan::of(self.policy.plan_for(audience, job.plan())?, &self.policy);
         Some((audience, at_most, plan))
     }
 

@@ -48,6 +48,8 @@ const PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Rate {
     key: LeaseKey,
     per_second: NonZeroU32,
+    /// What it falls to while nobody says what a signal allows, if it follows one.
+    least: Option<NonZeroU32>,
     /// Whose turn it is to ask, in the order of their coming.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// How many wait for their turn. Whoever comes now comes after them.
@@ -92,26 +94,27 @@ impl Pacer {
         Self { ledger, patience, clock, rates: Mutex::default() }
     }
 
-    /// One rate, the same for everyone in this process who names it.
-    pub(super) fn rate(&self, key: &LeaseKey, per_second: NonZeroU32) -> Rate {
+    /// One rate, the same for everyone in this process who names it. With `least`, it follows a signal between the two.
+    pub(super) fn rate(&self, key: &LeaseKey, per_second: NonZeroU32, least: Option<NonZeroU32>) -> Rate {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Rate {
             key: key.clone(),
             per_second,
+            least,
             turn: Arc::default(),
             queue: Arc::default(),
             held: Arc::default(),
         };
         let rate = rates.entry(key.clone()).or_insert_with(fresh);
         // The policy of a stage may differ from the one before.
-        rate.per_second = per_second;
+        (rate.per_second, rate.least) = (per_second, least);
         rate.clone()
     }
 
     /// A provider's rate, of which campaigns are leased what the direct lane's reserve leaves.
     pub(super) fn provider(&self, provider: Provider, app: &AppId, whole: u32) -> Rate {
         let whole = NonZeroU32::new(whole).unwrap_or(NonZeroU32::MIN);
-        self.rate(&LeaseKey::Provider(provider, app.clone()), whole)
+        self.rate(&LeaseKey::Provider(provider, app.clone()), whole, None)
     }
 
     /// Waits for a slot of every rate. `waiting` is how many requests of this process want one: nobody leases more than
@@ -177,7 +180,8 @@ impl Pacer {
             let stretch =
                 u64::from(now.get()) * u64::try_from(STRETCH.as_millis()).unwrap_or(u64::MAX) / 1_000;
             let want = u32::try_from(stretch).unwrap_or(u32::MAX).clamp(1, waiting.max(1));
-            let ask = LeaseAsk { key: rate.key.clone(), rate: now, want, horizon: HORIZON };
+            let ask =
+                LeaseAsk { key: rate.key.clone(), rate: now, least: rate.least, want, horizon: HORIZON };
             let leased = self.patience.answer(self.ledger.lease_slots(&ask)).await?;
             rate.add(leased, self.clock.monotonic());
             if leased.slots == 0 {
@@ -253,9 +257,13 @@ mod tests {
         ledger.migrate().await.expect("a schema");
         let pacer = pacer(ledger);
         let app = AppId::parse("pl.example.bank").expect("an app");
-        let fast = pacer
-            .rate(&LeaseKey::Provider(Provider::Apns, app.clone()), NonZeroU32::new(20_000).expect("a rate"));
-        let slow = pacer.rate(&LeaseKey::Provider(Provider::Fcm, app), NonZeroU32::new(500).expect("a rate"));
+        let fast = pacer.rate(
+            &LeaseKey::Provider(Provider::Apns, app.clone()),
+            NonZeroU32::new(20_000).expect("a rate"),
+            None,
+        );
+        let slow =
+            pacer.rate(&LeaseKey::Provider(Provider::Fcm, app), NonZeroU32::new(500).expect("a rate"), None);
         for rates in [[Some(&fast), Some(&slow)], [Some(&slow), Some(&fast)]] {
             let wait = async |number: usize| {
                 let _used = pacer.slot(rates, 500).await.expect("a slot");
@@ -275,7 +283,7 @@ mod tests {
         ledger.migrate().await.expect("a schema");
         let pacer = pacer(ledger);
         let key = LeaseKey::Provider(Provider::Apns, AppId::parse("pl.example.bank").expect("an app"));
-        let rate = pacer.rate(&key, NonZeroU32::new(2_000).expect("a rate"));
+        let rate = pacer.rate(&key, NonZeroU32::new(2_000).expect("a rate"), None);
         let wait = async |number: usize| {
             let _used = pacer.slot([Some(&rate), None], 40).await.expect("a slot");
             number

@@ -173,7 +173,7 @@ async fn put(
     let plan = match retried {
         // Whom it was frozen to is in the stages of that plan.
         Some(old) => Some(old.plan.clone()),
-        None => policy.plan_for(audience, job.plan()).map(FrozenPlan::of),
+        None => policy.plan_for(audience, job.plan()).map(|plan| FrozenPlan::of(plan, policy)),
     };
     let Some(plan) = plan else { return refuse(ledger, job, key, vec![no_campaign()]).await };
     let new = NewCampaign {

@@ -1,6 +1,7 @@
 //! Leases: a process's share of a fleet-wide rate.
 //!
 //! - **I11 paced**: whoever leases moves the rate's row on, behind its lock; what is given is decided by [`crate::pace`].
+//! - **I3 unknown-is-no**: a rate that follows a signal is noted in its row with an end. Behind it, it is the least again.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -32,6 +33,8 @@ pub struct LeaseAsk {
     pub key: LeaseKey,
     /// Slots a second.
     pub rate: NonZeroU32,
+    /// Of a rollout that follows a signal: the rate while none is noted in its row. No more is given than is noted.
+    pub least: Option<NonZeroU32>,
     /// How many slots are wanted.
     pub want: u32,
     /// No slot may lie further ahead than this: 100 to 250 ms.
@@ -39,7 +42,7 @@ pub struct LeaseAsk {
 }
 
 impl LeaseKey {
-    fn stored(&self) -> String {
+    pub(super) fn stored(&self) -> String {
         match self {
             Self::Rollout(rollout) => format!("rollout:{rollout}"),
             Self::Provider(provider, app) => format!("{provider}:{app}"),
@@ -55,10 +58,20 @@ struct LeaseRow {
     campaigns_until: i64,
     lowered: i32,
     lowered_at: i64,
+    paced: Option<i32>,
+    paced_until: i64,
     now: i64,
 }
 
 impl LeaseRow {
+    /// What a rollout's row gives: the smaller of what is asked for, and what its signal allows.
+    fn follows(&self, rate: NonZeroU32, least: Option<NonZeroU32>) -> NonZeroU32 {
+        let Some(least) = least else { return rate };
+        let noted = self.paced.filter(|_| self.now < self.paced_until);
+        let noted = noted.and_then(|paced| NonZeroU32::new(u32::try_from(paced).ok()?));
+        noted.unwrap_or(least).min(rate)
+    }
+
     fn shared(&self) -> Shared {
         Shared {
             reserve_next: self.next_at,
@@ -83,10 +96,11 @@ impl Ledger {
     /// when the next slot is free, and whoever leases moves it on. Of a provider's rate this is what the direct lane's
     /// reserve leaves.
     pub async fn lease_slots(&self, ask: &LeaseAsk) -> Result<Leased, LedgerError> {
-        let LeaseAsk { rate, want, horizon, .. } = *ask;
+        let LeaseAsk { rate, least, want, horizon, .. } = *ask;
         self.on_row(&ask.key, |row| match ask.key {
             LeaseKey::Rollout(_) => {
-                let (leased, next) = lease::grant(row.next_at, row.now, rate, want, horizon);
+                let (leased, next) =
+                    lease::grant(row.next_at, row.now, row.follows(rate, least), want, horizon);
                 row.next_at = next;
                 leased
             }
@@ -136,7 +150,8 @@ impl Ledger {
         const ROW: &str = "insert into lease (key, next_at) values ($1, 0) on conflict (key) do nothing";
         const MOVE: &str = "update lease set next_at = $1, campaign_next_at = $2, campaigns_until = $3, lowered = $4, \
              lowered_at = $5 where key = $6";
-        const COLUMNS: &str = "next_at, campaign_next_at, campaigns_until, lowered, lowered_at";
+        const COLUMNS: &str =
+            "next_at, campaign_next_at, campaigns_until, lowered, lowered_at, paced, paced_until";
         let key = key.stored();
         let mut tx = self.begin().await?;
         // The clock is read when the row comes out of its lock.

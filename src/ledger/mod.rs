@@ -55,7 +55,7 @@ use jiff::Timestamp;
 pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, Verification, follow};
 pub use campaigns::{
     AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
-    FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause,
+    FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, Paced,
     RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount,
     StageProgress, Submitted, Tally, Verb, VerbRefused,
 };

@@ -17,7 +17,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// How long an interval is: as often as Prometheus usually scrapes. In less time a number is heard twice that was measured once.
+/// How long an interval is, unless the service is told otherwise: as often as Prometheus usually scrapes. In less time a number is heard twice that was measured once.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
 /// How much of `max` a clean interval adds, in per cent: from a standstill to everything takes twenty intervals, which
@@ -36,6 +36,12 @@ impl Bounds {
     #[must_use]
     pub const fn new(min: NonZeroU32, max: NonZeroU32) -> Option<Self> {
         if min.get() <= max.get() { Some(Self { min, max }) } else { None }
+    }
+
+    /// One rate, whatever is heard.
+    #[must_use]
+    pub const fn fixed(rate: NonZeroU32) -> Self {
+        Self { min: rate, max: rate }
     }
 
     /// The rate without a signal, and never less.
@@ -79,7 +85,7 @@ impl Feedback {
 
     /// Hears the headroom once an interval, `None` if there was no answer, and says the rate until the next.
     ///
-    /// Call it once for each [`INTERVAL`], also for one without an answer; more often would be faster than the phones' owners
+    /// Call it once for each interval, also for one without an answer; more often would be faster than the phones' owners
     /// can show what the last rate did.
     pub fn hear(&mut self, headroom: Option<f64>) -> NonZeroU32 {
         let Bounds { min, max } = self.bounds;

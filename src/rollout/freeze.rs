@@ -206,6 +206,7 @@ mod tests {
             breakers: FrozenBreakers::default(),
             health: crate::rollout::FrozenHealth::default(),
             downstream: Vec::new(),
+            pace: None,
         }
     }
 

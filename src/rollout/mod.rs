@@ -21,7 +21,7 @@ pub use breaker::{BreakerKind, Breakers, Tripped};
 pub use health::FrozenHealth;
 pub use machine::{Electorate, Ending, Pause, Refused, Rollout, RolloutEvent};
 pub use next::{End, Judged, OTHER_POLICY_FOR, RolloutFacts, StageFacts, Step, VoidBecause, Why, next};
-pub use plan::{FrozenBreakers, FrozenPlan, FrozenStage, FrozenTake};
+pub use plan::{FrozenBreakers, FrozenPace, FrozenPlan, FrozenSignal, FrozenStage, FrozenTake};
 pub use quiet::{Nights, quiet_until};
 
 use std::time::Duration;

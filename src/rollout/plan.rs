@@ -1,13 +1,14 @@
 //! A plan as it stood when a campaign was submitted: what the ledger keeps, and what the digest of an approval covers.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 
 use super::{downstream::FrozenDownstream, health::FrozenHealth};
 use crate::{
-    audience::{Breakers, Gate, Plan, Rate, StageTake},
+    audience::{Breakers, Gate, Plan, PlanPace, Policy, Probe, Rate, StageTake},
     model::StageNumber,
+    pace::feedback::Bounds,
 };
 
 /// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
@@ -31,6 +32,52 @@ pub struct FrozenPlan {
     /// What our own systems must look like.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downstream: Vec<FrozenDownstream>,
+    /// How the rate follows a signal of our own systems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<FrozenPace>,
+}
+
+/// How the rate follows a signal, frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenPace {
+    /// What it follows. Without, nothing is ever known, and the rate is `min`.
+    pub signal: Option<FrozenSignal>,
+    /// Notifications a second, over the whole fleet: never less.
+    pub min: NonZeroU32,
+    /// Never more.
+    pub max: NonZeroU32,
+}
+
+/// A signal as it stood when a campaign was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrozenSignal {
+    /// Its name, for people.
+    pub name: String,
+    /// Where its number is read.
+    pub probe: Probe,
+}
+
+impl FrozenPace {
+    fn of(pace: &PlanPace, policy: &Policy) -> Self {
+        let signal = pace.signal().and_then(|name| {
+            let probe = policy.signal(name)?.clone();
+            Some(FrozenSignal { name: name.to_owned(), probe })
+        });
+        // A policy's rates are above zero.
+        let rate = |rate: Rate| NonZeroU32::new(rate.per_second()).unwrap_or(NonZeroU32::MIN);
+        Self { signal, min: rate(pace.min), max: rate(pace.max) }
+    }
+
+    /// Between which rates the campaign may go; at `min` alone where they are the wrong way round.
+    #[must_use]
+    pub const fn bounds(&self) -> Bounds {
+        match Bounds::new(self.min, self.max) {
+            Some(bounds) => bounds,
+            None => Bounds::fixed(self.min),
+        }
+    }
 }
 
 /// What stops a rollout at once, frozen.
@@ -120,6 +167,14 @@ impl FrozenPlan {
         self.stages.get(usize::from(stage)).is_none_or(|stage| stage.manual_gate)
     }
 
+    /// Most notifications a second of a stage, over the whole fleet, by the plan alone: its own limit, and that of the pace.
+    #[must_use]
+    pub fn max_rate(&self, stage: StageNumber) -> Option<NonZeroU32> {
+        let own = self.stages.get(usize::from(stage)).and_then(|stage| NonZeroU32::new(stage.max_rate?));
+        let pace = self.pace.as_ref().map(|pace| pace.bounds().max());
+        own.into_iter().chain(pace).min()
+    }
+
     /// The word for what opens the stage that follows this one, as the policy writes it.
     #[must_use]
     pub fn gate(&self, stage: StageNumber) -> &'static str {
@@ -136,9 +191,9 @@ impl FrozenPlan {
         self.stages.get(usize::from(stage)).is_some_and(|stage| stage.must_pass)
     }
 
-    /// The plan as it stands now.
+    /// The plan as it stands now, with the signal of `policy` that it follows.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, policy: &Policy) -> Self {
         let stages = plan.stages.iter().map(|stage| FrozenStage {
             take: match stage.take() {
                 StageTake::Audience(name) => FrozenTake::Audience(name.as_str().to_owned()),
@@ -162,6 +217,7 @@ impl FrozenPlan {
             breakers: FrozenBreakers::of(&plan.breakers),
             health: FrozenHealth::of(&plan.health),
             downstream: plan.downstream.iter().map(FrozenDownstream::of).collect(),
+            pace: plan.pace.as_ref().map(|pace| FrozenPace::of(pace, policy)),
         }
     }
 

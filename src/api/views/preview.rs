@@ -1,5 +1,7 @@
 //! What an approver is shown before they approve.
 
+use std::num::NonZeroU32;
+
 use super::{
     estimate, guards, phone,
     rollout::{Seen, seen},
@@ -85,7 +87,7 @@ pub async fn planned(
     looks: Looks,
     (audience, plan): (&Audience, &Plan),
 ) -> Result<PlanPreview, LedgerError> {
-    let plan = FrozenPlan::of(plan);
+    let plan = FrozenPlan::of(plan, policy);
     let whole = ledger.count_audience(audience).await?.devices;
     let (mut taken, mut counts) = (0, Vec::new());
     for stage in &plan.stages {
@@ -149,9 +151,9 @@ fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<P
     let assumed = estimate::assumed(app);
     let stage = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
         let devices = counts.get(number).copied().unwrap_or_default();
-        let rate = estimate::rate(stage.max_rate, app);
-        let sending_seconds = estimate::sending_seconds(devices, rate);
         let number = StageNumber::try_from(number).unwrap_or(StageNumber::MAX);
+        let rate = estimate::rate(plan.max_rate(number).map(NonZeroU32::get), app);
+        let sending_seconds = estimate::sending_seconds(devices, rate);
         PreviewStage {
             stage: u32::from(number) + 1,
             takes: stage.take.to_string(),

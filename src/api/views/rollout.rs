@@ -1,18 +1,18 @@
 //! A rollout whole, and many in a line each.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use jiff::Timestamp;
 
 use super::{guards, halts};
 use crate::{
     api::wire::{
-        ApprovalView, GuardView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, TailView,
-        Waits,
+        ApprovalView, GuardView, PaceView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
+        TailView, Waits,
     },
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
-    ledger::{Approval, CampaignRecord, Ledger, LedgerError, RolloutLine, Tally},
+    ledger::{Approval, CampaignRecord, Ledger, LedgerError, Paced, RolloutLine, Tally},
     model::{CampaignId, Pause, StageNumber},
     rollout::{End, FrozenPlan, Rollout, Step, Why, health},
 };
@@ -78,6 +78,7 @@ pub(super) async fn seen(
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
         waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at, &guards),
         stages_view: stages_view(&campaign, &stages),
+        pace: paced(&campaign.plan, ledger.pace(rollout.rollout).await?.filter(|noted| now < noted.until)),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
         halts: halts::over(ledger, &rollout).await?,
@@ -130,6 +131,19 @@ fn approval(approval: Approval) -> ApprovalView {
         voided_at,
         voided_by,
     }
+}
+
+/// How the rate follows its signal; what was noted is over by itself.
+fn paced(plan: &FrozenPlan, noted: Option<Paced>) -> Option<PaceView> {
+    let pace = plan.pace.as_ref()?;
+    let bounds = pace.bounds();
+    Some(PaceView {
+        signal: pace.signal.as_ref().map(|signal| signal.name.clone()),
+        min: bounds.min().get(),
+        max: bounds.max().get(),
+        per_second: noted.map_or(bounds.min(), |noted| noted.rate).get(),
+        headroom: noted.and_then(|noted| noted.headroom),
+    })
 }
 
 /// What a rollout waits for; `None` of one that is over. That it will not wait beyond its expiry says nothing.
@@ -208,7 +222,7 @@ fn stages_view(campaign: &CampaignRecord, seen: &StagesSeen) -> Vec<StageView> {
             manual_gate: stage.manual_gate,
             gate: campaign.plan.gate(number).to_owned(),
             health: judged(number, seen),
-            max_rate: stage.max_rate,
+            max_rate: campaign.plan.max_rate(number).map(NonZeroU32::get),
             opened_at: count.and_then(|count| count.opened_at),
             sent_at: count.and_then(|count| count.sent_at),
         }

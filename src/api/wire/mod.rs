@@ -23,6 +23,6 @@ pub use preview::{
 };
 pub use problem::{Code, Problem};
 pub use rollout::{
-    ApprovalView, ApproveBody, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
-    SubmittedView, TailView, Waits, WhyBody,
+    ApprovalView, ApproveBody, PaceView, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth,
+    StageView, SubmittedView, TailView, Waits, WhyBody,
 };

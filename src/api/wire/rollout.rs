@@ -92,6 +92,9 @@ pub struct RolloutView {
     pub waits: Option<Waits>,
     /// Every stage, in order; without counts until it is frozen.
     pub stages_view: Vec<StageView>,
+    /// How its rate follows a signal, if its plan says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pace: Option<PaceView>,
     /// What is left beside the stages.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub late_tail: Option<TailView>,
@@ -103,6 +106,23 @@ pub struct RolloutView {
     /// What each of its plan's guards says now. Absent before it is started, and of one that is over.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub guards: Vec<GuardView>,
+}
+
+/// How a rate follows a signal of our own systems.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaceView {
+    /// Which signal; without one the rate is `min`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<String>,
+    /// Notifications a second over the whole fleet: never less.
+    pub min: u32,
+    /// Never more.
+    pub max: u32,
+    /// What it is now.
+    pub per_second: u32,
+    /// What the signal said last; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub headroom: Option<f64>,
 }
 
 /// What a rollout waits for.

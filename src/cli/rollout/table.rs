@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::guards;
 use crate::{
-    api::wire::{ApprovalView, HaltView, RolloutList, RolloutSummary, RolloutView, StageView},
+    api::wire::{ApprovalView, HaltView, PaceView, RolloutList, RolloutSummary, RolloutView, StageView},
     cli::output::{COLUMNS, Colour, Paint, indented, shortened, table, visible},
     model::RolloutState,
 };
@@ -81,6 +81,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
         lines.push(named("approvals", &approvals(view)));
         lines.extend(view.approvals.iter().map(|approval| named("", &approved(approval))));
     }
+    lines.extend(view.pace.as_ref().map(|pace| named("pace", &paced(pace))));
     if let Some(tail) = &view.late_tail {
         lines.push(named(
             "late tail",
@@ -123,6 +124,15 @@ pub(super) fn standing(view: &RolloutView) -> String {
     let pause = guards::pause(view).map(|why| format!(" ({why})")).unwrap_or_default();
     let stage = line.stage.map(|stage| format!(", stage {stage} of {}", line.stages)).unwrap_or_default();
     format!("{}{pause}{stage}", line.state)
+}
+
+/// How fast it goes, and by what.
+fn paced(pace: &PaceView) -> String {
+    let PaceView { signal, min, max, per_second, headroom } = pace;
+    let bounds = format!("{per_second}/s, between {min}/s and {max}/s");
+    let Some(signal) = signal else { return format!("{bounds}, by no signal") };
+    let said = headroom.map_or_else(|| "cannot be read".to_owned(), |headroom| format!("says {headroom}"));
+    format!("{bounds}; {} {said}", visible(signal))
 }
 
 fn approvals(view: &RolloutView) -> String {

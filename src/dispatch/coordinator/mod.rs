@@ -7,6 +7,7 @@
 //! - A write under a term that is over changes nothing: the ledger answers `Deposed`, and this process stands by again.
 //! - While the ledger is away nothing is decided; the lease may end meanwhile, and whoever is first rules next.
 
+mod feedback;
 mod guards;
 mod reign;
 
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use self::{guards::Guards, reign::Reign};
+use self::{feedback::Paces, guards::Guards, reign::Reign};
 use super::{
     control::Control,
     in_force::InForce,
@@ -127,6 +128,7 @@ impl Coordinator {
         self.metrics.set_coordinating(true);
         let (latest, follow) = tokio::sync::watch::channel(ruling);
         let guards = Guards { coordinator: self, ruling: follow.clone() };
+        let paces = Paces::new(self, follow.clone());
         let mut reign = Reign::new(self, follow);
         let teller = Teller::new(&self.ledger, self.webhook.as_ref(), &self.metrics, &self.clock);
         tokio::select! {
@@ -136,10 +138,12 @@ impl Coordinator {
             () = reign.run() => {}
             () = teller.run() => {}
             () = guards.run() => {}
+            () = paces.run() => {}
         }
         let ruling = latest.borrow().clone();
         self.metrics.set_coordinating(false);
         self.metrics.set_rollouts(&[]);
+        self.metrics.set_pace_limits([]);
         // Whoever rules next says so.
         self.metrics.set_oldest_notice(Duration::ZERO);
         tracing::info!(term = ruling.term, "this process coordinates no more");

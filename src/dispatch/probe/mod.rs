@@ -69,6 +69,7 @@ pub struct Probes {
     client: Client,
     prometheus: Option<Prometheus>,
     every: Duration,
+    pace_every: Duration,
     timeout: Duration,
 }
 
@@ -85,7 +86,7 @@ struct Prometheus {
 impl Probes {
     /// As it is configured.
     pub fn open(config: &Downstream) -> Result<Self, ProbesUnusable> {
-        let (every, wait) = (config.every, config.timeout);
+        let (every, pace_every, wait) = (config.every, config.pace_every, config.timeout);
         let client = outward::client(config.timeout, config.ca_file.as_deref()).map_err(|why| match why {
             ClientUnusable::CaFile(path) => ProbesUnusable::CaFile { path },
             ClientUnusable::NoTrust => ProbesUnusable::Client,
@@ -95,7 +96,9 @@ impl Probes {
             return config
                 .bearer_file
                 .as_ref()
-                .map_or(Ok(Self { client, prometheus: None, every, timeout: wait }), |_| nobody());
+                .map_or(Ok(Self { client, prometheus: None, every, pace_every, timeout: wait }), |_| {
+                    nobody()
+                });
         };
         let url = instant_queries(base)?;
         if let Some(path) = &config.bearer_file {
@@ -107,12 +110,17 @@ impl Probes {
         }
         let timeout = format!("{}ms", config.timeout.as_millis());
         let prometheus = Prometheus { url, bearer_file: config.bearer_file.clone(), timeout };
-        Ok(Self { client, prometheus: Some(prometheus), every, timeout: wait })
+        Ok(Self { client, prometheus: Some(prometheus), every, pace_every, timeout: wait })
     }
 
     /// How long between two looks at a number.
     pub const fn every(&self) -> Duration {
         self.every
+    }
+
+    /// How long between two steps of a rate that follows a number.
+    pub const fn pace_every(&self) -> Duration {
+        self.pace_every
     }
 
     /// How long an answer may take.

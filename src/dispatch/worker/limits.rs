@@ -24,7 +24,10 @@ impl Limits {
         let app = shared.policy.app(&campaign.app);
         let provider = |provider, rate: Option<u32>| Some(pacer.provider(provider, &campaign.app, rate?));
         Self {
-            rollout: stage_rate.map(|rate| pacer.rate(&LeaseKey::Rollout(campaign.rollout), rate)),
+            rollout: stage_rate.map(|rate| {
+                let least = campaign.plan.pace.as_ref().map(|pace| pace.bounds().min());
+                pacer.rate(&LeaseKey::Rollout(campaign.rollout), rate, least)
+            }),
             apns: provider(
                 Provider::Apns,
                 app.and_then(|app| Some(app.apns.as_ref()?.max_rate.per_second())),

@@ -149,14 +149,9 @@ impl Work {
         self.shared.stop.is_cancelled() || self.stopped.load(Ordering::Acquire)
     }
 
-    /// The stage's rate, if its plan names one.
+    /// The stage's rate, if its plan names one: at most, where a signal moves it.
     fn stage_rate(&self, stage: u16) -> Option<NonZeroU32> {
-        self.campaign
-            .plan
-            .stages
-            .get(usize::from(stage))
-            .and_then(|stage| stage.max_rate)
-            .and_then(NonZeroU32::new)
+        self.campaign.plan.max_rate(stage)
     }
 
     fn limits(&self, stage: u16) -> Limits {

@@ -23,6 +23,7 @@ mod exchange;
 mod found;
 mod freeze;
 mod listed;
+mod paced;
 mod retries;
 mod rollouts;
 mod segments;
@@ -44,6 +45,7 @@ pub use downstream::SeenDownstream;
 pub use listed::RolloutLine;
 #[cfg(test)]
 pub(in crate::ledger) use listed::listing;
+pub use paced::Paced;
 pub use retries::LateTail;
 pub use rollouts::RolloutRecord;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ledger::{
-        Ledger, LedgerError,
+        LeaseKey, Ledger, LedgerError,
         commit::SERVICE,
         rows::micros,
         tx::{Tx, on_either},
@@ -108,6 +108,8 @@ impl Tx {
     ) -> Result<(), LedgerError> {
         const OPENED: &str =
             "update stage set opened_at = $1 where rollout = $2 and stage = $3 and opened_at is null";
+        // What a signal said of the stage before says nothing of more people.
+        const PACE: &str = "update lease set paced_until = 0 where key = $1";
         const CLAIMS: &str = "insert into claim (rollout, chunk, stage, until) \
              select rollout, chunk, stage, $1 from chunk where rollout = $2 and stage = $3 and source is null";
         for sql in [OPENED, CLAIMS] {
@@ -115,6 +117,9 @@ impl Tx {
                 sqlx::query(sql).bind(now).bind(rollout.get()).bind(i64::from(stage)).execute(c).await?;
             });
         }
+        on_either!(&mut *self, c => {
+            sqlx::query(PACE).bind(LeaseKey::Rollout(rollout).stored()).execute(c).await?;
+        });
         Ok(())
     }
 

@@ -113,7 +113,7 @@ impl<'s> Set<'s> {
         let now = self.ledger.now().await.expect("the clock");
         let audience = AudienceName::parse("everyone").expect("a name");
         let named = self.policy.audience(&audience).expect("it is there");
-        let plan = FrozenPlan::of(self.policy.plan_for(named, None).expect("a plan"));
+        let plan = FrozenPlan::of(self.policy.plan_for(named, None).expect("a plan"), &self.policy);
         let new = NewCampaign {
             key: &self.key,
             job,

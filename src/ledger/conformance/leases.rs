@@ -4,10 +4,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{Store, fixtures::app};
+use super::{Store, campaign_set::Set, fixtures::app};
 use crate::{
     clock::Clock,
-    ledger::{LeaseAsk, LeaseKey, Ledger},
+    ledger::{LeaseAsk, LeaseKey, Ledger, Ruled},
     model::{AppId, Provider, RolloutId},
     pace::shared::DIRECT_HORIZON,
 };
@@ -19,7 +19,7 @@ fn rate() -> NonZeroU32 {
 }
 
 async fn campaign(ledger: &Ledger, key: LeaseKey, want: u32) -> u32 {
-    let ask = LeaseAsk { key, rate: rate(), want, horizon: HORIZON };
+    let ask = LeaseAsk { key, rate: rate(), least: None, want, horizon: HORIZON };
     ledger.lease_slots(&ask).await.expect("an answer").slots
 }
 
@@ -66,4 +66,40 @@ pub(super) async fn a_throttle_lowers_the_row_for_whoever_leases_next(store: &St
     // Half of it, and what has recovered since.
     assert!((100..120).contains(&left), "{left} slots");
     assert!(direct(&other, &throttled, 1_000).await < direct(&other, &spared, 1_000).await);
+}
+
+pub(super) async fn i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_until_that_is_over(
+    store: &Store,
+) {
+    let stages = "[[stage]]\npercent = 50\ngate = \"time\"\n[[stage]]\npercent = 100\n";
+    let set = Set::with(store, 10, stages, "").await;
+    let (campaign, ruling, seen) = set.open().await;
+    let (ledger, rollout) = (&set.ledger, campaign.rollout);
+    let per_second = |rate| NonZeroU32::new(rate).expect("not zero");
+    // In a horizon of a second, what is given is the rate; each ask has a row that nobody has used for a second.
+    let given = async |rate: u32| {
+        let ask = LeaseAsk {
+            key: LeaseKey::Rollout(rollout),
+            rate: per_second(rate),
+            least: Some(per_second(10)),
+            want: 10_000,
+            horizon: Duration::from_secs(1),
+        };
+        let leased = ledger.lease_slots(&ask).await.expect("an answer");
+        (leased.apart.as_micros(), leased.slots)
+    };
+    let apart = async |rate| given(rate).await.0;
+    assert_eq!(ledger.pace(rollout).await.expect("an answer"), None);
+    assert_eq!(given(1_000).await, (100_000, 10), "nothing is noted");
+    let (minute, none) = (Duration::from_secs(60), Duration::ZERO);
+    ledger.note_pace(&ruling, rollout, per_second(250), Some(3.5), minute).await.expect("it rules");
+    let noted = ledger.pace(rollout).await.expect("an answer").expect("it was noted");
+    assert_eq!((noted.rate, noted.headroom), (per_second(250), Some(3.5)));
+    assert_eq!((apart(1_000).await, apart(100).await), (4_000, 10_000), "the smaller of the two");
+    assert!(set.ruled(&ruling, &seen, Ruled::Sent(0)).await.expect("it rules"));
+    let seen = ledger.rollout(campaign.id).await.expect("an answer").expect("it is there");
+    assert!(set.ruled(&ruling, &seen, Ruled::Open(1)).await.expect("it rules"));
+    assert_eq!(apart(1_000).await, 100_000, "another stage begins at the least");
+    ledger.note_pace(&ruling, rollout, per_second(250), None, none).await.expect("it rules");
+    assert_eq!(apart(1_000).await, 100_000, "what was noted is over");
 }

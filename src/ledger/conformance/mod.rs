@@ -187,7 +187,8 @@ on_both_engines! {
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
-        a_throttle_lowers_the_row_for_whoever_leases_next;
+        a_throttle_lowers_the_row_for_whoever_leases_next,
+        i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_until_that_is_over;
     selection:
         what_is_selected_is_what_a_plain_predicate_selects;
     audiences:

@@ -74,6 +74,7 @@ impl Model {
             breakers: FrozenBreakers { rejections_in_a_row: 20, provider_down_after_ms: 60_000 },
             health: FrozenHealth::default(),
             downstream: Vec::new(),
+            pace: None,
         };
         Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test }
     }

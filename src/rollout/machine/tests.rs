@@ -25,6 +25,7 @@ fn plan(manual: bool) -> FrozenPlan {
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
         downstream: Vec::new(),
+        pace: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn plan() -> FrozenPlan {
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
         downstream: Vec::new(),
+        pace: None,
     }
 }
 
@@ -366,6 +367,7 @@ fn world() -> impl Strategy<Value = World> {
             breakers: FrozenBreakers::default(),
             health: crate::rollout::FrozenHealth::default(),
             downstream: Vec::new(),
+            pace: None,
         },
         not_before: start.map(at),
         rollout: if frozen { STARTED } else { Rollout::Draft },

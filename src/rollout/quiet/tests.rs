@@ -90,6 +90,7 @@ fn nights(from: &str, to: &str) -> Nights {
         breakers: FrozenBreakers::default(),
         health: crate::rollout::FrozenHealth::default(),
         downstream: Vec::new(),
+        pace: None,
     };
     let none = FrozenPlan { quiet_hours: None, ..plan.clone() };
     assert!(Nights::of(&none, warsaw(), find).is_none(), "no quiet hours, no nights");

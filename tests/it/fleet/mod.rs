@@ -8,6 +8,7 @@ mod breakers;
 mod changed;
 mod chaos;
 mod fenced;
+mod follows;
 mod guarded;
 mod halted;
 mod left_behind;
