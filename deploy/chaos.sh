@@ -6,7 +6,7 @@
 #   --seed S     which schedule; the same seed is the same schedule (default 1)
 #   --kills N    how many times a process is ended by kill -9 (default 20)
 #   --devices M  how many phones the campaign has (default 60000)
-#   --only TEST  only one of chaos, fenced, paced, halted, changed, watched
+#   --only TEST  only one of chaos, fenced, paced, halted, changed, watched, outage
 #   --release    build the program as it is shipped; by default as it is tested
 #
 # Services (deploy/services.sh) and simulators are started here, on loopback, and ended with the script. Every figure is

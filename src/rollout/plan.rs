@@ -8,7 +8,6 @@ use super::{downstream::FrozenDownstream, health::FrozenHealth};
 use crate::{
     audience::{Breakers, Gate, Plan, PlanPace, Policy, Probe, Rate, StageTake},
     model::StageNumber,
-    pace::feedback::Bounds,
 };
 
 /// A plan, frozen. Serialised in the order of its fields, so that the same plan is the same text.
@@ -68,15 +67,6 @@ impl FrozenPace {
         // A policy's rates are above zero.
         let rate = |rate: Rate| NonZeroU32::new(rate.per_second()).unwrap_or(NonZeroU32::MIN);
         Self { signal, min: rate(pace.min), max: rate(pace.max) }
-    }
-
-    /// Between which rates the campaign may go; at `min` alone where they are the wrong way round.
-    #[must_use]
-    pub const fn bounds(&self) -> Bounds {
-        match Bounds::new(self.min, self.max) {
-            Some(bounds) => bounds,
-            None => Bounds::fixed(self.min),
-        }
     }
 }
 
@@ -171,7 +161,7 @@ impl FrozenPlan {
     #[must_use]
     pub fn max_rate(&self, stage: StageNumber) -> Option<NonZeroU32> {
         let own = self.stages.get(usize::from(stage)).and_then(|stage| NonZeroU32::new(stage.max_rate?));
-        let pace = self.pace.as_ref().map(|pace| pace.bounds().max());
+        let pace = self.pace.as_ref().map(|pace| pace.max);
         own.into_iter().chain(pace).min()
     }
 

@@ -136,12 +136,11 @@ fn approval(approval: Approval) -> ApprovalView {
 /// How the rate follows its signal; what was noted is over by itself.
 fn paced(plan: &FrozenPlan, noted: Option<Paced>) -> Option<PaceView> {
     let pace = plan.pace.as_ref()?;
-    let bounds = pace.bounds();
     Some(PaceView {
         signal: pace.signal.as_ref().map(|signal| signal.name.clone()),
-        min: bounds.min().get(),
-        max: bounds.max().get(),
-        per_second: noted.map_or(bounds.min(), |noted| noted.rate).get(),
+        min: pace.min.get(),
+        max: pace.max.get(),
+        per_second: noted.map_or(pace.min, |noted| noted.rate).get(),
         headroom: noted.and_then(|noted| noted.headroom),
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     dispatch::probe::Probes,
     ledger::{CampaignRecord, Deposed, RolloutRecord, Ruling},
     model::{AppId, RolloutId, StageNumber},
-    pace::feedback::Feedback,
+    pace::feedback::{Bounds, Feedback},
     rollout::FrozenPace,
 };
 
@@ -83,7 +83,7 @@ impl<'c> Paces<'c> {
 
     /// The first time a stage is seen it has rung nobody yet: there is nothing to hear, and it begins at the least.
     fn hear(&mut self, follower: &Follower, headroom: Option<f64>) -> NonZeroU32 {
-        let begun = (follower.stage, Feedback::new(follower.pace.bounds()));
+        let begun = (follower.stage, Feedback::new(bounds(&follower.pace)));
         match self.rates.entry(follower.rollout) {
             Entry::Occupied(mut known) if known.get().0 == follower.stage => known.get_mut().1.hear(headroom),
             Entry::Occupied(mut known) => {
@@ -109,6 +109,11 @@ impl<'c> Paces<'c> {
         }
         Ok(followers)
     }
+}
+
+/// A policy's are the right way round; what is not goes at the least.
+fn bounds(pace: &FrozenPace) -> Bounds {
+    Bounds::new(pace.min, pace.max).unwrap_or_else(|| Bounds::fixed(pace.min))
 }
 
 async fn headroom(probes: &Probes, pace: &FrozenPace) -> Option<f64> {

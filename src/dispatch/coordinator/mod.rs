@@ -138,7 +138,7 @@ impl Coordinator {
             () = reign.run() => {}
             () = teller.run() => {}
             () = guards.run() => {}
-            () = paces.run() => {}
+            () = Box::pin(paces.run()) => {}
         }
         let ruling = latest.borrow().clone();
         self.metrics.set_coordinating(false);

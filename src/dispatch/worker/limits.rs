@@ -25,7 +25,7 @@ impl Limits {
         let provider = |provider, rate: Option<u32>| Some(pacer.provider(provider, &campaign.app, rate?));
         Self {
             rollout: stage_rate.map(|rate| {
-                let least = campaign.plan.pace.as_ref().map(|pace| pace.bounds().min());
+                let least = campaign.plan.pace.as_ref().map(|pace| pace.min);
                 pacer.rate(&LeaseKey::Rollout(campaign.rollout), rate, least)
             }),
             apns: provider(

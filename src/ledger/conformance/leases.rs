@@ -91,7 +91,7 @@ pub(super) async fn i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_
     let apart = async |rate| given(rate).await.0;
     assert_eq!(ledger.pace(rollout).await.expect("an answer"), None);
     assert_eq!(given(1_000).await, (100_000, 10), "nothing is noted");
-    let (minute, none) = (Duration::from_secs(60), Duration::ZERO);
+    let (minute, none) = (Duration::from_mins(1), Duration::ZERO);
     ledger.note_pace(&ruling, rollout, per_second(250), Some(3.5), minute).await.expect("it rules");
     let noted = ledger.pace(rollout).await.expect("an answer").expect("it was noted");
     assert_eq!((noted.rate, noted.headroom), (per_second(250), Some(3.5)));

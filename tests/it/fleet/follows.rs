@@ -62,12 +62,10 @@ async fn i11_the_rate_follows_the_signal_and_is_the_least_while_nobody_knows() {
     let policy = fleet.stage.folder().join("audiences");
     let pace = format!("[pace]\nsignal = \"left\"\nmin = {MIN}\nmax = {MAX}\n");
     std::fs::write(policy.join("plans/wide.toml"), format!("{}\n{pace}", plan(&stages))).expect("a plan");
-    let mut apps = std::fs::read_to_string(policy.join("apps.toml")).expect("apps.toml");
-    apps.push_str(&format!(
-        "\n[signals.left]\nhttp = \"http://{}/status\"\njson = \"/headroom\"\n",
-        backend.address
-    ));
-    std::fs::write(policy.join("apps.toml"), apps).expect("apps.toml");
+    let apps = std::fs::read_to_string(policy.join("apps.toml")).expect("apps.toml");
+    let signal =
+        format!("[signals.left]\nhttp = \"http://{}/status\"\njson = \"/headroom\"\n", backend.address);
+    std::fs::write(policy.join("apps.toml"), format!("{apps}\n{signal}")).expect("apps.toml");
     fleet.stage.configure("[downstream]\nevery_seconds = 1\npace_every_seconds = 1\ntimeout_seconds = 1\n");
     let coordinator = fleet.serve("intake,coordinator").await;
     let workers = tokio::join!(fleet.serve("worker"), fleet.serve("worker"));
@@ -83,7 +81,7 @@ async fn i11_the_rate_follows_the_signal_and_is_the_least_while_nobody_knows() {
         "{shown}"
     );
     let limit = coordinator.metric("bellwether_pace_limit", &[]).await;
-    assert!(limit >= 5.0 * STEP as f64, "{limit}");
+    assert!(limit >= 100.0, "{limit}");
     backend.has(0);
     fleet
         .until("a rate that has fallen", &format!("select paced <= {} from lease where paced > 0", 2 * STEP))

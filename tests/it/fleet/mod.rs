@@ -12,6 +12,7 @@ mod follows;
 mod guarded;
 mod halted;
 mod left_behind;
+mod outage;
 mod paced;
 mod steered;
 mod watched;
