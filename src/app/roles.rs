@@ -25,6 +25,7 @@ use crate::{
     intake::Intake,
     ledger::Ledger,
     metrics::Metrics,
+    rollout::downstream::Looks,
 };
 
 /// A part of the work.
@@ -109,6 +110,7 @@ pub struct Fleet {
     campaign: config::Campaign,
     worker: config::Worker,
     api: config::Api,
+    looks: Looks,
     webhook: Option<Webhook>,
     probes: Option<Probes>,
     metrics: Metrics,
@@ -141,6 +143,7 @@ impl Fleet {
             campaign: config.campaign,
             worker: config.worker,
             api: config.api.clone(),
+            looks: config.downstream.looks(),
             webhook: Webhook::open(&config.notify, clock.clone())?,
             probes: Some(Probes::open(&config.downstream)?),
             metrics,
@@ -230,6 +233,7 @@ impl Fleet {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             approvals_hold: self.campaign.approvals_hold,
+            looks: self.looks,
             settings: self.api.clone(),
         });
         let bound = api.bind().await?;

@@ -36,6 +36,8 @@ pub struct Opens {
     pub share: f64,
     /// Half of them have by then.
     pub median_delay: Duration,
+    /// How many opens, which are logins, our own systems take a second; `None` if nobody has declared it.
+    pub capacity: Option<Rate>,
 }
 
 impl Opens {
@@ -47,7 +49,7 @@ impl Opens {
 impl Default for Opens {
     /// Assumptions, for whoever has not measured their own app yet: rather too many people at once than too few.
     fn default() -> Self {
-        Self { share: 0.08, median_delay: Duration::from_secs(90) }
+        Self { share: 0.08, median_delay: Duration::from_secs(90), capacity: None }
     }
 }
 
@@ -182,8 +184,17 @@ fn opens(section: Section<'_>) -> Option<Opens> {
         })
     });
     let median_delay = section.need("median_delay", DELAY).and_then(|item| item.parse(duration));
+    let capacity = section.get("capacity").map(|item| item.count(opens_a_second));
     section.close();
-    Some(Opens { share: share?, median_delay: median_delay? })
+    Some(Opens { share: share?, median_delay: median_delay?, capacity: absent_or_sound(capacity)? })
+}
+
+/// The same bounds as a rate of notifications has, in words of their own.
+fn opens_a_second(number: u64) -> Result<Rate, Wrong> {
+    Rate::read(number).map_err(|_| {
+        let fix = "write how many opens, which are logins, our own systems take a second, at least 1";
+        Wrong::new(format!("is {number}, which is no capacity"), fix)
+    })
 }
 
 fn apns(section: Section<'_>) -> Option<ApnsApp> {

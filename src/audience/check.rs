@@ -7,7 +7,7 @@ use super::{
     cohort::{Audience, Class, Who},
     plan::{Plan, StageTake, Take},
     problem::{At, Place, Problems},
-    words::Percent,
+    words::{Percent, Rate},
 };
 use crate::model::{AppId, PlanName};
 
@@ -54,8 +54,36 @@ fn audiences(policy: &Policy, problems: &Problems) {
                     );
                     problems.error(&plan.place, problem, "choose a plan that begins with people of this app");
                 }
+                overruns(policy, audience, known, problems);
             }
         }
+    }
+}
+
+/// A stage of customers that goes on for long brings its rate times the share of openers: more than the app's own systems are
+/// said to take is doubtful, since approvers will be asked to accept it each time.
+fn overruns(policy: &Policy, audience: &Audience, plan: &Plan, problems: &Problems) {
+    let Some(opens) = policy.app(audience.app()).map(|app| app.opens) else { return };
+    let Some(capacity) = opens.capacity.filter(|_| audience.class == Class::Production) else { return };
+    let stages = plan.stages.iter().filter_map(|stage| stage.max_rate).max();
+    // The pace bounds every stage, also those that have no bound of their own.
+    let fastest =
+        plan.pace.as_ref().map_or(stages, |pace| Some(stages.map_or(pace.max, |rate| rate.min(pace.max))));
+    let brings = |rate: Rate| f64::from(rate.per_second()) * opens.share;
+    let capacity = f64::from(capacity.per_second());
+    if let Some(rate) = fastest.filter(|rate| brings(*rate) > capacity) {
+        let file = Place::file(&format!("plans/{}.toml", plan.name));
+        let problem = format!(
+            "brings {} up to {:.0} opens a second at {} notifications a second, and apps.toml says that our own systems take {capacity}",
+            audience.name,
+            brings(rate),
+            rate.per_second()
+        );
+        problems.warning(
+            &file,
+            problem,
+            format!("let it send {:.0} a second or fewer", (capacity / opens.share).floor()),
+        );
     }
 }
 

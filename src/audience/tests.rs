@@ -251,6 +251,20 @@ fn what_was_probably_not_meant_is_warned_of() {
         warnings("cohorts/qa.txt", "qa-2", "qa-1"),
         ["cohorts/qa.txt:4: names a person who is listed already; leave one out"]
     );
+    // 2,000 a second, of whom 8 % open the app.
+    let takes = |capacity: u32| {
+        let opens =
+            format!("opens = {{ share = 0.08, median_delay = \"90s\", capacity = {capacity} }}\nfcm = {{");
+        warnings("apps.toml", "fcm = {", &opens)
+    };
+    assert_eq!(takes(160), [""; 0]);
+    assert_eq!(
+        takes(159),
+        [
+            "plans/cautious.toml: brings customers up to 160 opens a second at 2000 notifications a second, and apps.toml says that our \
+             own systems take 159; let it send 1987 a second or fewer"
+        ]
+    );
 }
 
 #[test]
@@ -346,9 +360,14 @@ fn how_people_open_an_app_is_assumed_unless_it_is_said() {
         let policy = parse(&folder).expect("sound");
         policy.app(&AppId::parse("pl.example.bank").expect("an app")).expect("is known").opens
     };
-    assert_eq!(opens(""), Opens { share: 0.08, median_delay: Duration::from_secs(90) });
+    let assumed = Opens { share: 0.08, median_delay: Duration::from_secs(90), capacity: None };
+    assert_eq!(opens(""), assumed);
     let said = "opens = { share = 0.25, median_delay = \"2m\" }\n";
-    assert_eq!(opens(said), Opens { share: 0.25, median_delay: Duration::from_mins(2) });
+    let known = Opens { share: 0.25, median_delay: Duration::from_mins(2), capacity: None };
+    assert_eq!(opens(said), known);
+    let declared = opens("opens = { share = 0.25, median_delay = \"2m\", capacity = 300 }\n");
+    assert_eq!(declared.capacity.map(Rate::per_second), Some(300));
+    assert_eq!(Opens { capacity: None, ..declared }, known);
 }
 
 #[test]

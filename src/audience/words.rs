@@ -14,6 +14,12 @@ impl Rate {
     /// Above any rate that was ever published for a fleet; a larger number is a typing mistake.
     const MAX: u64 = 10_000_000;
 
+    /// `None` of zero, and of more than any fleet sends.
+    #[must_use]
+    pub fn new(per_second: u32) -> Option<Self> {
+        NonZeroU32::new(per_second).filter(|rate| u64::from(rate.get()) <= Self::MAX).map(Self)
+    }
+
     /// Notifications a second.
     #[must_use]
     pub const fn per_second(self) -> u32 {
@@ -21,8 +27,7 @@ impl Rate {
     }
 
     pub(super) fn read(number: u64) -> Result<Self, Wrong> {
-        let rate = u32::try_from(number).ok().filter(|_| number <= Self::MAX).and_then(NonZeroU32::new);
-        rate.map(Self).ok_or_else(|| {
+        u32::try_from(number).ok().and_then(Self::new).ok_or_else(|| {
             let fix = format!("write notifications a second, 1 to {}", Self::MAX);
             Wrong::new(format!("is {number}, which is no rate"), fix)
         })

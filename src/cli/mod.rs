@@ -158,7 +158,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Simulator(args) => serve::simulator(args).await,
         Command::Job(job) => job::run(&common.config, common.output, job).await,
         Command::Device(device) => device::run(&common.config, common.output, device).await,
-        Command::Campaign(campaign) => campaign::run(common.output, campaign).await,
+        Command::Campaign(campaign) => campaign::run(&common.config, common.output, campaign).await,
         Command::Rollout(rollout) => rollout::run(&common.config, common.output, rollout).await,
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
         Command::Audit(audit) => audit::run(&common.config, common.output, audit).await,

@@ -75,8 +75,17 @@ pub(super) struct Paint(bool);
 impl Paint {
     /// For standard output, as it is.
     pub(super) fn stdout() -> Self {
+        Self::on(io::stdout().is_terminal())
+    }
+
+    /// For standard error, as it is.
+    pub(super) fn stderr() -> Self {
+        Self::on(io::stderr().is_terminal())
+    }
+
+    fn on(is_terminal: bool) -> Self {
         let asked_not_to = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self(io::stdout().is_terminal() && !asked_not_to)
+        Self(is_terminal && !asked_not_to)
     }
 
     /// None, for what is compared with a golden file.

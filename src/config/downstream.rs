@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::pace::feedback;
+use crate::rollout::downstream::Looks;
 
 /// How the numbers of our own systems are read.
 #[derive(Debug, Clone)]
@@ -22,8 +23,18 @@ pub struct Downstream {
     pub timeout: Duration,
     /// How long between two looks at a number.
     pub every: Duration,
+    /// How long between two scrapes of that Prometheus. Nothing is done by it: a preview says how late a guard is.
+    pub scrape: Duration,
     /// How long between two steps of a rate that follows a signal.
     pub pace_every: Duration,
+}
+
+impl Downstream {
+    /// How often the numbers are made, and looked at.
+    #[must_use]
+    pub const fn looks(&self) -> Looks {
+        Looks { scrape: self.scrape, every: self.every }
+    }
 }
 
 /// Prometheus answers in milliseconds. What takes longer is a system in trouble, which is what is being asked about.
@@ -31,6 +42,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shortest time between scrapes that is in use; more looks would see the same number again.
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
+
+/// What Prometheus's own example configuration has.
+const DEFAULT_SCRAPE: Duration = Duration::from_secs(15);
 
 /// Longer, and a rollout would go on for as long on a number that is not there.
 const LONGEST: u64 = 60;
@@ -45,6 +59,8 @@ pub(super) struct DownstreamTable {
     timeout_seconds: Option<Duration>,
     #[serde(deserialize_with = "every")]
     every_seconds: Option<Duration>,
+    #[serde(deserialize_with = "scrape")]
+    scrape_seconds: Option<Duration>,
     #[serde(deserialize_with = "pace_every")]
     pace_every_seconds: Option<Duration>,
 }
@@ -58,28 +74,38 @@ impl DownstreamTable {
             ca_file: self.ca_file.map(|path| folder.join(path)),
             timeout: self.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT),
             every: self.every_seconds.unwrap_or(DEFAULT_EVERY),
+            scrape: self.scrape_seconds.unwrap_or(DEFAULT_SCRAPE),
             pace_every: self.pace_every_seconds.unwrap_or(feedback::INTERVAL),
         }
     }
 }
 
 fn timeout<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    seconds(deserializer, "timeout_seconds")
+    seconds(deserializer, "timeout_seconds", LONGEST)
 }
 
 fn every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    seconds(deserializer, "every_seconds")
+    seconds(deserializer, "every_seconds", LONGEST)
 }
 
 fn pace_every<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    seconds(deserializer, "pace_every_seconds")
+    seconds(deserializer, "pace_every_seconds", LONGEST)
 }
 
-fn seconds<'d, D: Deserializer<'d>>(deserializer: D, key: &str) -> Result<Option<Duration>, D::Error> {
+fn scrape<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    // Prometheus itself takes a series for gone that was not scraped for five minutes.
+    seconds(deserializer, "scrape_seconds", 300)
+}
+
+fn seconds<'d, D: Deserializer<'d>>(
+    deserializer: D,
+    key: &str,
+    longest: u64,
+) -> Result<Option<Duration>, D::Error> {
     let number = i64::deserialize(deserializer)?;
-    let seconds = u64::try_from(number).ok().filter(|seconds| (1..=LONGEST).contains(seconds));
+    let seconds = u64::try_from(number).ok().filter(|seconds| (1..=longest).contains(seconds));
     seconds.map(|seconds| Some(Duration::from_secs(seconds))).ok_or_else(|| {
-        D::Error::custom(format!("downstream.{key} is {number}; write 1 to {LONGEST} seconds"))
+        D::Error::custom(format!("downstream.{key} is {number}; write 1 to {longest} seconds"))
     })
 }
 
@@ -97,9 +123,11 @@ mod tests {
         assert_eq!(config.ca_file.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!((config.timeout, config.every), (DEFAULT_TIMEOUT, Duration::from_secs(1)));
         assert_eq!(config.pace_every, feedback::INTERVAL);
+        assert_eq!(config.looks().scrape, DEFAULT_SCRAPE);
         for (wrong, told) in [
             ("timeout_seconds = 0", "downstream.timeout_seconds is 0; write 1 to 60 seconds"),
             ("every_seconds = 61", "downstream.every_seconds is 61; write 1 to 60 seconds"),
+            ("scrape_seconds = 301", "downstream.scrape_seconds is 301; write 1 to 300 seconds"),
             ("pace_every_seconds = 61", "downstream.pace_every_seconds is 61; write 1 to 60 seconds"),
             ("prometheus_url = \"x\"", "unknown field `prometheus_url`"),
         ] {

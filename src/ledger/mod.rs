@@ -54,9 +54,9 @@ use jiff::Timestamp;
 
 pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, Verification, follow};
 pub use campaigns::{
-    Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged, FreezeProgress,
-    FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, Paced, Reached,
-    RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount,
+    AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
+    FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, Paced,
+    Reached, RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount,
     StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};

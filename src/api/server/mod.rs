@@ -17,6 +17,7 @@ mod near;
 mod openapi;
 mod operation;
 mod operators;
+mod peak;
 mod policy;
 mod read;
 mod rollouts;
@@ -49,6 +50,7 @@ use crate::{
     dispatch::{control::Control, in_force::InForce},
     ledger::Ledger,
     metrics::Metrics,
+    rollout::downstream::Looks,
 };
 
 /// How long a connection may take to end, once the process stops.
@@ -84,6 +86,8 @@ pub struct ApiParts {
     pub clock: Clock,
     /// How long an approval may wait for the start.
     pub approvals_hold: Duration,
+    /// How often the numbers of our own systems are made, and looked at.
+    pub looks: Looks,
     /// Its own settings.
     pub settings: config::Api,
 }
@@ -131,6 +135,10 @@ impl Api {
 
     fn approvals_hold(&self) -> Duration {
         self.0.parts.approvals_hold
+    }
+
+    fn looks(&self) -> Looks {
+        self.0.parts.looks
     }
 
     fn operation(&self, method: &Method, path: &str) -> Option<Arc<Operation>> {

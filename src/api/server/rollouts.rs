@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said, campaigns, drift,
+    Api, ApiError, Asked, Caller, Named, Operation, QueryParameter, Said, campaigns, drift, peak,
     read::{Campaign, needed_reason, reason},
     schema,
 };
@@ -112,7 +112,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             needs: Some("approve:<its audience>"),
             answers: &[(200, schema::<RolloutView>)],
-            says: &[Code::NotFound, Code::Conflict, Code::StaleDigest, Code::RefusedByGuard],
+            says: &[Code::NotFound, Code::Conflict, Code::Waits, Code::StaleDigest, Code::RefusedByGuard],
             ..Operation::post::<ApproveBody>(APPROVE, "approve", "Approve exactly what was shown")
         },
     ];
@@ -180,7 +180,7 @@ async fn preview(
 ) -> Result<Json<Preview>, ApiError> {
     let (known, _) = find(&api, id).await?;
     caller.need_any(&[Scope::Approve(known.audience), Scope::Promote, Scope::Audit])?;
-    let seen = views::preview(api.ledger(), api.policy(), id).await?;
+    let seen = views::preview(api.ledger(), api.policy(), api.looks(), id).await?;
     seen.map(Json).ok_or_else(not_found)
 }
 
@@ -205,7 +205,8 @@ async fn approve(
     }
     drift::refuse(&api, &caller.0.operator, &known, &stands).await?;
     drift::guarded(&api, &known).await?;
-    let verb = Verb::Approve { digest, policy: api.policy().hash(), holds: api.approvals_hold() };
+    let peak = peak::accepted(&api, &known, body.accept_peak).await?;
+    let verb = Verb::Approve { digest, policy: api.policy().hash(), holds: api.approvals_hold(), peak };
     carry_out(&api, &caller, id, verb, reason).await
 }
 

@@ -38,12 +38,55 @@ pub(super) fn sending_seconds(devices: u64, rate: f64) -> f64 {
     if rate > 0.0 { devices / rate } else { 0.0 }
 }
 
+/// How an app's people are assumed to open it, and what our own systems take of that.
+pub(super) fn assumed(app: Option<&App>) -> audience::Opens {
+    app.map_or_else(audience::Opens::default, |app| app.opens)
+}
+
 /// The highest peak of app opens among these stages.
-pub(super) fn opens(stages: &[PreviewStage], app: Option<&App>) -> Opens {
-    let assumed = app.map_or_else(audience::Opens::default, |app| app.opens);
-    let peaks = stages.iter().map(|stage| (peak(stage.rate, stage.sending_seconds, assumed), stage.stage));
+pub(super) fn opens(stages: &[PreviewStage], assumed: audience::Opens) -> Opens {
+    let peaks = stages.iter().map(|stage| (stage.peak_per_second, stage.stage));
     let (peak_per_second, stage) = peaks.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1));
-    Opens { peak_per_second, stage, assumed: in_words(assumed) }
+    let capacity = assumed.capacity.map(audience::Rate::per_second);
+    let is_above = capacity.is_some_and(|capacity| peak_per_second > f64::from(capacity));
+    Opens {
+        peak_per_second,
+        stage,
+        assumed: in_words(assumed),
+        capacity,
+        accept_peak: is_above.then(|| rounded_up(peak_per_second)),
+    }
+}
+
+/// Whole opens a second, none of them left out.
+fn rounded_up(peak: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a peak is a rate times shares: never negative, and below 2^32"
+    )]
+    let whole = peak.ceil() as u64;
+    whole
+}
+
+/// The highest whole rate at which so many devices are opened within what our own systems take; `None` if this rate does. Fewer
+/// a second never open more at once, so halving finds it; one a second always stays within, as a capacity is at least that.
+pub(super) fn rate_within(devices: u64, rate: f64, assumed: audience::Opens) -> Option<u32> {
+    let capacity = f64::from(assumed.capacity?.per_second());
+    let is_within = |rate: f64| peak(rate, sending_seconds(devices, rate), assumed) <= capacity;
+    if is_within(rate) {
+        return None;
+    }
+    let (mut within, mut above) = (1, u32::try_from(rounded_up(rate)).unwrap_or(u32::MAX));
+    while above - within > 1 {
+        let half = u32::midpoint(within, above);
+        if is_within(f64::from(half)) {
+            within = half;
+        } else {
+            above = half;
+        }
+    }
+    Some(within)
 }
 
 fn in_words(assumed: audience::Opens) -> String {
@@ -55,7 +98,7 @@ fn in_words(assumed: audience::Opens) -> String {
 }
 
 /// Opens a second, when they are most: at whatever time, most often after the sending.
-fn peak(rate: f64, sending_seconds: f64, assumed: audience::Opens) -> f64 {
+pub(super) fn peak(rate: f64, sending_seconds: f64, assumed: audience::Opens) -> f64 {
     rate * assumed.share * most_within(sending_seconds, assumed.median_delay)
 }
 
@@ -170,10 +213,46 @@ mod tests {
             sending_seconds,
             bake_seconds: 0.0,
             gate: "auto".to_owned(),
+            peak_per_second: peak(rate, sending_seconds, audience::Opens::default()),
+            rate_within: None,
         };
-        let opens = opens(&[stage(1, 9_000.0, 0.1), stage(2, 2_000.0, 600.0), stage(3, 50.0, 9_000.0)], None);
-        assert_eq!(opens.stage, 2);
-        assert_eq!(opens.assumed, "8 % of those who are rung open the app, half of them within 90 s");
+        let stages = [stage(1, 9_000.0, 0.1), stage(2, 2_000.0, 600.0), stage(3, 50.0, 9_000.0)];
+        let told = opens(&stages, audience::Opens::default());
+        assert_eq!(told.stage, 2);
+        assert_eq!(told.assumed, "8 % of those who are rung open the app, half of them within 90 s");
+        assert_eq!((told.capacity, told.accept_peak), (None, None), "nobody has declared what is too many");
+        let most = told.peak_per_second;
+        assert!(150.0 < most && most < 160.0, "{most}");
+        assert_eq!(opens(&stages, taking(160)).accept_peak, None);
+        let above = opens(&stages, taking(150));
+        assert_eq!((above.capacity, above.accept_peak), (Some(150), Some(rounded_up(most))));
+    }
+
+    /// The defaults, of systems that take so many opens a second.
+    fn taking(capacity: u32) -> audience::Opens {
+        audience::Opens { capacity: audience::Rate::new(capacity), ..audience::Opens::default() }
+    }
+
+    #[test]
+    fn the_rate_that_is_named_stays_within_the_capacity_and_one_more_does_not() {
+        for (devices, rate) in [(4_000_000, 9_000.0), (400_000, 23_200.0), (60_000, 23_200.0), (50, 23_200.0)]
+        {
+            for capacity in [1, 10, 300, 700] {
+                let assumed = taking(capacity);
+                let opened = |rate| peak(rate, sending_seconds(devices, rate), assumed);
+                let capacity = f64::from(capacity);
+                match rate_within(devices, rate, assumed) {
+                    None => assert!(opened(rate) <= capacity, "{devices} at {rate}"),
+                    Some(within) => {
+                        let within = f64::from(within);
+                        assert!(opened(rate) > capacity, "{devices} at {rate}");
+                        assert!(opened(within) <= capacity, "{devices} at {within} open {}", opened(within));
+                        assert!(opened(within + 1.0) > capacity, "{devices} could be sent faster");
+                    }
+                }
+            }
+        }
+        assert_eq!(rate_within(4_000_000, 9_000.0, audience::Opens::default()), None, "no capacity");
     }
 
     #[test]

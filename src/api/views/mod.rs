@@ -7,6 +7,7 @@
 
 mod audit;
 mod estimate;
+mod guards;
 mod halts;
 mod phone;
 mod preview;
@@ -16,5 +17,5 @@ mod words;
 
 pub use audit::audit_list;
 pub use halts::halt_list;
-pub use preview::preview;
+pub use preview::{opens, planned, preview};
 pub use rollout::{rollout_list, rollout_view};

@@ -84,8 +84,13 @@ impl Screen {
                 if lines.len() >= most {
                     return;
                 }
-                let rest =
+                let mut rest =
                     if is_space { String::new() } else { line.split_off(may_end.unwrap_or(line.len())) };
+                // A letter that is nothing by itself may have made its neighbour narrower.
+                if width_with(&mut rest, letter) > self.columns {
+                    line.push_str(&rest);
+                    rest.clear();
+                }
                 lines.push(line.trim_end().to_owned());
                 (line, may_end) = (rest, None);
                 if is_space {
@@ -170,6 +175,16 @@ mod tests {
         let text = "\u{f71}aெΣ\u{fffc}AA!A¡aઅ".repeat(3);
         for line in NARROW.show(None, &text).body {
             assert!(line.width() <= NARROW.columns, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_may_be_wider_than_the_whole() {
+        let text = "\u{11366}എ𑤷!!!ₐaΣ!A𑜰𝀀પ𑪰!A!0𑢠𝒮0ଅଅaΣ꠰AA!𖠀0ೝ¡🇦צּ!A!🮔Ὀ!®";
+        for screen in [NARROW, IOS, ANDROID] {
+            for line in screen.show(None, text).body {
+                assert!(line.width() <= screen.columns, "{line:?} is {}", line.width());
+            }
         }
     }
 

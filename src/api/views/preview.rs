@@ -1,28 +1,33 @@
 //! What an approver is shown before they approve.
 
+use std::num::NonZeroU32;
+
 use super::{
-    estimate, phone,
+    estimate, guards, phone,
     rollout::{Seen, seen},
     words,
 };
 use crate::{
-    api::wire::{AudienceInWords, PhoneText, Preview, PreviewFinding, PreviewStage},
-    audience::{self, App, Policy},
+    api::wire::{AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage},
+    audience::{self, App, Audience, Plan, Policy},
     dispatch::outlook,
     guard::{self, Facts, Finding},
     ledger::{CampaignRecord, Ledger, LedgerError},
-    model::{CampaignId, Notification, StageNumber},
+    model::{AudienceName, Bucket, CampaignId, Notification, StageNumber},
+    rollout::{FrozenPlan, FrozenTake, downstream::Looks},
 };
 
-/// What a campaign is, in words and numbers, under the policy in force; `None` if there is no such campaign.
+/// What a campaign is, in words and numbers, under the policy in force and with numbers that are made and looked at as `looks`
+/// says; `None` if there is no such campaign.
 pub async fn preview(
     ledger: &Ledger,
     policy: &Policy,
+    looks: Looks,
     id: CampaignId,
 ) -> Result<Option<Preview>, LedgerError> {
     let Some(seen) = seen(ledger, policy, id).await? else { return Ok(None) };
     let drift = drift(ledger, policy, &seen.campaign).await?;
-    Ok(Some(Preview { drift, ..shown(policy, seen) }))
+    Ok(Some(Preview { drift, ..shown(policy, looks, seen) }))
 }
 
 /// How the policy here differs from the one that the campaign was cleared under.
@@ -40,21 +45,80 @@ async fn drift(
     Ok(before.map_or_else(unknown, |before| audience::diff(&before, policy.files())))
 }
 
-fn shown(policy: &Policy, seen: Seen) -> Preview {
+fn shown(policy: &Policy, looks: Looks, seen: Seen) -> Preview {
     let Seen { campaign, stages, now, view } = seen;
     let app = policy.app(&campaign.app);
     let counts: Vec<u64> = stages.facts.iter().map(|stage| stage.devices).collect();
-    let stages = preview_stages(&campaign, &counts, app);
+    let stages = preview_stages(&campaign.plan, &counts, app);
     Preview {
         intent: campaign.intent.as_str().to_owned(),
         texts: campaign.job.as_ref().map(|job| texts(job.notification())).unwrap_or_default(),
         audience: in_words(policy, &campaign, view.summary.frozen),
-        opens: estimate::opens(&stages, app),
+        opens: estimate::opens(&stages, estimate::assumed(app)),
+        guards: guards::previewed(&campaign.plan, &stages, looks),
         stages,
         findings: findings(policy, &campaign, now),
         drift: Vec::new(),
         rollout: view,
     }
+}
+
+/// How many people would open the app at once, of a campaign whose stages were frozen to these devices.
+pub async fn opens(
+    ledger: &Ledger,
+    policy: &Policy,
+    campaign: &CampaignRecord,
+) -> Result<Opens, LedgerError> {
+    let mut counts = vec![0; campaign.plan.stages.len()];
+    for stage in ledger.stages(campaign.rollout).await? {
+        if let Some(count) = counts.get_mut(usize::from(stage.stage)) {
+            *count = stage.devices;
+        }
+    }
+    let app = policy.app(&campaign.app);
+    Ok(estimate::opens(&preview_stages(&campaign.plan, &counts, app), estimate::assumed(app)))
+}
+
+/// What a plan would come to for an audience as it is now: before there is a campaign. Whoever is in the first stage as one of
+/// our own, and in the audience as well, is counted in both: it is exact only once it is frozen.
+pub async fn planned(
+    ledger: &Ledger,
+    policy: &Policy,
+    looks: Looks,
+    (audience, plan): (&Audience, &Plan),
+) -> Result<PlanPreview, LedgerError> {
+    let plan = FrozenPlan::of(plan, policy);
+    let whole = ledger.count_audience(audience).await?.devices;
+    let (mut taken, mut counts) = (0, Vec::new());
+    for stage in &plan.stages {
+        let here = match &stage.take {
+            FrozenTake::Audience(name) => {
+                let own = AudienceName::parse(name).ok().and_then(|name| policy.audience(&name));
+                counts.push(match own {
+                    Some(own) => ledger.count_audience(own).await?.devices,
+                    None => 0,
+                });
+                continue;
+            }
+            FrozenTake::Devices(count) => (*count).min(whole.saturating_sub(taken)),
+            FrozenTake::Buckets(share) => {
+                (whole * u64::from(*share) / u64::from(Bucket::COUNT)).saturating_sub(taken)
+            }
+        };
+        taken += here;
+        counts.push(here);
+    }
+    let app = policy.app(audience.app());
+    let stages = preview_stages(&plan, &counts, app);
+    Ok(PlanPreview {
+        audience: audience.name.to_string(),
+        app: audience.app().to_string(),
+        plan: plan.name.clone(),
+        devices: whole,
+        opens: estimate::opens(&stages, estimate::assumed(app)),
+        guards: guards::previewed(&plan, &stages, looks),
+        stages,
+    })
 }
 
 fn texts(notification: &Notification) -> Vec<PhoneText> {
@@ -89,22 +153,26 @@ fn in_words(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Audience
     }
 }
 
-fn preview_stages(campaign: &CampaignRecord, counts: &[u64], app: Option<&App>) -> Vec<PreviewStage> {
+fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<PreviewStage> {
+    let assumed = estimate::assumed(app);
     let stage = |(number, stage): (usize, &crate::rollout::FrozenStage)| {
         let devices = counts.get(number).copied().unwrap_or_default();
-        let rate = estimate::rate(stage.max_rate, app);
         let number = StageNumber::try_from(number).unwrap_or(StageNumber::MAX);
+        let rate = estimate::rate(plan.max_rate(number).map(NonZeroU32::get), app);
+        let sending_seconds = estimate::sending_seconds(devices, rate);
         PreviewStage {
             stage: u32::from(number) + 1,
             takes: stage.take.to_string(),
             devices,
             rate,
-            sending_seconds: estimate::sending_seconds(devices, rate),
+            sending_seconds,
             bake_seconds: std::time::Duration::from_millis(stage.bake_ms).as_secs_f64(),
-            gate: campaign.plan.gate(number).to_owned(),
+            gate: plan.gate(number).to_owned(),
+            peak_per_second: estimate::peak(rate, sending_seconds, assumed),
+            rate_within: estimate::rate_within(devices, rate, assumed),
         }
     };
-    campaign.plan.stages.iter().enumerate().map(stage).collect()
+    plan.stages.iter().enumerate().map(stage).collect()
 }
 
 /// The guard again, on what is on record, under the policy in force; nothing once the text is forgotten.

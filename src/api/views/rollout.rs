@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 
 use jiff::Timestamp;
 
-use super::{halts, related::related};
+use super::{guards, halts, related::related};
 use crate::{
     api::wire::{
-        ApprovalView, PaceView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView, TailView,
-        Waits,
+        ApprovalView, GuardView, PaceView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
+        TailView, Waits,
     },
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
@@ -57,6 +57,11 @@ pub(super) async fn seen(
     // Of one that is over, nobody waits for anything.
     let tail = if rollout.state.is_terminal() { None } else { ledger.late_tail(rollout.rollout).await? };
     let now = ledger.now().await?;
+    let guards = if rollout.stands.is_watched() {
+        guards::standing(&campaign.plan, &stages.downstream, now)
+    } else {
+        Vec::new()
+    };
     let view = RolloutView {
         summary: summary(&RolloutLine {
             rollout: rollout.clone(),
@@ -71,13 +76,14 @@ pub(super) async fn seen(
         approvals_needed: rollout.electorate.people,
         approvals: approvals.into_iter().map(approval).collect(),
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
-        waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at),
+        waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at, &guards),
         stages_view: stages_view(&campaign, &stages),
         pace: paced(&campaign.plan, ledger.pace(rollout.rollout).await?.filter(|noted| now < noted.until)),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
         halts: halts::over(ledger, &rollout).await?,
         related: related(ledger, &campaign).await?,
+        guards,
     };
     Ok(Some(Seen { campaign, stages, now, view }))
 }
@@ -141,13 +147,15 @@ fn paced(plan: &FrozenPlan, noted: Option<Paced>) -> Option<PaceView> {
 }
 
 /// What a rollout waits for; `None` of one that is over. That it will not wait beyond its expiry says nothing.
-fn waits(step: &Step, expires_at: Timestamp) -> Option<Waits> {
+fn waits(step: &Step, expires_at: Timestamp, guards: &[GuardView]) -> Option<Waits> {
     let soon = |why: &str| Some(Waits { why: why.to_owned(), until: None, on_people: false });
     match step {
         Step::Nothing(Why::Over) => None,
-        Step::Nothing(why) => Some(Waits { why: why.to_string(), until: None, on_people: on_people(*why) }),
+        Step::Nothing(why) => {
+            Some(Waits { why: for_what(*why, guards), until: None, on_people: on_people(*why) })
+        }
         Step::Wait(until, why) => Some(Waits {
-            why: why.to_string(),
+            why: for_what(*why, guards),
             until: until.filter(|until| *until < expires_at),
             on_people: on_people(*why),
         }),
@@ -168,6 +176,16 @@ fn waits(step: &Step, expires_at: Timestamp) -> Option<Waits> {
         Step::End(End::Completed) => soon("it is about to be completed"),
         Step::End(End::Expired) => soon("its time is over"),
         Step::End(End::Halted(reason)) => soon(&format!("it is about to be halted: {reason}")),
+    }
+}
+
+/// Why nothing is done now. What a guard keeps from widening names the guard and its number.
+fn for_what(why: Why, guards: &[GuardView]) -> String {
+    match why {
+        Why::Downstream | Why::Paused(Pause::NoData) => {
+            guards::in_the_way(guards).unwrap_or_else(|| why.to_string())
+        }
+        _ => why.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod guards;
 mod halts;
 mod mend;
 mod policy;
@@ -15,10 +16,13 @@ pub use access::{
     NewToken, Nothing, Operator, OperatorList, Scope, TokenIssued, TokenView, UnknownScopeWord, Whoami,
 };
 pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVerification};
+pub use guards::{GuardState, GuardView, PreviewGuard, RungMeanwhile};
 pub use halts::{HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, REASON_CHARS, fitting_reason};
 pub use mend::{MendBody, ReachedView, RelatedView, Relation};
 pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
-pub use preview::{AudienceInWords, Opens, PhoneText, Preview, PreviewFinding, PreviewStage, Truncated};
+pub use preview::{
+    AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage, Truncated,
+};
 pub use problem::{Code, Problem};
 pub use rollout::{
     ApprovalView, ApproveBody, PaceView, ReasonBody, RolloutList, RolloutSummary, RolloutView, StageHealth,

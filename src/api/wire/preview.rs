@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RolloutView;
+use super::{PreviewGuard, RolloutView};
 
 /// `GET /api/v1/rollouts/{campaign}/preview`: the text as phones show it, the audience in words and numbers, what each
 /// stage comes to, and what it would do to our own systems.
@@ -21,11 +21,33 @@ pub struct Preview {
     pub stages: Vec<PreviewStage>,
     /// How many people will open the app at once.
     pub opens: Opens,
+    /// Which numbers of our own systems stop it, and how late.
+    #[serde(default)]
+    pub guards: Vec<PreviewGuard>,
     /// What the guard has to say.
     pub findings: Vec<PreviewFinding>,
     /// How the policy in force differs from the one that it was cleared under; empty if it does not. A line a difference,
     /// as `diff -u` writes it.
     pub drift: Vec<String>,
+}
+
+/// `bellwether campaign plan`: what a plan would come to, before there is a campaign.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanPreview {
+    /// Whom it would be for.
+    pub audience: String,
+    /// Whose devices.
+    pub app: String,
+    /// The plan's name.
+    pub plan: String,
+    /// The devices that the audience has now.
+    pub devices: u64,
+    /// What each stage would come to, about.
+    pub stages: Vec<PreviewStage>,
+    /// How many people would open the app at once.
+    pub opens: Opens,
+    /// Which numbers of our own systems would stop it, and how late.
+    pub guards: Vec<PreviewGuard>,
 }
 
 /// A text in one language, as phones show it.
@@ -87,6 +109,12 @@ pub struct PreviewStage {
     pub bake_seconds: f64,
     /// What opens the next one: `auto` (health that passes), `manual` (a person) or `time` (the watched wait).
     pub gate: String,
+    /// App opens a second at the most: an estimate.
+    #[serde(default)]
+    pub peak_per_second: f64,
+    /// The highest `max_rate` at which its opens stay within what our own systems take; absent where they do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rate_within: Option<u32>,
 }
 
 /// How many people will open the app at once: an estimate.
@@ -98,6 +126,12 @@ pub struct Opens {
     pub stage: u32,
     /// What was assumed, in words.
     pub assumed: String,
+    /// How many opens our own systems take a second; absent if nobody has declared it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub capacity: Option<u32>,
+    /// The peak, rounded up, where it is above the capacity: an approval says that it accepts as much.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accept_peak: Option<u64>,
 }
 
 /// What the guard has to say of it.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HaltView, RelatedView};
+use super::{GuardView, HaltView, RelatedView};
 use crate::model::{Pause, RolloutState};
 
 /// A line of text, as a schema has it: no control characters.
@@ -106,6 +106,9 @@ pub struct RolloutView {
     /// What it came of, and what came of it: retries, corrections, supersessions.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub related: Vec<RelatedView>,
+    /// What each of its plan's guards says now. Absent before it is started, and of one that is over.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub guards: Vec<GuardView>,
 }
 
 /// How a rate follows a signal of our own systems.
@@ -222,6 +225,9 @@ pub struct ApproveBody {
     pub count: u64,
     /// The audience, as they typed it.
     pub audience: String,
+    /// The peak of app opens a second that they accept; needed where the preview has an `accept_peak`, and at least that.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "super::whole::optional")]
+    pub accept_peak: Option<u64>,
     /// What they say to it; at most 1,000 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(length(max = 1000), regex(pattern = LINE))]

@@ -133,7 +133,7 @@ impl Bank {
 
     /// A person's approval of exactly this.
     pub(super) fn approval(&self, digest: Digest) -> Verb {
-        Verb::Approve { digest, policy: self.policy, holds: Duration::from_hours(24) }
+        Verb::Approve { digest, policy: self.policy, holds: Duration::from_hours(24), peak: None }
     }
 
     /// A person lets something happen to a rollout.

@@ -6,13 +6,17 @@
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use super::{
-    Campaign, boxes,
+    Campaign, boxes, peak,
     source::{client, id_by_api},
     verbs,
 };
 use crate::{
     api::wire::{ApproveBody, Preview, RolloutView},
-    cli::{Exit, Output, exit::With, output},
+    cli::{
+        Exit, Output,
+        exit::With,
+        output::{self, Paint},
+    },
     model::RolloutState,
 };
 
@@ -27,6 +31,9 @@ pub(in crate::cli) struct Args {
     /// Where there is no terminal to type it: whom they belong to
     #[arg(long, value_name = "AUDIENCE", requires = "confirm_count")]
     confirm_audience: Option<String>,
+    /// Where the peak of app opens is above what our own systems take: the peak that you accept, a second
+    #[arg(long, value_name = "N")]
+    accept_peak: Option<u64>,
     /// What to say to it; it stands in the audit log
     #[arg(long, value_name = "TEXT", value_parser = verbs::reason)]
     reason: Option<String>,
@@ -47,17 +54,17 @@ pub(super) async fn run(output: Output, args: &Args) -> anyhow::Result<Exit> {
     let client = client("rollout approve")?;
     let id = id_by_api(&client, &args.campaign).await?;
     let preview: Preview = client.get(&format!("rollouts/{id}/preview")).await?;
-    let shown = boxes::preview(&preview);
     match output {
-        Output::Table => output::line(&shown)?,
+        Output::Table => output::line(&boxes::preview(&preview, Paint::stdout()))?,
         // Standard output is for what came of it.
-        Output::Json | Output::Yaml => output::remark(&shown),
+        Output::Json | Output::Yaml => output::remark(&boxes::preview(&preview, Paint::stderr())),
     }
     let digest = digest(&preview)?;
     if args.dry_run {
         let summary = &preview.rollout.summary;
         let typed = Typed { count: summary.frozen, audience: summary.audience.clone() };
-        verbs::would_ask(output, &id.to_string(), "approve", &body(digest, typed, args.reason.clone()))?;
+        let body = body(digest, typed, preview.opens.accept_peak, args.reason.clone());
+        verbs::would_ask(output, &id.to_string(), "approve", &body)?;
         return Ok(Exit::Ok);
     }
     let given = args.confirm_count.zip(args.confirm_audience.clone());
@@ -75,7 +82,8 @@ pub(super) async fn run(output: Output, args: &Args) -> anyhow::Result<Exit> {
         None => asked()?,
     };
     compare(&preview, &typed)?;
-    let body = body(digest, typed, args.reason.clone());
+    let accept_peak = peak::accepted(&preview.opens, args.accept_peak)?;
+    let body = body(digest, typed, accept_peak, args.reason.clone());
     let view: RolloutView = client.post(&format!("rollouts/{id}/approve"), &body).await?;
     verbs::print(output, "approve", &view)?;
     Ok(Exit::Ok)
@@ -100,8 +108,8 @@ fn digest(preview: &Preview) -> Result<String, With> {
     preview.rollout.digest.clone().ok_or_else(missing)
 }
 
-fn body(digest: String, typed: Typed, reason: Option<String>) -> ApproveBody {
-    ApproveBody { digest, count: typed.count, audience: typed.audience, reason }
+fn body(digest: String, typed: Typed, accept_peak: Option<u64>, reason: Option<String>) -> ApproveBody {
+    ApproveBody { digest, count: typed.count, audience: typed.audience, accept_peak, reason }
 }
 
 /// Asks the person at the terminal.
@@ -168,7 +176,7 @@ mod tests {
         let preview = samples::preview();
         let digest = digest(&preview).expect("it is frozen");
         assert_eq!(Some(&digest), preview.rollout.digest.as_ref());
-        let sent = body(digest.clone(), typed(1, "a"), None);
+        let sent = body(digest.clone(), typed(1, "a"), None, None);
         assert_eq!((sent.digest, sent.count, sent.audience.as_str()), (digest, 1, "a"));
     }
 

@@ -2,10 +2,13 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::table::{devices, halts, named, related, state};
+use super::{
+    guards, peak,
+    table::{devices, halts, named, related, state},
+};
 use crate::{
-    api::wire::{Preview, PreviewStage, Truncated},
-    cli::output::{table, visible, wrapped},
+    api::wire::{PlanPreview, Preview, PreviewStage, Truncated},
+    cli::output::{Paint, table, visible, wrapped},
 };
 
 /// Columns inside a box: an iPhone's lines have 40, an Android phone's 49.
@@ -13,7 +16,7 @@ const IPHONE: usize = 40;
 const ANDROID: usize = 49;
 
 /// The whole of it.
-pub(super) fn preview(preview: &Preview) -> String {
+pub(super) fn preview(preview: &Preview, paint: Paint) -> String {
     let mut parts = Vec::new();
     if preview.texts.is_empty() {
         parts.push("The text of this campaign is forgotten; only its digest is kept.".to_owned());
@@ -25,22 +28,33 @@ pub(super) fn preview(preview: &Preview) -> String {
     }
     parts.push(audience(preview));
     parts.push(stages(&preview.stages));
-    let opens = &preview.opens;
-    parts.push(named(
-        "peak",
-        &format!(
-            "about {:.0} app opens a second, in stage {}: {}",
-            opens.peak_per_second,
-            opens.stage,
-            visible(&opens.assumed)
-        ),
-    ));
+    parts.push(peak::estimate(&preview.opens, &preview.rollout.summary.app));
+    parts.push(guards::previewed(&preview.guards));
     parts.push(findings(preview));
     if !preview.drift.is_empty() {
         let mut lines = vec!["The policy changed since this campaign was cleared:".to_owned()];
         lines.extend(preview.drift.iter().map(|line| visible(line)));
         parts.push(lines.join("\n"));
     }
+    // Last: it is what stands above the question.
+    parts.extend(peak::warning(&preview.opens, &preview.stages, paint));
+    parts.join("\n\n")
+}
+
+/// A plan, before there is a campaign.
+pub(in crate::cli) fn planned(planned: &PlanPreview, paint: Paint) -> String {
+    let head = [
+        named("audience", &format!("{} of {}", visible(&planned.audience), visible(&planned.app))),
+        named("reaches", &format!("{} now", devices(planned.devices))),
+        named("plan", &visible(&planned.plan)),
+    ];
+    let mut parts = vec![
+        head.join("\n"),
+        stages(&planned.stages),
+        peak::estimate(&planned.opens, &planned.app),
+        guards::previewed(&planned.guards),
+    ];
+    parts.extend(peak::warning(&planned.opens, &planned.stages, paint));
     parts.join("\n\n")
 }
 
@@ -77,7 +91,7 @@ fn audience(preview: &Preview) -> String {
             "job",
             &format!("{}/{}, {}", visible(&summary.producer), visible(&summary.job), preview.intent),
         ),
-        named("state", &state(summary)),
+        named("state", &state(&preview.rollout)),
     ];
     lines.extend(related(&preview.rollout));
     lines.extend(halts(&preview.rollout));
@@ -151,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_approver_sees_the_phones_the_audience_the_stages_and_what_speaks_against_it() {
-        let shown = preview(&samples::preview());
+        let shown = preview(&samples::preview(), Paint::NONE);
         for line in shown.lines() {
             assert!(line.width() <= COLUMNS, "{} columns: {line}", line.width());
         }
@@ -162,7 +176,7 @@ mod tests {
     fn an_approver_is_told_of_a_halt_in_force() {
         let mut halted = samples::preview();
         halted.rollout.halts.push(samples::halt());
-        let shown = preview(&halted);
+        let shown = preview(&halted, Paint::NONE);
         assert!(
             shown.contains("\nhalted     all since 2026-11-21T11:59:00Z, by anna: wrong text"),
             "{shown}"
@@ -185,7 +199,7 @@ mod tests {
         let mut forgotten = samples::preview();
         forgotten.texts.clear();
         forgotten.findings.clear();
-        let shown = preview(&forgotten);
+        let shown = preview(&forgotten, Paint::NONE);
         assert!(shown.starts_with("The text of this campaign is forgotten"), "{shown}");
         assert!(shown.contains("The guard has nothing against it."), "{shown}");
     }

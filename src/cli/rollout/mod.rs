@@ -7,8 +7,10 @@ mod approve;
 mod boxes;
 mod campaign;
 mod eta;
+mod guards;
 mod json;
 mod mend;
+mod peak;
 mod show;
 mod source;
 mod status;
@@ -27,6 +29,7 @@ use crate::{
     model::Mend,
 };
 
+pub(super) use boxes::planned;
 pub(super) use campaign::Campaign;
 pub(super) use show::show;
 pub(super) use source::{Source, client, id_by_api};

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::{
     api::wire::{
-        ApprovalView, AudienceInWords, HaltView, Opens, PhoneText, Preview, PreviewFinding, PreviewStage,
-        RolloutList, RolloutSummary, RolloutView, StageView, Truncated, Waits,
+        ApprovalView, AudienceInWords, GuardState, GuardView, HaltView, Opens, PhoneText, Preview,
+        PreviewFinding, PreviewGuard, PreviewStage, RolloutList, RolloutSummary, RolloutView, RungMeanwhile,
+        StageView, Truncated, Waits,
     },
     model::{Pause, RolloutState},
 };
@@ -132,6 +133,7 @@ pub(super) fn view() -> RolloutView {
         after_halt: 0,
         halts: Vec::new(),
         related: Vec::new(),
+        guards: Vec::new(),
     }
 }
 
@@ -187,6 +189,62 @@ fn text(locale: Option<&str>, title: &str, body: &[&str], cut: bool) -> PhoneTex
     PhoneText { locale: locale.map(str::to_owned), ios: shown(body, false), android: shown(&body[..1], cut) }
 }
 
+fn guard(name: &str, pause: Option<f64>, halt: Option<f64>) -> PreviewGuard {
+    let rung = |stage, devices, all| RungMeanwhile { stage, devices, all };
+    PreviewGuard {
+        name: name.to_owned(),
+        side: "above".to_owned(),
+        pause,
+        halt,
+        for_seconds: if pause.is_some() { 30.0 } else { 0.0 },
+        no_data: "pause".to_owned(),
+        lag_seconds: 110.0,
+        lag: "15 s until the scrape, 60 s for the query's window, 5 s until the look, 30 s for it to last"
+            .to_owned(),
+        rung_meanwhile: vec![
+            rung(1, 150, true),
+            rung(2, 42_130, true),
+            rung(3, 379_171, true),
+            rung(4, 220_000, false),
+        ],
+    }
+}
+
+/// A guard that says so, with words that would move a cursor.
+pub(super) fn says(state: GuardState, told: &str) -> GuardView {
+    GuardView {
+        name: "login-p99".to_owned(),
+        state,
+        does: (state != GuardState::Fine).then(|| "pause".to_owned()),
+        value: Some(0.6),
+        read_at: Some(at("11:59:55")),
+        beyond_since: None,
+        blind_since: None,
+        told: format!("login-p99 {told}\u{1b}[2J"),
+    }
+}
+
+/// The same, paused because of what a guard says.
+pub(super) fn guarded(state: GuardState, told: &str) -> RolloutView {
+    let mut view = view();
+    view.summary.state = RolloutState::Paused;
+    view.summary.pause = Some(Pause::NoData);
+    view.guards =
+        vec![says(state, told), GuardView { name: "transfers".to_owned(), ..says(GuardState::Fine, "is 3") }];
+    let why = format!("{}; it goes on by itself once that is over", view.guards[0].told);
+    view.waits = Some(Waits { why, until: None, on_people: false });
+    view
+}
+
+/// The same, of a campaign that our own systems would not take.
+pub(super) fn above_capacity() -> Preview {
+    let mut preview = preview();
+    preview.opens = Opens { capacity: Some(120), accept_peak: Some(160), ..preview.opens };
+    preview.stages[2].rate_within = Some(7_134);
+    preview.stages[3].rate_within = Some(1_503);
+    preview
+}
+
 pub(super) fn preview() -> Preview {
     let stage = |number, takes: &str, devices, rate, sending_seconds, gate: &str| PreviewStage {
         stage: number,
@@ -196,6 +254,8 @@ pub(super) fn preview() -> Preview {
         sending_seconds,
         bake_seconds: 600.0,
         gate: gate.to_owned(),
+        peak_per_second: 159.5,
+        rate_within: None,
     };
     Preview {
         rollout: pending(),
@@ -227,7 +287,10 @@ pub(super) fn preview() -> Preview {
             peak_per_second: 159.5,
             stage: 4,
             assumed: "8 % of those who are rung open the app, half of them within 90 s".to_owned(),
+            capacity: Some(300),
+            accept_peak: None,
         },
+        guards: vec![guard("login-p99", Some(0.5), Some(0.8)), guard("transfers", None, Some(12.0))],
         findings: vec![PreviewFinding {
             rule: "environment".to_owned(),
             field: "app".to_owned(),

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::guards;
 use crate::{
     api::wire::{
         ApprovalView, HaltView, PaceView, RelatedView, RolloutList, RolloutSummary, RolloutView, StageView,
     },
     cli::output::{COLUMNS, Colour, Paint, indented, shortened, table, visible},
-    model::{Pause, RolloutState},
+    model::RolloutState,
 };
 
 /// Where the values begin, behind their names.
@@ -67,7 +68,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
                 devices(summary.frozen)
             ),
         ),
-        painted(&named("state", &state(summary)), summary.state, paint),
+        painted(&named("state", &state(view)), summary.state, paint),
     ];
     if let Some(cause) = &summary.cause {
         lines.push(named("because", &visible(cause)));
@@ -78,6 +79,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
         let until = waits.until.map(|until| format!(", until {}", second(until))).unwrap_or_default();
         lines.push(named("waits", &format!("{}{until}", visible(&waits.why))));
     }
+    lines.extend(guards::standing(view, paint));
     if view.approvals_needed > 0 || !view.approvals.is_empty() {
         lines.push(named("approvals", &approvals(view)));
         lines.extend(view.approvals.iter().map(|approval| named("", &approved(approval))));
@@ -125,16 +127,14 @@ pub(in crate::cli) fn in_force(halt: &HaltView) -> String {
 }
 
 /// In which state, where in the plan, and since when.
-pub(super) fn state(line: &RolloutSummary) -> String {
-    format!("{}, since {}", standing(line), second(line.changed_at))
+pub(super) fn state(view: &RolloutView) -> String {
+    format!("{}, since {}", standing(view), second(view.summary.changed_at))
 }
 
 /// In which state, and where in the plan.
-pub(super) fn standing(line: &RolloutSummary) -> String {
-    let pause = match line.pause {
-        Some(Pause::Manual) | None => String::new(),
-        Some(pause) => format!(" ({})", pause.as_str().replace('_', " ")),
-    };
+pub(super) fn standing(view: &RolloutView) -> String {
+    let line = &view.summary;
+    let pause = guards::pause(view).map(|why| format!(" ({why})")).unwrap_or_default();
     let stage = line.stage.map(|stage| format!(", stage {stage} of {}", line.stages)).unwrap_or_default();
     format!("{}{pause}{stage}", line.state)
 }

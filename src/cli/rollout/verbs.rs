@@ -132,7 +132,7 @@ pub(super) fn print(output: Output, verb: &str, view: &RolloutView) -> anyhow::R
 }
 
 fn came_of(verb: &str, view: &RolloutView) -> String {
-    let mut lines = vec![table::named("done", verb), table::named("state", &table::state(&view.summary))];
+    let mut lines = vec![table::named("done", verb), table::named("state", &table::state(view))];
     if let Some(waits) = &view.waits {
         lines.push(table::named("waits", &output::visible(&waits.why)));
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{
         client::ClientError,
-        wire::{Code, HaltView, RolloutView},
+        wire::{Code, GuardState, HaltView, RolloutView},
     },
     cli::{Exit, Output, output},
     clock::Clock,
@@ -117,20 +117,24 @@ struct Said {
     why: Option<String>,
     approvals: usize,
     halts: Vec<HaltView>,
+    guards: Vec<(String, GuardState)>,
 }
 
 impl Lines {
     /// Whether a line is due; remembers that it was said.
     fn is_news(&mut self, view: &RolloutView, now: Instant) -> bool {
         let summary = &view.summary;
+        // Where a number is in the way, what is waited for has it in its words: each reading would be a line.
+        let all_fine = view.guards.iter().all(|guard| guard.state == GuardState::Fine);
         let next = Said {
             state: summary.state,
             pause: summary.pause,
             stage: summary.stage,
             cause: summary.cause.clone(),
-            why: view.waits.as_ref().map(|waits| waits.why.clone()),
+            why: view.waits.as_ref().map(|waits| waits.why.clone()).filter(|_| all_fine),
             approvals: approvals(view),
             halts: view.halts.clone(),
+            guards: view.guards.iter().map(|guard| (guard.name.clone(), guard.state)).collect(),
         };
         let done = done(view);
         let is_news = match &self.said {
@@ -181,12 +185,17 @@ impl Line<'_> {
     fn told(&self) -> String {
         let summary = &self.view.summary;
         let mut parts =
-            vec![format!("{}: {} of {} devices", standing(summary), done(self.view), summary.frozen)];
+            vec![format!("{}: {} of {} devices", standing(self.view), done(self.view), summary.frozen)];
         if summary.state == RolloutState::Running {
             parts.push(format!("{:.0}/s", self.rate));
         }
         parts.extend(summary.cause.as_deref().map(output::visible));
         parts.extend(self.view.halts.iter().map(|halt| format!("halted: {}", in_force(halt))));
+        let guards = self.view.guards.iter().filter(|guard| guard.state != GuardState::Fine);
+        let guards: Vec<_> = guards.map(|guard| output::visible(&guard.told)).collect();
+        // What is waited for may say it already.
+        let waits = self.view.waits.as_ref().map(|waits| output::visible(&waits.why)).unwrap_or_default();
+        parts.extend(guards.into_iter().filter(|told| !waits.contains(told)));
         parts.extend(self.view.waits.as_ref().map(|waits| output::visible(&waits.why)));
         if summary.state == RolloutState::PendingApproval {
             parts.push(format!("{} of {} approvals", approvals(self.view), self.view.approvals_needed));
@@ -243,6 +252,24 @@ mod tests {
         assert!(lines.is_news(&view, at(32)));
         view.halts.push(samples::halt());
         assert!(lines.is_news(&view, at(32)) && line(&view, 0.0).contains("halted: all since "));
+    }
+
+    #[test]
+    fn a_guard_that_is_not_fine_is_told_once_and_each_of_its_readings_is_no_line() {
+        let above = |number: &str| samples::guarded(GuardState::Breached, &format!("is {number}, above 0.5"));
+        let told = line(&above("0.6"), 0.0);
+        assert!(told.contains(" paused (login-p99 beyond its bound), stage 2 of 4: "), "{told}");
+        assert_eq!(told.matches("login-p99 is 0.6, above 0.5").count(), 1, "{told}");
+        let mut baking = samples::view();
+        baking.guards = vec![samples::says(GuardState::Waiting, "is 0.6, above 0.5, since 11:58")];
+        assert!(line(&baking, 0.0).contains("; login-p99 is 0.6, above 0.5, since 11:58"));
+        assert!(!line(&baking, 0.0).contains('\u{1b}'));
+
+        let now = Clock::manual(samples::now(), 1).monotonic();
+        let mut lines = Lines::default();
+        assert!(lines.is_news(&above("0.6"), now));
+        assert!(!lines.is_news(&above("0.7"), now), "the next reading");
+        assert!(lines.is_news(&samples::guarded(GuardState::Blind, "cannot be read"), now));
     }
 
     #[test]

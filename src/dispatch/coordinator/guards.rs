@@ -14,11 +14,7 @@ use crate::{
     audience::Probe,
     dispatch::probe::Probes,
     ledger::{CampaignRecord, Deposed, RolloutRecord, Ruling, SeenDownstream},
-    rollout::{
-        Rollout,
-        downstream::{FrozenDownstream, Reading, Watched},
-        machine::Approved,
-    },
+    rollout::downstream::{FrozenDownstream, Reading, Watched},
 };
 
 /// Looks that may fail in a row until what was seen is as good as nothing.
@@ -52,7 +48,9 @@ impl Guards<'_> {
     async fn round(&self, probes: &Probes) -> Result<(), Deposed> {
         let Coordinator { ledger, patience, .. } = self.coordinator;
         let mut guarded = Vec::new();
-        for rollout in patience.answer(ledger.live_rollouts()).await?.into_iter().filter(is_watched) {
+        for rollout in
+            patience.answer(ledger.live_rollouts()).await?.into_iter().filter(|seen| seen.stands.is_watched())
+        {
             let campaign = patience.answer(ledger.campaign_of(rollout.rollout)).await?;
             let Some(campaign) = campaign.filter(|campaign| !campaign.plan.downstream.is_empty()) else {
                 continue;
@@ -107,13 +105,4 @@ impl Guards<'_> {
 
 fn guards(campaign: &CampaignRecord) -> impl Iterator<Item = &FrozenDownstream> {
     campaign.plan.downstream.iter()
-}
-
-/// From its start to its end: those who were rung open the app also while it is paused.
-fn is_watched(rollout: &RolloutRecord) -> bool {
-    match &rollout.stands {
-        Rollout::Approved(Approved { started, .. }) => *started,
-        Rollout::Running(_) | Rollout::Baking(_) | Rollout::Paused(_) => true,
-        Rollout::Draft | Rollout::PendingApproval(_) | Rollout::Over(_) => false,
-    }
 }

@@ -91,7 +91,15 @@ fn config(prometheus: Option<String>) -> Downstream {
     // The program does this when it starts.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let (timeout, every) = (Duration::from_secs(30), Duration::from_secs(5));
-    Downstream { prometheus, bearer_file: None, ca_file: None, timeout, every, pace_every: every }
+    Downstream {
+        prometheus,
+        bearer_file: None,
+        ca_file: None,
+        timeout,
+        every,
+        scrape: every,
+        pace_every: every,
+    }
 }
 
 fn query(text: &str) -> Probe {

@@ -52,4 +52,4 @@ pub use rollouts::RolloutRecord;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};
 pub use stages::Ruled;
 pub use submit::{CampaignRecord, NewCampaign, Submitted};
-pub use verbs::{Asked, Verb, VerbRefused};
+pub use verbs::{AcceptedPeak, Asked, Verb, VerbRefused};

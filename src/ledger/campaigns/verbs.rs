@@ -29,6 +29,8 @@ pub enum Verb {
         policy: Digest,
         /// For how long that may wait for the start.
         holds: Duration,
+        /// What they accept above what our own systems are said to take.
+        peak: Option<AcceptedPeak>,
     },
     /// Refuse it for good.
     Reject,
@@ -42,6 +44,17 @@ pub enum Verb {
     Promote,
     /// Give it up for good.
     Abort,
+}
+
+/// More app opens a second than our own systems are said to take, which an approver accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedPeak {
+    /// What was estimated, rounded up.
+    pub estimated: u64,
+    /// What our own systems take.
+    pub capacity: u32,
+    /// What the approver said that they accept.
+    pub accepted: u64,
 }
 
 /// A verb, by whom, and why.
@@ -186,7 +199,7 @@ impl Ledger {
             return Ok(Err(VerbRefused::ApprovalsExpired));
         }
         match &asked.verb {
-            Verb::Approve { digest, policy, holds } => {
+            Verb::Approve { digest, policy, holds, peak } => {
                 if in_force.is_some_and(|hash| hash != *policy) {
                     return Ok(Err(VerbRefused::OtherPolicy));
                 }
@@ -196,6 +209,10 @@ impl Ledger {
                     return Ok(Err(VerbRefused::OtherDigest));
                 }
                 particulars["digest"] = Value::String(digest.to_string());
+                if let Some(AcceptedPeak { estimated, capacity, accepted }) = peak {
+                    particulars["opens_per_second"] =
+                        json!({ "estimated": estimated, "capacity": capacity, "accepted": accepted });
+                }
                 let until = now.checked_add(*holds).unwrap_or(Timestamp::MAX);
                 seen.approvals_until = Some(seen.approvals_until.map_or(until, |first| first.min(until)));
                 seen.policy = Some(*policy);

@@ -181,6 +181,9 @@ on_both_engines! {
         who_paused_it_and_that_a_person_is_waited_for_is_shown,
         i5_a_halt_in_force_is_shown_on_what_it_keeps_from_starting,
         a_preview_says_what_is_on_record_in_words_and_numbers,
+        a_preview_says_how_many_phones_ring_before_a_guard_sees_a_harm,
+        a_plan_is_counted_before_there_is_a_campaign,
+        what_a_guard_says_is_shown_by_its_name_and_number,
         a_page_of_ten_thousand_past_rollouts_is_read_off_an_index;
     leases:
         i11_leases_of_one_rate_never_overlap,

@@ -104,6 +104,7 @@ pub(super) async fn i8_people_widen_under_the_policy_in_force_and_void_what_was_
         digest: digest(under),
         policy: under.hash(),
         holds: Duration::from_hours(1),
+        peak: None,
     };
     let next = policy("next");
     assert_eq!(says(approve(&next)).await, Err(VerbRefused::OtherPolicy), "it is not in force");

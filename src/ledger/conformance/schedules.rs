@@ -92,7 +92,8 @@ impl Course<'_> {
                 };
                 // Whoever serves has the policy in force.
                 if policy == self.policy {
-                    self.asks(PEOPLE[*person], Verb::Approve { digest, policy, holds: LEASE }).await?;
+                    self.asks(PEOPLE[*person], Verb::Approve { digest, policy, holds: LEASE, peak: None })
+                        .await?;
                 }
             }
             Happens::Drifts => self.policy = Digest::of(b"later"),

@@ -39,7 +39,7 @@ pub(super) async fn waiting(set: &Set<'_>) -> (CampaignRecord, Ruling, RolloutRe
 /// An approval of what is frozen now, under this policy.
 fn approval(campaign: &CampaignRecord, seen: &RolloutRecord, policy: Digest) -> Verb {
     let digest = seen.approval_digest(&campaign.policy, &policy).expect("it is frozen");
-    Verb::Approve { digest, policy, holds: HOLDS }
+    Verb::Approve { digest, policy, holds: HOLDS, peak: None }
 }
 
 pub(super) async fn asks(
@@ -92,10 +92,11 @@ pub(super) async fn i8_approvals_that_count_together_are_of_one_digest(store: &S
     let (campaign, ruling, seen) = waiting(&set).await;
     let (first, later) = (campaign.policy, Digest::of(b"the next policy"));
     let of = |policy| approval(&campaign, &seen, policy);
-    let stale = Verb::Approve { digest: Digest::of(b"something else"), policy: first, holds: HOLDS };
+    let stale =
+        Verb::Approve { digest: Digest::of(b"something else"), policy: first, holds: HOLDS, peak: None };
     assert_eq!(asks(&set, &campaign, "ada", stale).await, Err(VerbRefused::OtherDigest));
     let crossed = match of(later) {
-        Verb::Approve { digest, .. } => Verb::Approve { digest, policy: first, holds: HOLDS },
+        Verb::Approve { digest, .. } => Verb::Approve { digest, policy: first, holds: HOLDS, peak: None },
         other => other,
     };
     assert_eq!(asks(&set, &campaign, "ada", crossed).await, Err(VerbRefused::OtherDigest));

@@ -8,15 +8,25 @@ use super::{
     fixtures::{accepted, hours},
 };
 use crate::{
-    api::views,
-    ledger::{Asked, HaltScope, Ledger, Ruled, Verb, campaigns::listing},
+    api::{
+        views,
+        wire::{GuardState, RolloutView},
+    },
+    ledger::{Asked, HaltScope, Ledger, OverBecause, Ruled, SeenDownstream, Verb, campaigns::listing},
     model::{CampaignId, OperatorName, RolloutState},
+    rollout::{
+        Pause,
+        downstream::{Looks, Reading, Watched},
+    },
 };
+
+/// How often the numbers of our own systems are made, and looked at.
+const LOOKS: Looks = Looks { scrape: Duration::from_secs(15), every: Duration::from_secs(5) };
 
 /// Rollouts of the past, more than a team that sends one each hour has in a year.
 const PAST: usize = 10_000;
 
-async fn shown(set: &Set<'_>, campaign: CampaignId) -> crate::api::wire::RolloutView {
+async fn shown(set: &Set<'_>, campaign: CampaignId) -> RolloutView {
     let shown = views::rollout_view(set.ledger, &set.policy, campaign).await;
     shown.expect("an answer").expect("it is there")
 }
@@ -25,7 +35,7 @@ pub(super) async fn a_rollout_is_shown_as_the_coordinator_sees_it(store: &Store)
     let set = Set::with(store, 30, THREE, "").await;
     let campaign = set.submit().await;
     let view = async || shown(&set, campaign.id).await;
-    let why = |view: &crate::api::wire::RolloutView| view.waits.clone().expect("it waits").why;
+    let why = |view: &RolloutView| view.waits.clone().expect("it waits").why;
     let draft = view().await;
     assert_eq!((draft.summary.state, draft.digest.as_deref()), (RolloutState::Draft, None));
     assert_eq!(why(&draft), "its audience is being frozen");
@@ -101,7 +111,7 @@ pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store:
     let set = Set::with(store, 30, THREE, "").await;
     let (campaign, ruling) = (set.submit().await, set.rule().await);
     set.freeze(&ruling, &campaign, 5_000).await;
-    let preview = views::preview(&store.ledger, &set.policy, campaign.id)
+    let preview = views::preview(&store.ledger, &set.policy, LOOKS, campaign.id)
         .await
         .expect("an answer")
         .expect("it is there");
@@ -121,6 +131,93 @@ pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store:
     );
     let now = store.ledger.now().await.expect("the clock");
     assert!(preview.rollout.summary.received_at <= now && now < hours(now, 1));
+}
+
+pub(super) async fn a_plan_is_counted_before_there_is_a_campaign(store: &Store) {
+    let set = Set::with(store, 30, THREE, "").await;
+    let audience = set.policy.audience(&"everyone".parse().expect("a name")).expect("is known");
+    let plan = set.policy.plan_for(audience, None).expect("its plan");
+    let planned = views::planned(&store.ledger, &set.policy, LOOKS, (audience, plan)).await;
+    let planned = planned.expect("an answer");
+    assert_eq!((planned.devices, planned.plan.as_str()), (40, "p"));
+    let counts: Vec<u64> = planned.stages.iter().map(|stage| stage.devices).collect();
+    // Two of our own lie beside the audience, seven go first, and the rest is the last stage's.
+    assert_eq!(counts, [2, 7, 33]);
+    assert_eq!((planned.opens.stage, planned.opens.capacity, planned.guards.len()), (3, None, 0));
+    assert!(planned.opens.peak_per_second > 0.0);
+}
+
+/// A plan that waits for a number of our own systems.
+const GUARDED: &str = "[[stage]]\npercent = 100\nmax_rate = 1\n[[downstream]]\nname = \"login-p99\"\n\
+     prometheus = \"rate(a[1m])\"\npause_above = 0.5\nfor = \"0s\"\n";
+
+pub(super) async fn a_preview_says_how_many_phones_ring_before_a_guard_sees_a_harm(store: &Store) {
+    let set = Set::with(store, 90, GUARDED, "").await;
+    let (campaign, ruling) = (set.submit().await, set.rule().await);
+    set.freeze(&ruling, &campaign, 5_000).await;
+    let preview = views::preview(&store.ledger, &set.policy, LOOKS, campaign.id).await.expect("an answer");
+    let guards = preview.expect("it is there").guards;
+    let [guard] = &guards[..] else { panic!("one guard, not {guards:?}") };
+    assert_eq!((guard.name.as_str(), guard.pause, guard.halt), ("login-p99", Some(0.5), None));
+    assert_eq!(guard.lag, "15 s until the scrape, 60 s for the query's window, 5 s until the look");
+    let rung: Vec<_> = guard.rung_meanwhile.iter().map(|rung| (rung.stage, rung.devices, rung.all)).collect();
+    // A second each, of 120 phones.
+    assert_eq!((rung, guard.lag_seconds.to_bits()), (vec![(1, 80, false)], 80.0_f64.to_bits()));
+}
+
+pub(super) async fn what_a_guard_says_is_shown_by_its_name_and_number(store: &Store) {
+    let set = Set::with(store, 5, GUARDED, "").await;
+    let campaign = set.submit().await;
+    assert_eq!(shown(&set, campaign.id).await.guards, [], "it is not watched before it is started");
+    let ruling = set.rule().await;
+    let seen = set.freeze(&ruling, &campaign, 5_000).await;
+    let guard = |view: &RolloutView| view.guards[0].clone();
+    let why = |view: &RolloutView| view.waits.clone().expect("it waits").why;
+    let started = shown(&set, campaign.id).await;
+    assert_eq!((guard(&started).state, guard(&started).blind_since), (GuardState::Blind, None));
+    assert_eq!(why(&started), "login-p99 has not been read yet; it goes on by itself once that is over");
+
+    let begin = store.ledger.now().await.expect("the clock");
+    let mut watched = Watched::from(begin);
+    let mut read = async |value| {
+        let at = store.ledger.now().await.expect("the clock");
+        watched.note(&campaign.plan.downstream[0], Reading { at, value });
+        let noted = SeenDownstream { watched: watched.clone(), stale_after: Duration::from_hours(1) };
+        store.ledger.note_downstream(&ruling, campaign.rollout, "login-p99", &noted).await.expect("it rules");
+        shown(&set, campaign.id).await
+    };
+    let fine = guard(&read(Some(0.25)).await);
+    assert_eq!(
+        (fine.state, fine.value, fine.does, fine.beyond_since),
+        (GuardState::Fine, Some(0.25), None, None)
+    );
+    assert!(set.ruled(&ruling, &seen, Ruled::Open(0)).await.expect("it rules"));
+
+    let above = read(Some(0.6)).await;
+    let cause = why(&above);
+    assert!(cause.starts_with("downstream: login-p99 is 0.6, above 0.5, since "), "{cause}");
+    let seen = set.seen(campaign.id).await;
+    assert!(set.ruled(&ruling, &seen, Ruled::Pause(Pause::NoData, cause)).await.expect("it rules"));
+    let paused = read(Some(0.7)).await;
+    assert_eq!((paused.summary.pause, guard(&paused).state), (Some(Pause::NoData), GuardState::Breached));
+    assert_eq!((guard(&paused).does.as_deref(), guard(&paused).value), (Some("pause"), Some(0.7)));
+    assert_eq!(guard(&paused).beyond_since, guard(&above).beyond_since, "since the first that was beyond");
+    assert!(guard(&paused).beyond_since.is_some_and(|since| since >= begin));
+    let said = why(&paused);
+    assert!(
+        said.starts_with("login-p99 is 0.7, above 0.5, since ")
+            && said.ends_with("; it goes on by itself once that is over"),
+        "{said}"
+    );
+
+    read(Some(0.4)).await;
+    let blind = guard(&read(None).await);
+    assert_eq!((blind.state, blind.value), (GuardState::Blind, Some(0.4)));
+    assert!(blind.blind_since.is_some() && blind.told.contains("cannot be read, since "), "{blind:?}");
+    assert!(blind.told.contains("; it was 0.4 at "), "{blind:?}");
+    let seen = set.seen(campaign.id).await;
+    assert!(set.ruled(&ruling, &seen, Ruled::Over(OverBecause::Expired)).await.expect("it rules"));
+    assert_eq!(shown(&set, campaign.id).await.guards, [], "nothing is read for what is over");
 }
 
 pub(super) async fn a_page_of_ten_thousand_past_rollouts_is_read_off_an_index(store: &Store) {

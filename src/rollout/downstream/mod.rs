@@ -9,6 +9,7 @@
 //! All instants are of one clock, the ledger's: coordinators' own may differ.
 
 mod frozen;
+mod lag;
 mod number;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use frozen::FrozenDownstream;
+pub use lag::{Lag, Looks};
 pub use number::Number;
 
 use crate::audience::WhenBlind;
@@ -132,9 +134,22 @@ impl Watched {
         }
     }
 
+    /// The last number, and when it was read.
+    #[must_use]
+    pub const fn last(&self) -> Option<(Timestamp, Number)> {
+        self.last
+    }
+
+    /// Since when it is beyond a bound, as far as is known: the one at which the rollout ends, else the one at which it waits.
+    #[must_use]
+    pub fn beyond_since(&self) -> Option<Timestamp> {
+        self.halts_since.or(self.pauses_since)
+    }
+
     /// Since when nothing is known. A number of the future is no better than one that is too old: the clock was set, and
     /// nobody knows how old it is.
-    fn blind_since(&self, now: Timestamp, stale_after: Duration) -> Option<Timestamp> {
+    #[must_use]
+    pub fn blind_since(&self, now: Timestamp, stale_after: Duration) -> Option<Timestamp> {
         self.blind_since.or_else(|| {
             let (at, _) = self.last?;
             let age = now.duration_since(at);

@@ -208,6 +208,17 @@ impl Rollout {
         }
     }
 
+    /// True if the numbers of our own systems are read for it: from its start to its end, also while it is paused, because
+    /// those who were rung open the app later.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        match self {
+            Self::Approved(approved) => approved.started,
+            Self::Running(_) | Self::Baking(_) | Self::Paused(_) => true,
+            Self::Draft | Self::PendingApproval(_) | Self::Over(_) => false,
+        }
+    }
+
     /// The stage that was opened last, of one that is not over.
     #[must_use]
     pub const fn stage(&self) -> Option<StageNumber> {

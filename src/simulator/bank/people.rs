@@ -47,7 +47,7 @@ impl People {
 
     /// So many phones ring now; some of their owners will open the app, each in their own time.
     pub(super) fn hear(&mut self, now: u64, phones: u64) {
-        let Opens { share, median_delay } = self.terms.opens;
+        let Opens { share, median_delay, .. } = self.terms.opens;
         for _ in 0..phones {
             if self.openers.share() < share {
                 let delay = median_delay.as_secs_f64() * (Opens::SPREAD * self.openers.normal()).exp();

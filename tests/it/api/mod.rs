@@ -5,6 +5,7 @@ mod commands;
 mod contract;
 mod halts;
 mod hostile;
+mod peak;
 mod policy;
 mod races;
 mod tokens;
@@ -101,6 +102,11 @@ async fn break_glass(ledger: &Ledger, name: &str) -> String {
 impl Office {
     /// With further lines of configuration, such as `api.requests_per_second = 1`.
     async fn open(configuration: &str) -> Self {
+        Self::with(configuration, |_| ()).await
+    }
+
+    /// The same, with something changed in the policy's folder before it is served.
+    async fn with(configuration: &str, change: impl FnOnce(&std::path::Path)) -> Self {
         let stage = Stage::with(SimulatorConfig::quiet(Clock::system()), configuration).await;
         let policy = stage.folder().join("audiences");
         let write = |path: &str, text: &str| std::fs::write(policy.join(path), text).expect("a policy file");
@@ -122,6 +128,7 @@ impl Office {
              audiences = [\"{AUDIENCE}\"]\n"
         );
         std::fs::write(&producers, format!("{text}\n{ours}")).expect("producers.toml");
+        change(&policy);
         stage
             .register(&[TestPhone::ios("staff-0001"), TestPhone::ios("anna"), TestPhone::android("jan")])
             .await;

@@ -47,12 +47,12 @@ impl Login {
     }
 }
 
-/// A fleet whose plan has a gate behind its first stage, and a guard.
-async fn guarded(probe: &str, configuration: &str) -> Fleet {
+/// A fleet whose plan has a gate behind its first stage, and a guard with this bound.
+async fn guarded(probe: &str, bound: &str, configuration: &str) -> Fleet {
     let stages = ["percent = 50\ngate = \"manual\"", "percent = 100"];
     let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 40, &stages).await;
     let guard = format!(
-        "[[downstream]]\nname = \"login-p99\"\n{probe}\nhalt_above = 800\nfor = \"1s\"\nno_data = \"pause\"\n"
+        "[[downstream]]\nname = \"login-p99\"\n{probe}\n{bound}\nfor = \"1s\"\nno_data = \"pause\"\n"
     );
     let text = format!("{}\n{guard}", plan(&stages));
     std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
@@ -69,7 +69,7 @@ async fn is_paused(fleet: &Fleet, why: &str) {
 async fn i5_a_login_that_breaches_while_a_rollout_waits_at_a_gate_halts_it() {
     let login = Login::start().await;
     let probe = format!("http = \"http://{}/status\"\njson = \"/login/p99_ms\"", login.address);
-    let fleet = guarded(&probe, "").await;
+    let fleet = guarded(&probe, "halt_above = 800", "").await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("knocks")).await;
     is_paused(&fleet, "gate").await;
@@ -90,7 +90,7 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
     let prometheus = PrivateServices::prometheus().await;
     prometheus.scrape(login.address);
     let configuration = format!("prometheus = \"{}\"\n", prometheus.prometheus_url());
-    let fleet = guarded("prometheus = \"login_p99_ms\"", &configuration).await;
+    let fleet = guarded("prometheus = \"login_p99_ms\"", "halt_above = 800", &configuration).await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("blind")).await;
     is_paused(&fleet, "gate").await;
@@ -103,6 +103,7 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
     let shown = fleet.show("blind").await;
     let cause = shown["cause"].as_str().expect("a cause");
     assert!(cause.starts_with("downstream: login-p99 cannot be read, since "), "{cause}");
+    assert_eq!(shown["guards"][0]["state"], "blind", "{shown}");
     assert!(!super::watched::promote(&fleet, "blind", Some("it will be all right")).await);
     assert_eq!(fleet.stage.simulator.requests(), sent, "I3");
     prometheus.run(&["start", "prometheus"]).await;
@@ -113,5 +114,38 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
     fleet.over().await;
     assert_eq!(fleet.show("blind").await["state"], "completed");
     fleet.reconcile("blind").await.is_clean();
+    assert!(serving.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing() {
+    let login = Login::start().await;
+    let probe = format!("http = \"http://{}/status\"\njson = \"/login/p99_ms\"", login.address);
+    let fleet = guarded(&probe, "pause_above = 800", "").await;
+    let serving = fleet.serve("intake,coordinator,worker").await;
+    fleet.publish(&fleet.job("waits")).await;
+    is_paused(&fleet, "gate").await;
+    login.is(900);
+    fleet.until("it is beyond", "select seen like '%pauses_since%' from downstream").await;
+    // A person opens the gate; nothing widens.
+    assert!(super::watched::promote(&fleet, "waits", None).await);
+    is_paused(&fleet, "no_data").await;
+    let shown = fleet.show("waits").await;
+    let guard = &shown["guards"][0];
+    assert!(guard["state"] == "breached" && guard["value"] == 900.0 && guard["does"] == "pause", "{shown}");
+    let why = shown["waits"]["why"].as_str().expect("it waits");
+    assert!(why.starts_with("login-p99 is 900, above 800, since "), "{why}");
+    let campaign = shown["campaign"].as_str().expect("an id");
+    let told = fleet.stage.run(&["rollout", "show", campaign]).await;
+    let told = String::from_utf8(told.stdout).expect("text");
+    assert!(told.contains("paused (login-p99 beyond its bound), stage 1 of 2"), "{told}");
+    assert!(
+        told.contains("\nguards     login-p99 is 900, above 800, since ") && !told.contains("no data"),
+        "{told}"
+    );
+    login.is(200);
+    is_paused(&fleet, "gate").await;
+    assert!(super::watched::promote(&fleet, "waits", None).await);
+    fleet.over().await;
     assert!(serving.stop().await.success());
 }

@@ -135,7 +135,7 @@ impl<'f> Mistake<'f> {
         assert_eq!(pending.electorate.people, 2, "though nobody need approve what is for our own people");
         let policy = Policy::load(&self.fleet.stage.folder().join("audiences")).expect("a policy").hash();
         let digest = pending.frozen_digest.expect("it is frozen");
-        let approve = || Verb::Approve { digest, policy, holds: Duration::from_hours(1) };
+        let approve = || Verb::Approve { digest, policy, holds: Duration::from_hours(1), peak: None };
         self.asks(pending.id, OWNER, approve()).await.expect_err("it is said in their name");
         self.asks(pending.id, "first-approver", approve()).await.expect("the first");
         self.asks(pending.id, "first-approver", approve()).await.expect_err("one person is one");

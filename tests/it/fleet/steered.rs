@@ -105,7 +105,7 @@ async fn i3_i4_a_coordinator_killed_in_every_state_resumes_and_no_gate_opens_its
     steered.kill().await;
     let policy = Policy::load(&fleet.stage.folder().join("audiences")).expect("a policy").hash();
     let digest = pending.frozen_digest.expect("it is frozen");
-    let approve = || Verb::Approve { digest, policy, holds: Duration::from_hours(1) };
+    let approve = || Verb::Approve { digest, policy, holds: Duration::from_hours(1), peak: None };
     steered.says("first-approver", approve()).await;
     steered.kill().await;
     assert_eq!(steered.seen().await.expect("it is there").state, RolloutState::PendingApproval, "one of two");

@@ -178,7 +178,7 @@ async fn i4_a_campaign_to_customers_rings_nobody_before_people_approve_start_and
     assert_eq!((pending.frozen, pending.electorate.people), (6, 1), "every phone of Poland, and one person");
     let digest = pending.frozen_digest.expect("it is frozen");
     let policy = Policy::load(&stage.folder().join("audiences")).expect("a policy").hash();
-    let approve = |digest| Verb::Approve { digest, policy, holds: Duration::from_hours(24) };
+    let approve = |digest| Verb::Approve { digest, policy, holds: Duration::from_hours(24), peak: None };
     let ask = async |by: &str, verb: Verb| {
         let by = OperatorName::parse(by).expect("a name");
         ledger.verb(pending.id, &Asked { verb, by: &by, reason: None }).await.expect("an answer")

@@ -102,6 +102,7 @@ fn asking(prometheus: &PrivateServices) -> Probes {
         ca_file: None,
         timeout: Duration::from_secs(10),
         every: Duration::from_secs(1),
+        scrape: Duration::from_secs(1),
         pace_every: Duration::from_secs(1),
     };
     Probes::open(&config).expect("it is right")
