@@ -4,6 +4,8 @@
 //! changed. So what is promised is of every decision made after it was noted, not of the one that was on its way; and a
 //! worker that has its intent sends until the halt is written, and no intent is recorded after that (I5 halt-is-now).
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::world::{Action, Due, Model, World};
@@ -20,7 +22,7 @@ use crate::{
 /// For how long the number must be beyond a bound.
 const HOLD: SignedDuration = SignedDuration::from_secs(30);
 /// A number that is older is none.
-const STALE_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+const STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// What was seen of the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
