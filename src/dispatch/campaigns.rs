@@ -24,7 +24,7 @@ use crate::{
     audience::Audience,
     guard::{self, Facts},
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
-    model::Job,
+    model::{FindingNote, Job},
     rollout::FrozenPlan,
 };
 
@@ -48,7 +48,7 @@ impl DirectLane {
         let facts = Facts::of_campaign(asked.delivery.received_at);
         let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
         match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
-            Judged::Clear(_) => self.submit(asked, now).await,
+            Judged::Clear(_, findings) | Judged::Held(findings) => self.submit(asked, findings, now).await,
             Judged::Known => self.settled(asked).await,
             Judged::Refused(findings) => self.refuse(asked, findings, now).await,
         }
@@ -67,8 +67,8 @@ impl DirectLane {
         Ok((campaign.map(|known| PriorJob { digest: known.digest, finished: false }), read.now))
     }
 
-    /// Puts a cleared campaign on record.
-    async fn submit(&self, asked: Asked, now: Timestamp) {
+    /// Puts a campaign on record that is not refused.
+    async fn submit(&self, asked: Asked, findings: Vec<FindingNote>, now: Timestamp) {
         let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
         let Some(((app, intent), (audience, at_most, plan))) = labels else {
             tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
@@ -84,6 +84,7 @@ impl DirectLane {
             at_most,
             policy: self.policy.hash(),
             plan: &plan,
+            findings: &findings,
             traceparent: asked.delivery.traceparent.as_deref(),
             requester: None,
             retry_of: None,

@@ -171,7 +171,8 @@ pub(super) async fn put(
     operator: &OperatorName,
     taken: Option<Taken>,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
-    let known = |campaign: CampaignId| Ok(SubmittedView { campaign: campaign.to_string(), known: true });
+    let known =
+        |campaign: CampaignId| Ok(SubmittedView { campaign: campaign.to_string(), known: true, held: false });
     if let Some(campaign) = ledger.campaign_by_job(key).await? {
         let is_same = CampaignId::derive(key, &job.digest()) == campaign;
         return Ok(if is_same { known(campaign) } else { Err(vec![judge::id_reused()]) });
@@ -180,7 +181,9 @@ pub(super) async fn put(
     let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now), now);
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
-    let (Verdict::Clear(..), Some(((app, intent), (audience, at_most)))) = (&verdict, labels) else {
+    let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =
+        (&verdict, labels)
+    else {
         let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
         return refuse(ledger, job, key, findings).await;
     };
@@ -199,6 +202,7 @@ pub(super) async fn put(
         at_most,
         policy: policy.hash(),
         plan: &plan,
+        findings: &findings,
         traceparent: None,
         requester: Some(operator),
         retry_of,
@@ -209,7 +213,8 @@ pub(super) async fn put(
     Ok(match ledger.submit_campaign(&new).await? {
         Submitted::Stored(campaign) => {
             tracing::info!(job = %key, %campaign, %operator, "a person's campaign is on record");
-            Ok(SubmittedView { campaign: campaign.to_string(), known: false })
+            let held = findings.iter().any(FindingNote::holds);
+            Ok(SubmittedView { campaign: campaign.to_string(), known: false, held })
         }
         Submitted::Known(campaign) => known(campaign),
         Submitted::Conflict => Err(vec![judge::id_reused()]),

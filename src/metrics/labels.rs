@@ -86,6 +86,8 @@ pub(super) struct StateLabels {
 pub enum JobVerdict {
     /// Cleared for sending.
     Clear,
+    /// A person must look first.
+    Hold,
     /// Refused by the guard.
     Refuse,
     /// Not a job.
@@ -100,6 +102,7 @@ impl JobVerdict {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Clear => "clear",
+            Self::Hold => "hold",
             Self::Refuse => "refuse",
             Self::Malformed => "malformed",
             Self::Known => "known",

@@ -9,6 +9,7 @@ mod deferred;
 mod direct;
 mod doubt;
 mod erasure;
+mod findings;
 mod fixtures;
 mod importing;
 mod keys;
@@ -185,6 +186,8 @@ on_both_engines! {
         a_plan_is_counted_before_there_is_a_campaign,
         what_a_guard_says_is_shown_by_its_name_and_number,
         a_page_of_ten_thousand_past_rollouts_is_read_off_an_index;
+    findings:
+        i3_nobody_approves_what_the_guard_holds_before_each_finding_is_accepted;
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
