@@ -133,10 +133,9 @@ fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict 
         findings.append(&mut run(entry, &case));
     }
     match heaviest(&findings) {
-        Some(Severity::Refuse) => Verdict::Refuse(findings),
         Some(Severity::Hold) if case.is_campaign() => Verdict::Hold(findings),
-        // A direct job is for now; nobody looks at it first.
-        Some(Severity::Hold) => Verdict::Refuse(findings),
+        // A direct job is for now: nobody looks at it first, so what would hold it refuses it.
+        Some(Severity::Hold | Severity::Refuse) => Verdict::Refuse(findings),
         Some(Severity::Note) | None => prove(case, findings),
     }
 }
