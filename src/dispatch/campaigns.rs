@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     audience::Audience,
-    guard::{self, Facts},
+    guard::{self, Facts, Past},
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
     model::Job,
     rollout::FrozenPlan,
@@ -45,7 +45,7 @@ impl DirectLane {
             Ok(read) => read,
             Err(error) => return self.not_on_record(asked, error).await,
         };
-        let facts = Facts::of_campaign(asked.delivery.received_at);
+        let facts = Facts::of_campaign(asked.delivery.received_at, Past::default());
         let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
         match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
             Judged::Clear(_) => self.submit(asked, now).await,

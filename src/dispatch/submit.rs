@@ -11,7 +11,7 @@ use crate::{
     api::wire::SubmittedView,
     audience::{Audience, Policy, Producer},
     dispatch::judge,
-    guard::{self, Facts, Finding, Verdict},
+    guard::{self, Facts, Finding, Past, Verdict},
     ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, RefusedJob, Submitted},
     model::{
         CampaignId, FindingNote, Job, JobId, JobKey, Mends, OperatorName, ProducerId, Recipients, RolloutId,
@@ -177,7 +177,7 @@ pub(super) async fn put(
         return Ok(if is_same { known(campaign) } else { Err(vec![judge::id_reused()]) });
     }
     let now = ledger.now().await?;
-    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now), now);
+    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now, Past::default()), now);
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
     let (Verdict::Clear(..), Some(((app, intent), (audience, at_most)))) = (&verdict, labels) else {

@@ -20,7 +20,7 @@ mod rules;
 mod verdict;
 
 pub use cleared::{Cleared, NotAdmitted};
-pub use facts::{Facts, FoundRecipient};
+pub use facts::{Facts, FoundRecipient, Past};
 pub use registration::refuse_registration;
 pub use rules::{Rule, clear, recheck};
 pub use verdict::{Finding, Severity, Span, Verdict};
