@@ -197,6 +197,11 @@ pub(super) fn device(owner: &UserId, n: usize, environment: Environment) -> Devi
 }
 
 pub(super) fn policy() -> Policy {
+    policy_with("")
+}
+
+/// The same, with these lines of the app `bank`.
+pub(super) fn policy_with(of_bank: &str) -> Policy {
     let app = |id: &str| {
         format!(
             "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = [\"bank.example.pl\"]\n\
@@ -205,7 +210,7 @@ pub(super) fn policy() -> Policy {
     };
     let shadow = app("shadow") + "guard = { shadow = [\"staging-link\", \"duplicate-campaign\"] }\n";
     let files = [
-        ("apps.toml", app("bank") + &app("other") + &shadow),
+        ("apps.toml", app("bank") + of_bank + &app("other") + &shadow),
         (
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\

@@ -17,7 +17,6 @@ use crate::{
 
 /// More findings would say no more.
 const MOST: usize = 5;
-const FIX: &str = "correct the address, or add its host to the app's link_hosts in apps.toml";
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     // An app that is not known is label-missing's to refuse.
@@ -50,7 +49,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 }
 
 fn finding(field: &str, doubt: Doubt) -> Finding {
-    Finding::new((Rule::StagingLink, Severity::Refuse), field, doubt.as_str(), FIX)
+    let fix = match doubt {
+        Doubt::Elsewhere => "correct the address, or add its host to the app's link_hosts in apps.toml",
+        Doubt::NotPlain => "write the host alone behind the slashes, in ASCII",
+        Doubt::Local | Doubt::Staging => "write the address that customers are meant to see",
+    };
+    Finding::new((Rule::StagingLink, Severity::Refuse), field, doubt.as_str(), fix)
 }
 
 fn strings(value: &Value, look: &mut impl FnMut(&str)) {
