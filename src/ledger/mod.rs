@@ -56,8 +56,8 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, V
 pub use campaigns::{
     AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
     FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, OpenSegment, OverBecause, Paced,
-    Reached, RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount,
-    StageProgress, Submitted, Tally, Verb, VerbRefused,
+    PastAsk, Reached, RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd,
+    StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};

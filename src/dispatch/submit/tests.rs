@@ -10,13 +10,20 @@ use crate::{
 
 const APP: &str = "pl.example.bank";
 
+/// One that lets a test say the same twice.
 pub(in crate::dispatch) fn policy() -> Policy {
+    policy_with("guard = { shadow = [\"duplicate-campaign\"] }\n")
+}
+
+fn policy_with(guard: &str) -> Policy {
     let file = |path: &str, text: &str| PolicyFile { path: path.to_owned(), text: text.replace("APP", APP) };
     let files = [
         file(
             "apps.toml",
-            "[apps.\"APP\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
-             apns = { topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }\n",
+            &format!(
+                "[apps.\"APP\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
+                 apns = {{ topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }}\n{guard}"
+            ),
         ),
         file(
             "producers.toml",
@@ -131,4 +138,22 @@ async fn a_retry_is_of_what_is_over_and_was_frozen() {
     let over = ledger.verb(old.id, &asked).await.expect("an answer").expect("aborted");
     assert_eq!(over.state, RolloutState::Aborted);
     assert_eq!(refused(old.id).await, RetryRefused::NeverFrozen);
+}
+
+#[tokio::test]
+async fn the_same_words_twice_are_not_sent_twice() {
+    let (ledger, bob) = (ledger().await, name("bob"));
+    let policy = policy_with("");
+    let submit = async |id: &str| {
+        let job = job(id, "production");
+        submit_on_behalf(&ledger, &policy, &job, &bob, &producer("news")).await.expect("the ledger answers")
+    };
+    submit("monday").await.expect("it is new");
+    let findings = submit("monday-again").await.expect_err("it says the same");
+    let rules: Vec<_> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+    assert_eq!(rules, ["duplicate-campaign"]);
+    assert!(
+        submit("monday").await.expect("the same job").known,
+        "a repeat of the same job is answered from the record"
+    );
 }

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use super::{Cleared, Facts, Finding, Severity, Verdict, case::Case, cleared::Reach};
 use crate::{
     audience::Policy,
-    model::{Intent, Job, JobKey},
+    model::{FindingNote, Intent, Job, JobKey},
 };
 
 /// A rule of the guard, in the order in which they run.
@@ -125,6 +125,18 @@ impl Rule {
     pub const fn id(self) -> &'static str {
         TABLE[self as usize].id
     }
+}
+
+/// Rules whose Hold or Refuse tells something of what the same producer sends next: tests and texts that were stopped for what
+/// they are. See `contagion`, which is none of them, or one mistake would hold for ever.
+const FLAGGING: &[Rule] =
+    &[Rule::TestToProduction, Rule::TestAudienceTooBig, Rule::UnfilledTemplate, Rule::StagingLink];
+
+/// Was a notification stopped for what it is, by these findings?
+#[must_use]
+pub fn is_flagged(findings: &[FindingNote]) -> bool {
+    let stopped = |finding: &&FindingNote| matches!(finding.verdict.as_str(), "hold" | "refuse");
+    findings.iter().filter(stopped).any(|finding| FLAGGING.iter().any(|rule| rule.id() == finding.rule))
 }
 
 /// May this job reach these people? Pure; most of its cost is rendering the message, which is done once:
