@@ -13,4 +13,13 @@ alter table campaign add column simhash bigint;
 -- What was said to an audience lately.
 create index campaign_said on campaign (app, audience, received_at);
 
+-- Which rules of the guard only report, for which app, and since which activation of a policy without a break.
+create table shadow_rule (
+    app   text   not null,
+    rule  text   not null,
+    since bigint not null,
+    primary key (app, rule)
+);
+
+grant select, insert, delete on shadow_rule to bellwether_serving;
 grant select, insert, update on flagged to bellwether_serving;

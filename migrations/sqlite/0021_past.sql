@@ -12,3 +12,11 @@ alter table campaign add column simhash integer;
 
 -- What was said to an audience lately.
 create index campaign_said on campaign (app, audience, received_at);
+
+-- Which rules of the guard only report, for which app, and since which activation of a policy without a break.
+create table shadow_rule (
+    app   text    not null,
+    rule  text    not null,
+    since integer not null,
+    primary key (app, rule)
+) strict;

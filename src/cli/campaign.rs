@@ -12,7 +12,7 @@ use super::{
     exit::With,
     ledger,
     output::{self, Paint},
-    rollout::{client, planned as planned_boxes},
+    rollout::{FindingArgs, accept_finding, client, planned as planned_boxes},
 };
 use crate::{
     api::{views, wire::SubmittedView},
@@ -35,6 +35,8 @@ pub(super) enum Campaign {
         #[arg(long, value_name = "PRODUCER")]
         producer: Option<crate::model::ProducerId>,
     },
+    /// Answer for one finding of the guard that holds a campaign; `rollout show` lists them
+    AcceptFinding(FindingArgs),
 }
 
 /// Runs the verb.
@@ -42,6 +44,7 @@ pub(super) async fn run(config: &Path, output: Output, verb: Campaign) -> anyhow
     match verb {
         Campaign::Plan { file } => plan(config, output, file.as_deref()).await,
         Campaign::Submit { file, producer } => submit(output, file.as_deref(), producer).await,
+        Campaign::AcceptFinding(args) => accept_finding(output, &args).await,
     }
 }
 
@@ -94,6 +97,10 @@ pub(super) fn submitted(output: Output, view: &SubmittedView) -> anyhow::Result<
     match output {
         Output::Json | Output::Yaml => output.print(view)?,
         Output::Table if view.known => output::line(&format!("{}: on record already", view.campaign))?,
+        Output::Table if view.held => output::line(&format!(
+            "{}: on record, and held by the guard; `bellwether rollout show` lists what somebody must accept first",
+            view.campaign
+        ))?,
         Output::Table => output::line(&format!(
             "{}: on record; `bellwether rollout show` says what it waits for",
             view.campaign

@@ -24,7 +24,7 @@ use crate::{
     audience::Audience,
     guard::{self, Facts, Past},
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
-    model::Job,
+    model::{FindingNote, Job},
     rollout::FrozenPlan,
 };
 
@@ -60,7 +60,9 @@ impl DirectLane {
         let facts = Facts::of_campaign(asked.delivery.received_at, past);
         let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
         match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
-            Judged::Clear(_) => return self.submit(asked, past, now).await,
+            Judged::Clear(_, findings) | Judged::Held(findings) => {
+                return self.submit(asked, findings, past, now).await;
+            }
             Judged::Known => self.settled(asked).await,
             Judged::Refused(findings) => self.refuse(asked, findings, now).await,
         }
@@ -90,8 +92,14 @@ impl DirectLane {
         ))
     }
 
-    /// Puts a cleared campaign on record, unless the guard is to be asked again.
-    async fn submit(&self, asked: Asked, past: Past, now: Timestamp) -> Option<Asked> {
+    /// Puts a campaign on record that is not refused, unless the guard is to be asked again.
+    async fn submit(
+        &self,
+        asked: Asked,
+        findings: Vec<FindingNote>,
+        past: Past,
+        now: Timestamp,
+    ) -> Option<Asked> {
         let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
         let Some(((app, intent), (audience, at_most, plan))) = labels else {
             tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
@@ -108,6 +116,7 @@ impl DirectLane {
             at_most,
             policy: self.policy.hash(),
             plan: &plan,
+            findings: &findings,
             traceparent: asked.delivery.traceparent.as_deref(),
             requester: None,
             retry_of: None,

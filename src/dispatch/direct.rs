@@ -272,11 +272,14 @@ impl DirectLane {
             let facts = self.facts(&answer.recipients, asked.delivery.received_at);
             let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, read.now);
             match judge::judge(&asked, answer.prior.as_ref(), verdict, &self.metrics) {
-                Judged::Clear(proof) => cleared.push((asked, *proof, answer)),
+                Judged::Clear(proof, _) => cleared.push((asked, *proof, answer)),
                 Judged::Known => {
                     self.end(Ended::settled(Some(asked.delivery.receipt), Some(asked.key))).await;
                 }
-                Judged::Refused(findings) => self.refuse(asked, findings, read.now).await,
+                // The guard holds no direct job; whatever it means, nothing is sent.
+                Judged::Held(findings) | Judged::Refused(findings) => {
+                    self.refuse(asked, findings, read.now).await;
+                }
             }
         }
         self.open_and_send(cleared, read.now, arrived).await

@@ -82,8 +82,10 @@ fn malformed_refusal(delivery: &Delivery, malformed: Malformed, now: Timestamp) 
 /// What becomes of a job after the guard and the record have been asked.
 #[derive(Debug)]
 pub(super) enum Judged {
-    /// Cleared for sending.
-    Clear(Box<Cleared>),
+    /// Cleared for sending; a campaign with these findings, which are notes.
+    Clear(Box<Cleared>, Vec<FindingNote>),
+    /// A campaign that a person must look at first, because of these findings.
+    Held(Vec<FindingNote>),
     /// On record with the same content: nothing to do but acknowledge.
     Known,
     /// Refused, with the reasons as they are told.
@@ -114,11 +116,15 @@ pub(super) fn judge(
         metrics.finding(finding.rule.id(), finding.severity.as_str());
     }
     match verdict {
-        Verdict::Clear(cleared, _) => {
+        Verdict::Clear(cleared, findings) => {
             metrics.job(lane, JobVerdict::Clear);
-            Judged::Clear(Box::new(cleared))
+            Judged::Clear(Box::new(cleared), findings.iter().map(Finding::note).collect())
         }
-        Verdict::Hold(findings) | Verdict::Refuse(findings) => {
+        Verdict::Hold(findings) => {
+            metrics.job(lane, JobVerdict::Hold);
+            Judged::Held(findings.iter().map(Finding::note).collect())
+        }
+        Verdict::Refuse(findings) => {
             metrics.job(lane, JobVerdict::Refuse);
             Judged::Refused(findings.iter().map(Finding::note).collect())
         }

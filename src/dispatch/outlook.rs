@@ -118,10 +118,12 @@ pub fn at_most(policy: &Policy, campaign: &CampaignRecord) -> u64 {
 pub fn electorate(policy: &Policy, campaign: &CampaignRecord, frozen: u64) -> Electorate {
     let people = match policy.audience(&campaign.audience) {
         _ if campaign.mends.is_some() => MENDED_BY,
+        // Somebody answers for what speaks against it, whoever it is for.
+        Some(audience) if campaign.held => audience.people_for(frozen).max(1),
         Some(audience) => audience.people_for(frozen),
         // One that the policy has no longer is taken for the strictest.
         None if campaign.class == Class::Production => u32::try_from(MAX_APPROVERS).unwrap_or(u32::MAX),
-        None => 0,
+        None => u32::from(campaign.held),
     };
     let owners = policy.producer(&campaign.key.producer).map(|producer| &producer.owners);
     let owners = owners.into_iter().flatten().cloned();

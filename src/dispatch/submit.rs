@@ -202,7 +202,9 @@ async fn try_put(
     let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now, past), now);
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
-    let (Verdict::Clear(..), Some(((app, intent), (audience, at_most)))) = (&verdict, labels) else {
+    let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =
+        (&verdict, labels)
+    else {
         let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
         return refuse(ledger, job, key, findings).await.map(Some);
     };
@@ -220,6 +222,7 @@ async fn try_put(
         at_most,
         policy: policy.hash(),
         plan: &plan,
+        findings: &findings,
         traceparent: None,
         requester: Some(operator),
         retry_of: taken.and_then(|taken| taken.retry_of),
@@ -231,7 +234,8 @@ async fn try_put(
     Ok(match ledger.submit_campaign(&new).await? {
         Submitted::Stored(campaign) => {
             tracing::info!(job = %key, %campaign, %operator, "a person's campaign is on record");
-            Some(Ok(SubmittedView { campaign: campaign.to_string(), known: false }))
+            let held = findings.iter().any(FindingNote::holds);
+            Some(Ok(SubmittedView { campaign: campaign.to_string(), known: false, held }))
         }
         Submitted::Known(campaign) => Some(Ok(known(campaign))),
         Submitted::Conflict => Some(Err(vec![judge::id_reused()])),
@@ -240,7 +244,7 @@ async fn try_put(
 }
 
 fn known(campaign: CampaignId) -> SubmittedView {
-    SubmittedView { campaign: campaign.to_string(), known: true }
+    SubmittedView { campaign: campaign.to_string(), known: true, held: false }
 }
 
 /// How to ask for a campaign's past. `None` for a job whose names the policy does not know, which is refused anyway.

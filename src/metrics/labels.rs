@@ -27,6 +27,12 @@ pub(super) struct FindingLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ShadowLabels {
+    pub(super) app: String,
+    pub(super) rule: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SendLabels {
     pub(super) provider: &'static str,
     pub(super) app: String,
@@ -86,6 +92,8 @@ pub(super) struct StateLabels {
 pub enum JobVerdict {
     /// Cleared for sending.
     Clear,
+    /// A person must look first.
+    Hold,
     /// Refused by the guard.
     Refuse,
     /// Not a job.
@@ -100,6 +108,7 @@ impl JobVerdict {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Clear => "clear",
+            Self::Hold => "hold",
             Self::Refuse => "refuse",
             Self::Malformed => "malformed",
             Self::Known => "known",

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
@@ -45,6 +45,23 @@ pub enum EventBody {
         #[schemars(with = "String")]
         digest: Digest,
         /// Why: each finding of the guard.
+        findings: Vec<FindingNote>,
+    },
+    /// The guard holds a campaign: it waits until a person has accepted each finding that holds it, or expires.
+    #[serde(rename = "job.held")]
+    JobHeld {
+        /// Who asked for it.
+        producer: ProducerId,
+        /// The producer's id for it.
+        job: JobId,
+        /// The campaign that waits.
+        campaign: CampaignId,
+        /// Whose devices.
+        app: AppId,
+        /// SHA-256 of the canonical job, in hex.
+        #[schemars(with = "String")]
+        digest: Digest,
+        /// Why: each finding of the guard, in the order of their numbers.
         findings: Vec<FindingNote>,
     },
     /// What arrived was no job; no phone was rung.
@@ -163,7 +180,7 @@ pub enum EventBody {
 }
 
 /// A finding of the guard as it is told: without the matched text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FindingNote {
     /// The rule's id, such as `test-to-production`.
     pub rule: String,
@@ -172,12 +189,20 @@ pub struct FindingNote {
     /// The path of the field that it is about.
     pub field: String,
     /// Where in the field, as byte offsets.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub span: Option<(usize, usize)>,
     /// Why.
     pub reason: String,
     /// What would mend it.
     pub fix: String,
+}
+
+impl FindingNote {
+    /// A person must look first.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.verdict == "hold"
+    }
 }
 
 impl Event {
@@ -198,6 +223,7 @@ impl Event {
         let of = |kind: &str, producer: &str| format!("{kind}.{producer}");
         match &self.body {
             EventBody::JobRefused { producer, .. } => of("job.refused", producer.as_str()),
+            EventBody::JobHeld { producer, .. } => of("job.held", producer.as_str()),
             EventBody::JobMalformed { producer, .. } => {
                 of("job.malformed", producer.as_ref().map_or("unknown", ProducerId::as_str))
             }

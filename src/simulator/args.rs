@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Environment, Latency, Profile, RecordDetail, Simulator, SimulatorConfig, SimulatorError,
+    Environment, Latency, Profile, RecordDetail, Simulator, SimulatorConfig, SimulatorError, bank::Terms,
     inspect::addresses,
 };
 use crate::clock::Clock;
@@ -41,6 +41,10 @@ pub struct SimulatorArgs {
     /// Port of the inspection endpoint (plain HTTP).
     #[arg(long, default_value_t = 0)]
     inspect_port: u16,
+    /// Have those whose phones ring open the app, and show what its login feels: /login (JSON) and /login/metrics
+    /// (Prometheus) of the inspection endpoint.
+    #[arg(long)]
+    login: bool,
     /// The median of the answers' latency, such as 70ms or 1s; 0 answers at once.
     #[arg(long, default_value = "70ms", value_parser = parse_latency)]
     latency: Duration,
@@ -102,6 +106,7 @@ impl SimulatorArgs {
             fcm_port: self.fcm_port,
             oauth_port: self.oauth_port,
             inspect_port: Some(self.inspect_port),
+            login: self.login.then(Terms::default),
             team: self.team.clone(),
             topics: self.topics.clone(),
             environment: self.environment,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Environment, Profile, RecordDetail};
+use super::{Environment, Profile, RecordDetail, bank::Terms};
 use crate::clock::Clock;
 
 /// How a simulator is set up. A port of 0 takes any free one.
@@ -24,6 +24,8 @@ pub struct SimulatorConfig {
     pub oauth_port: u16,
     /// Inspection by HTTP; none leaves it out.
     pub inspect_port: Option<u16>,
+    /// The login that those whose phones ring want to use; none leaves it out.
+    pub login: Option<Terms>,
     /// The `iss` of provider tokens.
     pub team: String,
     /// The `kid` of provider tokens.
@@ -53,6 +55,7 @@ impl SimulatorConfig {
             fcm_port: 0,
             oauth_port: 0,
             inspect_port: None,
+            login: None,
             team: "TEAM123456".to_owned(),
             key_id: "KEY1234567".to_owned(),
             topics: vec!["pl.example.bank".to_owned()],

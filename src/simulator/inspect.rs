@@ -27,6 +27,8 @@ pub(super) async fn serve(simulator: Simulator, listener: TcpListener) {
         .route("/phones/{token}", get(phone))
         .route("/screens", get(screens))
         .route("/summary", get(summary))
+        .route("/login", get(login))
+        .route("/login/metrics", get(login_metrics))
         .route("/credentials", get(credentials))
         .route("/phones", post(register))
         .route("/faults", post(inject).delete(clear_faults))
@@ -65,6 +67,22 @@ async fn phone(State(simulator): State<Simulator>, Path(token): Path<String>) ->
 
 async fn summary(State(simulator): State<Simulator>) -> Answer {
     Ok(Json(simulator.summary()).into_response())
+}
+
+/// What the login feels of those whose phones ring.
+async fn login(State(simulator): State<Simulator>) -> Answer {
+    let login = simulator.login().ok_or_else(no_login)?;
+    Ok(Json(login).into_response())
+}
+
+async fn login_metrics(State(simulator): State<Simulator>) -> Answer {
+    let login = simulator.login().ok_or_else(no_login)?;
+    let text = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
+    Ok(([text], login.exposition()).into_response())
+}
+
+fn no_login() -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, "nobody opens the app here: start with --login\n".to_owned())
 }
 
 async fn credentials(State(simulator): State<Simulator>) -> Answer {

@@ -54,6 +54,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     args::{SimulatorArgs, run},
+    bank::{
+        LoginNow,
+        live::{EVERY, Live},
+    },
     config::{SimulatorConfig, SimulatorError, TooFewRequests},
     credentials::{CredentialFiles, Credentials},
     fault::{Fault, FaultAction, FaultAnswer, Provider, QuotaScope},
@@ -79,6 +83,7 @@ pub struct Simulator {
     world: Arc<World>,
     credentials: Arc<Credentials>,
     addresses: Addresses,
+    login: Option<Arc<Live>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -101,6 +106,19 @@ async fn bind(port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// Lets time pass at the login, until the simulator stops.
+async fn feel(login: Arc<Live>, simulator: Simulator) {
+    let mut every = tokio::time::interval(EVERY);
+    loop {
+        tokio::select! {
+            () = simulator.stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let rung = simulator.world.record().phones.rung();
+        login.goes_on(simulator.world.clock.monotonic(), rung);
+    }
 }
 
 impl Simulator {
@@ -133,10 +151,13 @@ impl Simulator {
             project: config.project.clone(),
             service_account_json: keys.service_account_json(&config.project, &token_uri),
         };
+        let (seed, began) = (config.seed, config.clock.monotonic());
+        let login = config.login.map(|terms| Arc::new(Live::new(terms, seed, began)));
         let simulator = Self {
             world: Arc::new(world(config, &keys, token_uri)?),
             credentials: Arc::new(credentials),
             addresses,
+            login,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -145,6 +166,9 @@ impl Simulator {
         ground.spawn(listen::pushes(ground.clone(), Provider::Apns, apns, Arc::clone(&h2)));
         ground.spawn(listen::pushes(ground.clone(), Provider::Fcm, fcm, h2));
         ground.spawn(listen::tokens(ground.clone(), oauth, identity.tls(b"http/1.1")?));
+        if let Some(login) = &simulator.login {
+            ground.spawn(feel(Arc::clone(login), simulator.clone()));
+        }
         if let Some((listener, _)) = inspect {
             ground.spawn(inspect::serve(simulator.clone(), listener));
         }
@@ -180,6 +204,11 @@ impl Simulator {
     /// `http://127.0.0.1:port`, if there is an inspection endpoint.
     pub fn inspect_endpoint(&self) -> Option<String> {
         self.addresses.inspect.map(|address| format!("http://{address}"))
+    }
+
+    /// What the login feels of those whose phones ring, if there is one.
+    pub fn login(&self) -> Option<LoginNow> {
+        self.login.as_ref().map(|login| login.now())
     }
 
     /// Keys and names to send with.

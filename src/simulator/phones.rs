@@ -138,6 +138,8 @@ pub(super) struct Phones {
     by_token: HashMap<Arc<str>, Phone>,
     // 200,000 phones show the same few texts; each is kept once.
     texts: HashSet<Arc<str>>,
+    /// Notifications that reached a phone.
+    rung: u64,
 }
 
 impl Phones {
@@ -161,6 +163,11 @@ impl Phones {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Phone)> {
         self.by_token.iter()
+    }
+
+    /// Notifications that reached a phone since it started, whatever was forgotten meanwhile.
+    pub(super) const fn rung(&self) -> u64 {
+        self.rung
     }
 
     pub(super) fn len(&self) -> usize {
@@ -209,6 +216,7 @@ impl Phones {
         let text = picture.text.map(|(title, body)| (self.text(title), self.text(body)));
         let Some(phone) = self.by_token.get_mut(token) else { return };
         phone.accepted += 1;
+        self.rung += 1;
         let Some((title, body)) = text else { return };
         let same = |shown: &&mut Shown| shown.slot.is_some() && shown.slot.as_deref() == picture.slot;
         if let Some(shown) = phone.screen.iter_mut().find(same) {

@@ -60,7 +60,7 @@ impl From<VerbRefused> for ApiError {
         let code = match &refused {
             VerbRefused::NotFound => Code::NotFound,
             VerbRefused::OtherDigest | VerbRefused::OtherPolicy => Code::StaleDigest,
-            VerbRefused::ApprovalsExpired => Code::Waits,
+            VerbRefused::ApprovalsExpired | VerbRefused::Findings(_) => Code::Waits,
             VerbRefused::UnderHalt(_) => Code::Halted,
             VerbRefused::Machine(refused) => code_of(refused.because),
         };

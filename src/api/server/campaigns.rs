@@ -121,7 +121,8 @@ pub(super) fn put(api: &Api, view: SubmittedView) -> (StatusCode, Json<Submitted
     if view.known {
         return (StatusCode::OK, Json(view));
     }
-    api.metrics().job(Lane::Campaign, JobVerdict::Clear);
+    let verdict = if view.held { JobVerdict::Hold } else { JobVerdict::Clear };
+    api.metrics().job(Lane::Campaign, verdict);
     api.control().tell(&ControlMessage::Work);
     (StatusCode::CREATED, Json(view))
 }

@@ -9,6 +9,7 @@ mod audit;
 mod campaigns;
 mod door;
 mod drift;
+mod findings;
 mod halts;
 mod limits;
 mod listen;
@@ -176,6 +177,7 @@ impl Api {
             .route(openapi::PATH, get(async || axum::Json(document())))
             .merge(rollouts::routes())
             .merge(mends::routes())
+            .merge(findings::routes())
             .merge(campaigns::routes())
             .merge(halts::routes())
             .merge(operators::routes())
@@ -227,6 +229,7 @@ fn operations() -> Vec<Operation> {
     let mut all = vec![openapi];
     all.extend(rollouts::operations());
     all.extend(mends::operations());
+    all.extend(findings::operations());
     all.extend(campaigns::operations());
     all.extend(halts::operations());
     all.extend(operators::operations());

@@ -305,7 +305,7 @@ async fn carry_out(
     view(api, id).await
 }
 
-async fn view(api: &Api, id: CampaignId) -> Result<Json<RolloutView>, ApiError> {
+pub(super) async fn view(api: &Api, id: CampaignId) -> Result<Json<RolloutView>, ApiError> {
     let seen = views::rollout_view(api.ledger(), api.policy(), id).await?;
     seen.map(Json).ok_or_else(not_found)
 }

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::{guards, halts, related::related};
 use crate::{
     api::wire::{
-        ApprovalView, GuardView, PaceView, RolloutList, RolloutSummary, RolloutView, StageHealth, StageView,
-        TailView, Waits,
+        ApprovalView, FindingView, GuardView, PaceView, RolloutList, RolloutSummary, RolloutView,
+        StageHealth, StageView, TailView, Waits,
     },
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
-    ledger::{Approval, CampaignRecord, Ledger, LedgerError, Paced, RolloutLine, Tally},
+    ledger::{Approval, CampaignRecord, FindingRecord, Ledger, LedgerError, Paced, RolloutLine, Tally},
     model::{CampaignId, Pause, StageNumber},
     rollout::{End, FrozenPlan, Rollout, Step, Why, health},
 };
@@ -62,6 +62,9 @@ pub(super) async fn seen(
     } else {
         Vec::new()
     };
+    let findings: Vec<FindingView> =
+        ledger.findings(rollout.rollout).await?.into_iter().map(finding).collect();
+    let step = outlook(policy, &rollout, &campaign, &stages, now);
     let view = RolloutView {
         summary: summary(&RolloutLine {
             rollout: rollout.clone(),
@@ -76,8 +79,9 @@ pub(super) async fn seen(
         approvals_needed: rollout.electorate.people,
         approvals: approvals.into_iter().map(approval).collect(),
         barred: rollout.electorate.barred.iter().map(ToString::to_string).collect(),
-        waits: waits(&outlook(policy, &rollout, &campaign, &stages, now), campaign.expires_at, &guards),
+        waits: for_findings(&step, &findings).or_else(|| waits(&step, campaign.expires_at, &guards)),
         stages_view: stages_view(&campaign, &stages),
+        findings,
         pace: paced(&campaign.plan, ledger.pace(rollout.rollout).await?.filter(|noted| now < noted.until)),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
@@ -131,6 +135,38 @@ fn approval(approval: Approval) -> ApprovalView {
         until: approval.until,
         voided_at,
         voided_by,
+    }
+}
+
+/// What comes before the approvals.
+fn for_findings(step: &Step, findings: &[FindingView]) -> Option<Waits> {
+    let Step::Wait(_, Why::Approval) = step else { return None };
+    let open: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.is_open())
+        .map(|finding| finding.number.to_string())
+        .collect();
+    if open.is_empty() {
+        return None;
+    }
+    let why = format!("the guard holds it; somebody must accept what it found first: {}", open.join(", "));
+    Some(Waits { why, until: None, on_people: true })
+}
+
+fn finding(found: FindingRecord) -> FindingView {
+    let FindingRecord { number, note, holds, accepted } = found;
+    let (by_at, accepted_reason) = accepted.map(|(by, at, reason)| ((by, at), reason)).unzip();
+    let (accepted_by, accepted_at) = by_at.unzip();
+    FindingView {
+        number,
+        rule: note.rule,
+        holds,
+        field: note.field,
+        reason: note.reason,
+        fix: note.fix,
+        accepted_by: accepted_by.map(|by| by.to_string()),
+        accepted_at,
+        accepted_reason,
     }
 }
 

@@ -92,6 +92,9 @@ pub struct RolloutView {
     pub waits: Option<Waits>,
     /// Every stage, in order; without counts until it is frozen.
     pub stages_view: Vec<StageView>,
+    /// What the guard had to say of it when it arrived.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub findings: Vec<FindingView>,
     /// How its rate follows a signal, if its plan says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pace: Option<PaceView>,
@@ -109,6 +112,41 @@ pub struct RolloutView {
     /// What each of its plan's guards says now. Absent before it is started, and of one that is over.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub guards: Vec<GuardView>,
+}
+
+/// What the guard had to say, and who answers for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingView {
+    /// By which it is accepted.
+    pub number: u32,
+    /// The rule's id.
+    pub rule: String,
+    /// It holds the campaign until somebody has accepted it; otherwise it is a note.
+    pub holds: bool,
+    /// The path of the field that it is about.
+    pub field: String,
+    /// Why.
+    pub reason: String,
+    /// What would mend it.
+    pub fix: String,
+    /// Who has accepted it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accepted_by: Option<String>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub accepted_at: Option<Timestamp>,
+    /// Why they answer for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accepted_reason: Option<String>,
+}
+
+impl FindingView {
+    /// It holds the campaign still.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.holds && self.accepted_by.is_none()
+    }
 }
 
 /// How a rate follows a signal of our own systems.
@@ -253,6 +291,18 @@ pub struct WhyBody {
     pub reason: String,
 }
 
+/// `POST /api/v1/rollouts/{campaign}/accept-finding`: which, and why it is all right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptBody {
+    /// Its number.
+    #[schemars(range(min = 1))]
+    pub finding: u32,
+    /// Why; at most 1,000 characters.
+    #[schemars(length(max = 1000), regex(pattern = SAID))]
+    pub reason: String,
+}
+
 /// The answer to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SubmittedView {
@@ -260,6 +310,9 @@ pub struct SubmittedView {
     pub campaign: String,
     /// True if it was on record already.
     pub known: bool,
+    /// True if the guard holds it until a person has accepted what it found.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// What the providers' answers say of a stage.

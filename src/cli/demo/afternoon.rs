@@ -14,7 +14,7 @@ use super::{
 use crate::{
     ledger::Verb,
     model::{JobKey, Lane, OutcomeCode, RolloutState},
-    simulator::Provider,
+    simulator::{Provider, bank::LoginNow},
 };
 
 /// The texts of 5 August 2020, as they were reported.
@@ -38,6 +38,8 @@ pub(super) struct Seen {
     pub(super) campaigns: Vec<campaign::Seen>,
     /// Every phone that was rung is on record as accepted, and no other request reached a provider.
     pub(super) record_agrees: bool,
+    /// What the login felt of those who were rung.
+    pub(super) login: LoginNow,
     /// Jobs that were enqueued and came to no end.
     pub(super) unsettled: usize,
 }
@@ -83,17 +85,20 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Seen> {
     let accepted = accepted_on_record(bank, &jobs).await?
         + campaigns.iter().map(|campaign| campaign.accepted).sum::<u64>();
     let delivered = bank.simulator.summary().accepted;
+    let rejected: u64 = campaigns.iter().map(|campaign| campaign.rejected).sum();
+    let login = bank.simulator.login().context("the simulators have no login")?;
     Ok(Seen {
         ways,
         testers: (bank.testers.len(), testers_shown),
         customers_reached_by_tests,
         record_agrees: accepted == delivered
-            && provider_requests(bank) == delivered
+            && provider_requests(bank) == delivered + rejected
             && before_testers == 0
-            && codes.requests + to_testers + by_campaigns == delivered
+            && codes.requests + to_testers + by_campaigns == delivered + rejected
             && campaigns.iter().all(campaign::Seen::is_on_record),
         codes,
         campaigns,
+        login,
         unsettled,
     })
 }

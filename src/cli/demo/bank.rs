@@ -27,7 +27,7 @@ use crate::{
         AppId, Attributes, CampaignId, Digest, Environment, JobKey, Lane, Locale, NewDevice, OperatorName,
         Phone, Platform, ProducerId, Tags, Token, UserId,
     },
-    simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig},
+    simulator::{NewPhone, RecordDetail, Simulator, SimulatorConfig, bank::Terms},
 };
 
 use super::{
@@ -77,11 +77,16 @@ impl Bank {
             Some(path) => Folder::Kept(path.to_owned()),
             None => Folder::Temporary(TempDir::new().context("cannot make a temporary folder")?),
         };
-        let quiet =
-            SimulatorConfig { detail: RecordDetail::Compact, ..SimulatorConfig::quiet(clock.clone()) };
+        let quiet = SimulatorConfig {
+            detail: RecordDetail::Compact,
+            inspect_port: Some(0),
+            login: Some(Terms::default()),
+            ..SimulatorConfig::quiet(clock.clone())
+        };
         let simulator = Simulator::start(quiet).await.context("the simulators do not start")?;
         let config = configuration(&simulator, folder.path())?;
-        let policy = Arc::new(policy::of_the_demo()?);
+        let login = simulator.inspect_endpoint().context("the simulators cannot be looked at")?;
+        let policy = Arc::new(policy::of_the_demo(&login)?);
         let ledger = open_ledger(&config).await?;
         let (now, mut newest) = (clock.now(), Vec::new());
         let customers = (0..phones).map(|number| {
@@ -198,6 +203,8 @@ fn configuration(simulator: &Simulator, folder: &Path) -> anyhow::Result<Config>
 url = "sqlite:{ledger}"
 [amqp]
 url = "amqp://localhost"  # not used: the demo has its own intake
+[downstream]
+every_seconds = 1
 [providers."{APP}".apns]
 key_file = "{apns_key}"
 key_id = "{key_id}"

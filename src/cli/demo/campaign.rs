@@ -17,6 +17,7 @@ use crate::{
     ledger::{RolloutRecord, Tally, Verb},
     model::{CampaignId, Lane, OutcomeCode, RolloutState, Token},
     rollout::{Pause, Rollout},
+    simulator::{Fault, Provider},
 };
 
 /// The text of the test campaign.
@@ -24,6 +25,15 @@ pub(super) const TEST_TEXT: &str = "test kampanii";
 
 /// What customers are told.
 const UPDATE: &str = "Nowa wersja aplikacji jest gotowa.";
+
+/// What customers are to be told by a job that the providers reject for some of them.
+const BAD: &str = "Sprawdź nowe warunki umowy.";
+
+/// Which part of the phones rejects it, in millionths.
+const REJECT: u32 = 150_000;
+
+/// Most phones that may show it until its own health has halted it.
+const FEW: u64 = 200;
 
 /// Who approves it, and who starts it and opens its gates. Neither owns its producer.
 const APPROVERS: [&str; 2] = ["release-manager", "duty-manager"];
@@ -49,6 +59,8 @@ struct Campaign<'b> {
     at_most: u64,
     text: &'static str,
     phones: HashSet<&'b str>,
+    /// The providers reject it for some, and its own health must halt it.
+    is_bad: bool,
 }
 
 /// A campaign that is over, and what was seen of it.
@@ -66,6 +78,10 @@ pub(super) struct Seen {
     pub(super) frozen: u64,
     /// Devices of which a provider took it, by the ledger.
     pub(super) accepted: u64,
+    /// Devices for which a provider rejected it, by the ledger.
+    pub(super) rejected: u64,
+    /// Its own health had to halt it.
+    pub(super) is_bad: bool,
     /// What providers were asked while it ran, by the simulators.
     pub(super) requests: u64,
     /// Phones that show it, by the simulators' record of every screen.
@@ -81,12 +97,12 @@ pub(super) struct Seen {
 impl Seen {
     /// Each phone was rung at most once (I6).
     pub(super) fn is_once(&self) -> bool {
-        self.rung_again == 0 && self.requests == self.phones_reached
+        self.rung_again == 0 && self.requests == self.phones_reached + self.rejected
     }
 
     /// Each request belongs to an intent on record, and nobody was added (I2).
     pub(super) fn is_on_record(&self) -> bool {
-        self.requests == self.accepted && self.strangers == 0
+        self.requests == self.accepted + self.rejected && self.strangers == 0
     }
 
     /// Nobody was rung before people said so (I4).
@@ -94,15 +110,28 @@ impl Seen {
         self.early == 0
     }
 
-    /// It came to its end, and reached everyone (I7).
+    /// It came to its end, and reached everyone (I7); what is bad is the next one's affair.
     pub(super) fn is_whole(&self) -> bool {
+        if self.is_bad {
+            return true;
+        }
         self.state == RolloutState::Completed
             && self.accepted == self.frozen
             && self.phones_reached == self.frozen
     }
+
+    /// What was bad was halted by its own health, and reached few (I5).
+    pub(super) fn is_halted_in_time(&self) -> bool {
+        let by_health = |cause: &String| cause.starts_with("rejected-too-often: ");
+        !self.is_bad
+            || (self.state == RolloutState::Halted
+                && self.cause.as_ref().is_some_and(by_health)
+                && self.phones_reached <= FEW)
+    }
 }
 
-/// A test campaign to the testers, news to our own people, and one to customers, which people approve.
+/// A test campaign to the testers, news to our own people, and two to customers, which people approve: one that is sound, and
+/// one that is not.
 pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
     let test = Campaign {
         name: "test-campaign",
@@ -114,6 +143,7 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
         at_most: 50,
         text: TEST_TEXT,
         phones: bank.testers.iter().map(|(_, token)| token.reveal()).collect(),
+        is_bad: false,
     };
     let news = Campaign {
         name: "news-for-our-people",
@@ -125,6 +155,7 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
         at_most: policy::PEOPLE,
         text: NEWS,
         phones: bank.people.iter().map(Token::reveal).collect(),
+        is_bad: false,
     };
     let update = Campaign {
         name: "update-for-customers",
@@ -136,8 +167,25 @@ pub(super) async fn play(bank: &Bank) -> anyhow::Result<Vec<Seen>> {
         at_most: 500_000,
         text: UPDATE,
         phones: bank.newest.iter().chain(&bank.people).map(Token::reveal).collect(),
+        is_bad: false,
     };
-    Ok(vec![test.send(bank).await?, news.send(bank).await?, update.send(bank).await?])
+    let bad = Campaign {
+        name: "terms-for-customers",
+        what: "one that the providers reject for 15 %",
+        text: BAD,
+        phones: update.phones.clone(),
+        is_bad: true,
+        ..update
+    };
+    let mut sent = vec![test.send(bank).await?, news.send(bank).await?, update.send(bank).await?];
+    for (provider, status, reason) in
+        [(Provider::Apns, 400, "BadCollapseId"), (Provider::Fcm, 400, "INVALID_ARGUMENT")]
+    {
+        bank.simulator.inject(Fault::answer(status, reason).on(provider).always().for_part(REJECT, 1));
+    }
+    sent.push(bad.send(bank).await?);
+    bank.simulator.clear_faults();
+    Ok(sent)
 }
 
 impl Campaign<'_> {
@@ -152,7 +200,7 @@ impl Campaign<'_> {
         bank.settled().await?;
         let id = bank.ledger.campaign_by_job(&key).await?;
         let id = id.with_context(|| format!("the campaign {key} was not put on record"))?;
-        let Followed { over, accepted, early } = self.follow(bank, id, before).await?;
+        let Followed { over, accepted, rejected, early } = self.follow(bank, id, before).await?;
         let mut seen = Seen {
             name: self.name,
             what: self.what,
@@ -160,6 +208,8 @@ impl Campaign<'_> {
             cause: over.cause,
             frozen: over.frozen,
             accepted,
+            rejected,
+            is_bad: self.is_bad,
             requests: provider_requests(bank) - before,
             phones_reached: 0,
             rung_again: 0,
@@ -183,7 +233,8 @@ impl Campaign<'_> {
         let mut early = 0;
         loop {
             let rollout = bank.ledger.rollout(id).await?.context("a campaign without a rollout")?;
-            let accepted = accepted(&bank.ledger.tallies(rollout.rollout).await?);
+            let tallies = bank.ledger.tallies(rollout.rollout).await?;
+            let accepted = count(&tallies, OutcomeCode::Accepted);
             let stage =
                 rollout.stage.map_or_else(|| "freezing".to_owned(), |stage| format!("stage {}", stage + 1));
             progress.set_message(format!("{}: {stage}", self.name));
@@ -192,7 +243,8 @@ impl Campaign<'_> {
             match &rollout.stands {
                 Rollout::Over(_) => {
                     progress.finish_and_clear();
-                    return Ok(Followed { over: rollout, accepted, early });
+                    let rejected = count(&tallies, OutcomeCode::Rejected);
+                    return Ok(Followed { over: rollout, accepted, rejected, early });
                 }
                 Rollout::PendingApproval(_) => {
                     early = provider_requests(bank) - before;
@@ -216,13 +268,14 @@ impl Campaign<'_> {
     }
 }
 
-/// How a campaign ended, for how many devices it was accepted, and what was asked of providers before people let it go.
+/// How a campaign ended, for how many devices it was accepted and rejected, and what was asked of providers before people let it go.
 struct Followed {
     over: RolloutRecord,
     accepted: u64,
+    rejected: u64,
     early: u64,
 }
 
-fn accepted(tallies: &[Tally]) -> u64 {
-    tallies.iter().filter_map(|tally| tally.counts.get(&OutcomeCode::Accepted)).sum()
+fn count(tallies: &[Tally], outcome: OutcomeCode) -> u64 {
+    tallies.iter().filter_map(|tally| tally.counts.get(&outcome)).sum()
 }

@@ -57,8 +57,10 @@ max_devices = 500_000
 approvals = [{ above = 0, people = 2 }]
 "#;
 
-/// Our own people first, who are enough for health to pass; then a watched one percent, then a gate that a person opens.
-const CUSTOMERS_STAGES: &str = r#"# Added by the demo.
+/// The plan of what goes to customers, whose login is watched at this address. Our own people first, who are enough for health to pass; then a watched one percent, then a gate that a person opens.
+fn customers_stages(login: &str) -> String {
+    format!(
+        r#"# Added by the demo.
 [[stage]]
 audience = "our-people"
 bake = "1s"
@@ -71,7 +73,18 @@ gate = "manual"
 [[stage]]
 percent = 100
 max_rate = 20_000
-"#;
+
+# What the bank lacked: the login itself is asked whether it bears what is sent.
+[[downstream]]
+name = "login-load"
+http = "{login}/login"
+json = "/utilisation"
+halt_above = 1.0
+for = "2s"
+no_data = "pause"
+"#
+    )
+}
 
 const COHORT: &str = r#"# Added by the demo.
 class = "internal"
@@ -102,8 +115,8 @@ percent = 100
 max_rate = 1_500
 "#;
 
-/// The shipped policy with a producer, an audience and a plan more.
-pub(super) fn of_the_demo() -> anyhow::Result<Policy> {
+/// The shipped policy with a producer, two audiences and two plans more; the customers' login is at `login`.
+pub(super) fn of_the_demo(login: &str) -> anyhow::Result<Policy> {
     let file = |path: &str, text: String| PolicyFile { path: path.to_owned(), text };
     let mut files: Vec<PolicyFile> =
         SHIPPED.iter().map(|(path, text)| file(path, (*text).to_owned())).collect();
@@ -115,7 +128,7 @@ pub(super) fn of_the_demo() -> anyhow::Result<Policy> {
     files.push(file("cohorts/our-people.txt", members.join("\n")));
     files.push(file("plans/in-seconds.toml", STAGES.to_owned()));
     files.push(file("cohorts/newest-app-pl.toml", CUSTOMERS_COHORT.to_owned()));
-    files.push(file("plans/customers-in-seconds.toml", CUSTOMERS_STAGES.to_owned()));
+    files.push(file("plans/customers-in-seconds.toml", customers_stages(login)));
     Ok(Policy::parse(&files)?)
 }
 
@@ -131,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_demos_own_names_are_in_its_policy() {
-        let policy = of_the_demo().expect("a sound policy");
+        let policy = of_the_demo("http://127.0.0.1:1").expect("a sound policy");
         let audience = policy.audience(&AudienceName::parse(AUDIENCE).expect("a name")).expect("our people");
         assert_eq!(audience.members().map(|members| members.len() as u64), Some(PEOPLE));
         assert!(policy.plan_for(audience, None).is_some_and(|plan| plan.name.as_str() == PLAN));

@@ -57,6 +57,12 @@ impl From<&campaign::Seen> for Rollout {
     }
 }
 
+/// What became of a campaign.
+fn became(campaign: &campaign::Seen) -> String {
+    let counts = format!("{}, {} frozen, {} accepted", campaign.state, campaign.frozen, campaign.accepted);
+    if campaign.is_bad { format!("{counts}, {} rejected", campaign.rejected) } else { counts }
+}
+
 impl Report {
     /// Counts, and whether each invariant held.
     pub(super) fn new(phones: u64, seen: &Seen, seconds: f64) -> Self {
@@ -72,6 +78,8 @@ impl Report {
             ("I2", seen.record_agrees),
             // Customers were sent what two people approved, and not before.
             ("I4", seen.campaigns.iter().all(campaign::Seen::is_approved)),
+            // What its own health had to halt was halted, after few.
+            ("I5", seen.campaigns.iter().all(campaign::Seen::is_halted_in_time)),
             // Nobody was rung twice.
             (
                 "I6",
@@ -138,17 +146,23 @@ impl Report {
         rows.extend(seen.campaigns.iter().map(|campaign| {
             vec![
                 campaign.what.to_owned(),
-                format!("{}, {} frozen, {} accepted", campaign.state, campaign.frozen, campaign.accepted),
+                became(campaign),
                 format!("{} phones show it", campaign.phones_reached),
             ]
         }));
+        let login = format!(
+            "the login of those who were rung: at most {:.0} % of its capacity, {} of {} attempts failed",
+            seen.login.peak_utilisation * 100.0,
+            seen.login.failed,
+            seen.login.attempts
+        );
         let invariants: Vec<_> = self
             .invariants
             .iter()
             .map(|(name, held)| format!("{name} {}", if *held { "held" } else { "BROKEN" }))
             .collect();
         format!(
-            "{table}\n\n{phones} customers' phones; reached by a test push: {reached}\ninvariants: {invariants}\n{seconds} s",
+            "{table}\n\n{phones} customers' phones; reached by a test push: {reached}\n{login}\ninvariants: {invariants}\n{seconds} s",
             table = output::table(&["what was enqueued", "what became of it", "phones"], &rows),
             phones = self.phones,
             reached = self.test_payloads.production_phones_reached,

@@ -7,6 +7,7 @@ mod approve;
 mod boxes;
 mod campaign;
 mod eta;
+mod finding;
 mod guards;
 mod json;
 mod mend;
@@ -31,6 +32,7 @@ use crate::{
 
 pub(super) use boxes::planned;
 pub(super) use campaign::Campaign;
+pub(super) use finding::{Args as FindingArgs, accept as accept_finding};
 pub(super) use show::show;
 pub(super) use source::{Source, client, id_by_api};
 pub(super) use table::in_force;

@@ -128,6 +128,7 @@ pub(super) fn view() -> RolloutView {
             stage(3, "10 %", 379_171, 0, Some(1_000)),
             stage(4, "100 %", 3_791_556, 0, Some(2_000)),
         ],
+        findings: Vec::new(),
         pace: None,
         late_tail: None,
         after_halt: 0,

@@ -80,6 +80,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
         lines.push(named("waits", &format!("{}{until}", visible(&waits.why))));
     }
     lines.extend(guards::standing(view, paint));
+    lines.extend(findings(view));
     if view.approvals_needed > 0 || !view.approvals.is_empty() {
         lines.push(named("approvals", &approvals(view)));
         lines.extend(view.approvals.iter().map(|approval| named("", &approved(approval))));
@@ -137,6 +138,21 @@ pub(super) fn standing(view: &RolloutView) -> String {
     let pause = guards::pause(view).map(|why| format!(" ({why})")).unwrap_or_default();
     let stage = line.stage.map(|stage| format!(", stage {stage} of {}", line.stages)).unwrap_or_default();
     format!("{}{pause}{stage}", line.state)
+}
+
+/// What the guard had to say, each by the number by which it is accepted.
+fn findings(view: &RolloutView) -> impl Iterator<Item = String> {
+    view.findings.iter().map(|finding| {
+        let name = format!("finding {}", finding.number);
+        let what =
+            format!("{} ({}): {}", visible(&finding.field), visible(&finding.rule), visible(&finding.reason));
+        let stands = match (&finding.accepted_by, &finding.accepted_reason) {
+            (Some(by), Some(reason)) => format!("; accepted by {}: {}", visible(by), visible(reason)),
+            _ if finding.holds => "; HOLDS it until somebody has accepted it".to_owned(),
+            _ => String::new(),
+        };
+        named(&name, &format!("{what}{stands}"))
+    })
 }
 
 /// How fast it goes, and by what.

@@ -166,19 +166,12 @@ fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict 
     for entry in table {
         findings.append(&mut run(entry, &case));
     }
-    match heaviest(&findings).map(while_nobody_can_look) {
+    match heaviest(&findings) {
         Some(Severity::Refuse) => Verdict::Refuse(findings),
-        Some(Severity::Hold) => Verdict::Hold(findings),
+        Some(Severity::Hold) if case.is_campaign() => Verdict::Hold(findings),
+        // A direct job is for now; nobody looks at it first.
+        Some(Severity::Hold) => Verdict::Refuse(findings),
         Some(Severity::Note | Severity::Shadow) | None => prove(case, findings),
-    }
-}
-
-/// A held job waits for a person, and there is no place yet where it could wait: until campaigns are
-/// stored for approval, a Hold refuses (I3). Once they are, this function goes.
-fn while_nobody_can_look(severity: Severity) -> Severity {
-    match severity {
-        Severity::Hold => Severity::Refuse,
-        other => other,
     }
 }
 

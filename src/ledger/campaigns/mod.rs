@@ -20,6 +20,7 @@ mod claims;
 mod coordinator;
 mod downstream;
 mod exchange;
+mod findings;
 mod found;
 mod freeze;
 mod listed;
@@ -44,6 +45,7 @@ pub use coordinator::{
     Deposed, FreezeProgress, FreezeSource, OverBecause, Ruling, StageCount, StageProgress, Tally,
 };
 pub use downstream::SeenDownstream;
+pub use findings::{FindingRecord, NotAccepted};
 pub use listed::RolloutLine;
 #[cfg(test)]
 pub(in crate::ledger) use listed::listing;

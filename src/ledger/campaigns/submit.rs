@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{past::PastAsk, told::RolloutTold};
 use crate::{
     audience::{Audience, Class},
-    guard::{Fingerprint, Past},
+    guard::{Fingerprint, Past, is_flagged},
     ledger::{
         Ledger, LedgerError, on_pool,
         rows::{column, digest, instant, micros},
@@ -16,8 +16,8 @@ use crate::{
         tx::{Tx, on_either},
     },
     model::{
-        AppId, AudienceName, CampaignId, Digest, Intent, Job, JobId, JobKey, Mend, Mends, OperatorName,
-        ProducerId, RolloutId, RolloutState,
+        AppId, AudienceName, CampaignId, Digest, Event, EventBody, FindingNote, Intent, Job, JobId, JobKey,
+        Mend, Mends, OperatorName, ProducerId, RolloutId, RolloutState,
     },
     rollout::{FrozenPlan, Rollout},
 };
@@ -43,6 +43,8 @@ pub struct NewCampaign<'a> {
     pub policy: Digest,
     /// The plan, as it stands now.
     pub plan: &'a FrozenPlan,
+    /// What the guard had to say; whatever of it holds must be accepted by a person.
+    pub findings: &'a [FindingNote],
     /// W3C trace context, if the job brought one.
     pub traceparent: Option<&'a str>,
     /// Who submitted it by hand; `None`: it came by AMQP.
@@ -110,6 +112,8 @@ pub struct CampaignRecord {
     pub retry_of: Option<RolloutId>,
     /// The campaign whose words it mends. A retry of one that mends does so too.
     pub mends: Option<Mends>,
+    /// The guard held it when it arrived: a person must have accepted each finding that does.
+    pub held: bool,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent before this.
@@ -139,6 +143,7 @@ pub(super) struct CampaignRow {
     retry_of: Option<i64>,
     after_of: Option<i64>,
     after_how: Option<String>,
+    held: bool,
     received_at: i64,
     not_before: Option<i64>,
     expires_at: i64,
@@ -194,6 +199,7 @@ impl TryFrom<CampaignRow> for CampaignRecord {
                 }
                 _ => None,
             },
+            held: row.held,
             received_at: instant(TABLE, id, row.received_at)?,
             not_before: row.not_before.map(|at| instant(TABLE, id, at)).transpose()?,
             expires_at: instant(TABLE, id, row.expires_at)?,
@@ -216,20 +222,34 @@ async fn take_key(tx: &mut Tx, new: &NewCampaign<'_>, now: Timestamp) -> Result<
     Ok(true)
 }
 
+fn held_event(new: &NewCampaign<'_>, campaign: CampaignId, digest: Digest, now: Timestamp) -> Event {
+    let body = EventBody::JobHeld {
+        producer: new.key.producer.clone(),
+        job: new.key.id.clone(),
+        campaign,
+        app: new.app.clone(),
+        digest,
+        findings: new.findings.to_vec(),
+    };
+    Event::new(now, new.traceparent.map(str::to_owned), digest.as_bytes(), body)
+}
+
 impl Ledger {
     /// Puts a campaign on record, with an event and an entry in the audit, in one transaction. When this has returned, its
     /// message may be acknowledged (I7).
     pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
                  intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
-                 requester, retry_of, after_of, after_how, fingerprint, simhash) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) \
+                 requester, retry_of, after_of, after_how, held, fingerprint, simhash) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+                 $23, $24) \
              on conflict (producer, job_id) do nothing returning id";
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
         let (digest, app) = (new.job.digest(), new.app.as_str());
         let id = CampaignId::derive(new.key, &digest);
         let fingerprint = Fingerprint::of(new.job.notification());
+        let held = new.findings.iter().any(FindingNote::holds);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         tx.lock_audience(new.app, new.audience).await?;
@@ -268,6 +288,7 @@ impl Ledger {
                 .bind(new.retry_of.map(RolloutId::get))
                 .bind(new.mends.map(|mends| mends.of.get()))
                 .bind(new.mends.map(|mends| mends.how.as_str()))
+                .bind(held)
                 .bind(&fingerprint.exact.as_bytes()[..])
                 .bind(fingerprint.simhash.cast_signed())
                 .fetch_optional(c)
@@ -307,11 +328,22 @@ impl Ledger {
             frozen: 0,
             stands: &Rollout::Draft,
         };
-        tx.tell(&[told.event(now, 1, RolloutState::Draft, None, None)]).await?;
+        tx.note_findings(row, new).await?;
+        if is_flagged(new.findings) {
+            tx.flag_producer(&new.key.producer, now).await?;
+        }
+        let mut events = vec![told.event(now, 1, RolloutState::Draft, None, None)];
+        if held {
+            events.push(held_event(new, id, digest, now));
+        }
+        tx.tell(&events).await?;
         let mut body = json!({
             "campaign": id, "producer": new.key.producer, "job": new.key.id, "digest": digest, "audience": new.audience,
             "class": new.class.as_str(), "plan": new.plan.name, "policy": new.policy, "retry_of": new.retry_of,
         });
+        if held {
+            body["findings"] = json!(new.findings);
+        }
         if let Some(Mends { how, of }) = new.mends {
             body["mends"] = json!({ "how": how.as_str(), "rollout": of });
         }

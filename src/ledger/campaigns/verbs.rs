@@ -85,12 +85,25 @@ pub enum VerbRefused {
         "its approvals are older than they may be when it starts; they are about to be void, and people must approve it anew"
     )]
     ApprovalsExpired,
+    /// Findings that hold it are open.
+    #[error("the guard holds it: somebody must accept {} first, with `bellwether campaign accept-finding`", numbered(.0))]
+    Findings(Vec<u32>),
     /// A halt in force covers it.
     #[error("a halt of {0} is in force; `bellwether unhalt` first")]
     UnderHalt(String),
     /// The state machine says no.
     #[error(transparent)]
     Machine(#[from] Refused),
+}
+
+/// `finding 1`, `findings 1 and 3`.
+fn numbered(open: &[u32]) -> String {
+    let numbers: Vec<String> = open.iter().map(u32::to_string).collect();
+    match numbers.split_last() {
+        Some((last, [])) => format!("finding {last}"),
+        Some((last, others)) => format!("findings {} and {last}", others.join(", ")),
+        None => "nothing".to_owned(),
+    }
 }
 
 impl Verb {
@@ -200,6 +213,10 @@ impl Ledger {
         }
         match &asked.verb {
             Verb::Approve { digest, policy, holds, peak } => {
+                let open = tx.open_findings(&known).await?;
+                if !open.is_empty() {
+                    return Ok(Err(VerbRefused::Findings(open)));
+                }
                 if in_force.is_some_and(|hash| hash != *policy) {
                     return Ok(Err(VerbRefused::OtherPolicy));
                 }

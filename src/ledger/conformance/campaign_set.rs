@@ -18,8 +18,8 @@ use crate::{
         NewCampaign, RolloutRecord, Ruled, Ruling, SegmentAsk, SegmentEnd, Submitted,
     },
     model::{
-        AudienceName, Bucket, CampaignId, Device, FrozenDevice, Intent, Job, JobKey, Outcome, OutcomeCode,
-        ProducerId,
+        AudienceName, Bucket, CampaignId, Device, FindingNote, FrozenDevice, Intent, Job, JobKey, Outcome,
+        OutcomeCode, ProducerId,
     },
     rollout::{Electorate, FrozenPlan, freeze},
 };
@@ -110,6 +110,11 @@ impl<'s> Set<'s> {
     }
 
     pub(super) async fn submit_as(&self, job: &Job) -> Submitted {
+        self.submit_found(job, &[]).await
+    }
+
+    /// The same, with what the guard had to say.
+    pub(super) async fn submit_found(&self, job: &Job, findings: &[FindingNote]) -> Submitted {
         let now = self.ledger.now().await.expect("the clock");
         let audience = AudienceName::parse("everyone").expect("a name");
         let named = self.policy.audience(&audience).expect("it is there");
@@ -124,6 +129,7 @@ impl<'s> Set<'s> {
             at_most: 9_999,
             policy: self.policy.hash(),
             plan: &plan,
+            findings,
             traceparent: None,
             requester: None,
             retry_of: None,

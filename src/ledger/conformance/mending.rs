@@ -97,6 +97,7 @@ async fn submits(set: &Set<'_>, of: &CampaignRecord, how: Mend, id: &str) -> Sub
         at_most: 1,
         policy: of.policy,
         plan: &plan,
+        findings: &[],
         traceparent: None,
         requester: Some(&ada),
         retry_of: None,

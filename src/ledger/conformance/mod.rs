@@ -9,6 +9,7 @@ mod deferred;
 mod direct;
 mod doubt;
 mod erasure;
+mod findings;
 mod fixtures;
 mod importing;
 mod keys;
@@ -104,6 +105,7 @@ on_both_engines! {
         of_two_equal_campaigns_at_one_moment_the_second_is_judged_again,
         what_was_stopped_for_what_it_is_is_remembered_by_producer;
     policies:
+        a_shadow_begins_with_the_policy_that_first_has_it_and_ends_with_the_first_that_has_not,
         i3_the_first_policy_comes_into_force_by_itself_and_no_later_one_without_two_people,
         i8_people_widen_under_the_policy_in_force_and_void_what_was_approved_under_another;
     registry:
@@ -190,6 +192,8 @@ on_both_engines! {
         a_plan_is_counted_before_there_is_a_campaign,
         what_a_guard_says_is_shown_by_its_name_and_number,
         a_page_of_ten_thousand_past_rollouts_is_read_off_an_index;
+    findings:
+        i3_nobody_approves_what_the_guard_holds_before_each_finding_is_accepted;
     leases:
         i11_leases_of_one_rate_never_overlap,
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,

@@ -60,6 +60,7 @@ async fn submit(ledger: &Ledger, set: &Set<'_>, (job, key): &(Job, JobKey), told
         at_most: 9_999,
         policy: set.policy.hash(),
         plan: &plan,
+        findings: &[],
         traceparent: None,
         requester: None,
         retry_of: None,

@@ -275,6 +275,7 @@ pub(super) async fn i6_a_retry_is_of_exactly_those_who_were_not_sent(store: &Sto
         at_most: campaign.at_most,
         policy: campaign.policy,
         plan: &campaign.plan,
+        findings: &[],
         traceparent: None,
         requester: Some(&ada),
         retry_of: Some(campaign.rollout),

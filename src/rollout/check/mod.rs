@@ -2,16 +2,19 @@
 //!
 //! Two stages of two chunks, one of them deferred once; two workers that may die in the middle of anything; a coordinator
 //! that may die or be deposed between deciding and acting, and be followed by another; three operators, one of whom asked for
-//! it; a policy that drifts, approvals that grow old, halts, breakers that trip, time that passes. What decides is the real
+//! it; a policy that drifts, approvals that grow old, halts, breakers that trip, time that passes. In worlds of their own, a
+//! number of our own systems that nears a bound, passes it, cannot be seen, and comes back. What decides is the real
 //! [`super::machine`] and the real [`super::next()`]; around them stands a small model of the ledger's rules: each step is
 //! atomic, as under the row's lock, and whoever acts on what was read earlier is told so.
 //!
 //! - [`world`]: a state, and all that can happen; [`steps`]: what that leads to.
+//! - [`guards`]: what was seen of a downstream guard's number, and what must follow from it.
 //! - [`properties`]: what must hold of every step, judged by a record of its own.
 //! - [`search`]: breadth first, so that the way to a fault is the shortest.
 //!
 //! A search of our own: the known model checkers bring a server for looking at states, and this needs none.
 
+mod guards;
 mod properties;
 mod search;
 mod steps;
@@ -21,11 +24,12 @@ use search::{Found, search};
 use world::{Model, Rules};
 
 use super::{
-    FrozenPlan, Pause, Refused, Rollout, RolloutEvent, RolloutFacts, Step,
-    machine::{Baking, Moved, Pending},
+    End, FrozenPlan, Judged, Pause, Refused, Rollout, RolloutEvent, RolloutFacts, Step, Why,
+    downstream::{Judgement, Number},
+    machine::{Baking, Held, Moved, Paused, Pending},
     next,
 };
-use crate::audience::Gate;
+use crate::audience::{Gate, WhenBlind};
 
 /// One configuration, searched to its end.
 #[expect(clippy::print_stdout, reason = "how much was visited is the answer")]
@@ -51,6 +55,20 @@ fn every_reachable_state_keeps_the_invariants() {
         ("test campaign", Gate::Time, true),
     ] {
         let found = all_of(name, &Model::new(gate, test));
+        assert!(found.states > 1_000, "{name}: hardly anything was visited");
+        let ends: Vec<&str> = found.ends.iter().copied().collect();
+        assert_eq!(ends, ["aborted", "completed", "expired", "halted", "rejected"], "{name}");
+    }
+}
+
+#[test]
+fn i3_i5_every_reachable_state_heeds_what_was_seen_of_our_own_systems() {
+    for (name, gate, no_data) in [
+        ("guard, manual gate", Gate::Manual, WhenBlind::Pause),
+        ("guard, gate of time", Gate::Time, WhenBlind::Pause),
+        ("guard that ends it when blind", Gate::Time, WhenBlind::Halt),
+    ] {
+        let found = all_of(name, &Model::guarded(gate, no_data));
         assert!(found.states > 1_000, "{name}: hardly anything was visited");
         let ends: Vec<&str> = found.ends.iter().copied().collect();
         assert_eq!(ends, ["aborted", "completed", "expired", "halted", "rejected"], "{name}");
@@ -146,8 +164,63 @@ fn never_resumes(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Re
     }
 }
 
+/// A planner that listens to `heard` of what was seen of our own systems.
+fn hears(facts: &RolloutFacts<'_>, heard: impl Fn(Judgement) -> Judgement) -> Step {
+    let downstream: Vec<_> = facts
+        .downstream
+        .iter()
+        .copied()
+        .map(|judged| Judged { judgement: heard(judged.judgement), ..judged })
+        .collect();
+    next(&RolloutFacts { downstream: &downstream, ..facts.clone() })
+}
+
+fn fine() -> Judgement {
+    Judgement::Fine { value: Number::new(0.0).expect("it is finite") }
+}
+
+/// A planner for which a number that nobody can read is a good one.
+fn takes_blind_for_fine(facts: &RolloutFacts<'_>) -> Step {
+    hears(facts, |judgement| if matches!(judgement, Judgement::Blind { .. }) { fine() } else { judgement })
+}
+
+/// A planner that widens as long as a breach has not lasted.
+fn takes_its_time_for_fine(facts: &RolloutFacts<'_>) -> Step {
+    hears(facts, |judgement| if matches!(judgement, Judgement::Waiting { .. }) { fine() } else { judgement })
+}
+
+/// A planner for which a rollout that waits at a gate does no harm.
+fn looks_away_at_a_gate(facts: &RolloutFacts<'_>) -> Step {
+    match (facts.rollout, next(facts)) {
+        (Rollout::Paused(Paused { why: Pause::Gate, .. }), Step::End(End::Halted(_))) => {
+            Step::Nothing(Why::Paused(Pause::Gate))
+        }
+        (_, step) => step,
+    }
+}
+
+/// A planner that needs a person to go on when a number is back.
+fn waits_for_a_person(facts: &RolloutFacts<'_>) -> Step {
+    match (facts.rollout, next(facts)) {
+        (Rollout::Paused(Paused { why: Pause::NoData, .. }), Step::Resume) => {
+            Step::Nothing(Why::Paused(Pause::NoData))
+        }
+        (_, step) => step,
+    }
+}
+
+/// A machine in which a person may open a gate that nobody can see behind.
+fn promotes_unseen(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match (rollout, event) {
+        (
+            Rollout::Paused(Paused { why: Pause::NoData, at: at @ Held::Baking(_) }),
+            event @ RolloutEvent::Promote { reasoned: true },
+        ) => Rollout::Paused(Paused { why: Pause::Gate, at }).on(event, plan),
+        (rollout, event) => rollout.on(event, plan),
+    }
+}
+
 #[test]
-#[expect(clippy::print_stdout, reason = "the shortest way to each fault is worth reading")]
 fn what_is_broken_on_purpose_is_found_by_the_shortest_way() {
     let real = || Model::new(Gate::Manual, false);
     let machine = |machine| Model { machine, ..real() };
@@ -197,9 +270,31 @@ fn what_is_broken_on_purpose_is_found_by_the_shortest_way() {
         ),
     ];
     for (what, property, model) in broken {
-        let found = search(&model);
-        let fault = found.fault.unwrap_or_else(|| panic!("{what}: not found"));
-        println!("{what}: {} after {} steps: {:?}", fault.property, fault.way.len(), fault.way);
-        assert_eq!(fault.property, property, "{what}: {:?}", fault.way);
+        is_found(what, property, &model);
     }
+}
+
+#[test]
+fn i3_i5_what_is_deaf_to_our_own_systems_on_purpose_is_found() {
+    let real = || Model::guarded(Gate::Manual, WhenBlind::Pause);
+    let planner = |planner| Model { planner, ..real() };
+    let broken = [
+        ("blind is fine", "I3 no-number-no-stage", planner(takes_blind_for_fine)),
+        ("not for long is fine", "I3 no-number-no-stage", planner(takes_its_time_for_fine)),
+        ("nothing is seen at a gate", "I5 breach-halts", planner(looks_away_at_a_gate)),
+        ("a person must resume", "goes-on-by-itself", planner(waits_for_a_person)),
+        ("a gate opens unseen", "I3 no-number-no-promotion", Model { machine: promotes_unseen, ..real() }),
+    ];
+    for (what, property, model) in broken {
+        is_found(what, property, &model);
+    }
+}
+
+/// The search finds what is broken in `model`, as a breach of this property.
+#[expect(clippy::print_stdout, reason = "the shortest way to each fault is worth reading")]
+fn is_found(what: &str, property: &str, model: &Model) {
+    let found = search(model);
+    let fault = found.fault.unwrap_or_else(|| panic!("{what}: not found"));
+    println!("{what}: {} after {} steps: {:?}", fault.property, fault.way.len(), fault.way);
+    assert_eq!(fault.property, property, "{what}: {:?}", fault.way);
 }

@@ -1,10 +1,11 @@
 //! What must hold of every step. Judged by the record of what happened, not by what the machine believes.
 
+use super::guards;
 use super::world::{Action, Chunk, Due, Model, Worker, World, stage_of};
 use crate::rollout::{Pause, Rollout, machine::Paused};
 
 /// Every property, by its name.
-pub(super) const NAMES: [&str; 13] = [
+pub(super) const NAMES: [&str; 17] = [
     "I1 no-test-to-production",
     "I3 manual-gate",
     "I3 reasoned",
@@ -16,6 +17,10 @@ pub(super) const NAMES: [&str; 13] = [
     "stages-in-order",
     "stages-in-time",
     "over-is-over",
+    "I3 no-number-no-stage",
+    "I3 no-number-no-promotion",
+    "I5 breach-halts",
+    "goes-on-by-itself",
     "no-deadlock",
     "can-complete",
 ];
@@ -35,7 +40,8 @@ pub(super) fn broken(model: &Model, before: &World, action: Action, after: &Worl
         ("stages-in-order", is_in_order(before, after)),
     ];
     let broken = checks.into_iter().find(|(_, holds)| !holds).map(|(name, _)| name);
-    broken.or_else(|| (!is_in_time(before, after)).then_some("stages-in-time"))
+    let broken = broken.or_else(|| (!is_in_time(before, after)).then_some("stages-in-time"));
+    broken.or_else(|| guards::broken(model, before, action, after))
 }
 
 /// Nothing but an end leads out of waiting for approval without two people who did not ask for it.
@@ -49,7 +55,7 @@ fn are_two(before: &World, after: &World) -> bool {
 }
 
 /// Approvals that stand are of one thing, and that is what is sent; once they are not of what is in force, nothing but
-/// voiding them, or an end, is decided.
+/// voiding them, an end, or the wait that our own systems ask for first, is decided.
 fn is_what_was_approved(model: &Model, before: &World, action: Action, after: &World) -> bool {
     let given = || before.record.given.iter().flatten();
     let opened = matches!(action, Action::Acts) && after.opened > before.opened;
@@ -60,7 +66,8 @@ fn is_what_was_approved(model: &Model, before: &World, action: Action, after: &W
     let decided =
         after.coordinator.filter(|_| matches!(action, Action::Decides)).map(|decision| decision.due);
     !drifted
-        || decided.is_none_or(|due| matches!(due, Due::Void | Due::Expire))
+        || decided
+            .is_none_or(|due| matches!(due, Due::Void | Due::Expire | Due::Halt | Due::Pause(Pause::NoData)))
         || before.due(model).is_none()
 }
 

@@ -115,9 +115,10 @@ impl Visited {
 
 /// Visits every state that can be reached, or finds the nearest fault.
 pub(super) fn search(model: &Model) -> Found {
-    let (mut visited, actions) = (Visited::default(), Action::all());
+    let mut visited = Visited::default();
+    let actions: Vec<Action> = Action::all().into_iter().filter(|action| !(model.never)(*action)).collect();
     for halted in [false, true] {
-        visited.visit(World::begins(halted), None);
+        visited.visit(World::begins(halted, model), None);
     }
     let (mut place, mut transitions, mut fault) = (0, 0, None);
     'search: while let Some(before) = visited.worlds.get(place).map(Rc::clone) {

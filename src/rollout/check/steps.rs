@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::guards::Seen;
 use super::world::{
     Action, CHUNKS, Chunk, DEFERS, Decision, Due, MOVED, Model, RETRY, Record, Worker, World, name, stage_of,
 };
@@ -15,8 +16,8 @@ use crate::{
 };
 
 impl World {
-    /// Arrived a moment ago; with a halt in force, or without.
-    pub(super) fn begins(halted: bool) -> Self {
+    /// Arrived a moment ago; with a halt in force, or without. A number that nobody has read is none.
+    pub(super) fn begins(halted: bool, model: &Model) -> Self {
         Self {
             rollout: Rollout::Draft,
             baked: false,
@@ -34,6 +35,7 @@ impl World {
             deposed: None,
             breaker: None,
             sound: false,
+            seen: if model.plan.downstream.is_empty() { Seen::Fine } else { Seen::Blind },
             record: Record::default(),
         }
     }
@@ -71,6 +73,8 @@ impl World {
             Action::Acts | Action::AnotherRules => self.coordinator.is_some(),
             Action::DeposedActs => self.deposed.is_some(),
             Action::Trips(_) => self.breaker.is_none() && self.rollout.sends(),
+            // What is not watched is not read: what was seen of it grows too old.
+            Action::Notes(seen) => seen == Seen::Blind || self.rollout.is_watched(),
             Action::Claims(worker) => self.workers[worker] == Worker::Idle && self.rollout.sends(),
             Action::Intends(worker) | Action::LetsGo(worker) => {
                 matches!(self.workers[worker], Worker::Holds { .. })
@@ -130,6 +134,8 @@ impl World {
                 let at_work = self.workers.iter().any(|worker| matches!(worker, Worker::Sent(0 | 2)));
                 (at_work && self.rollout.sends() && self.breaker.is_none()).then(|| self.breaker = Some(kind))
             }
+            // Beside the rollout, not in it: a decision that was made before is none the less of what it was made on.
+            Action::Notes(seen) => (!model.plan.downstream.is_empty()).then(|| self.seen = seen),
             Action::Claims(_)
             | Action::Intends(_)
             | Action::Sends(_)
@@ -227,6 +233,7 @@ impl World {
         let reason = crate::model::Reason::new("BadTopic");
         let tripped = |kind| Tripped { kind, provider: crate::model::Provider::Apns, reason };
         let (tripped, stages) = (self.breaker.map(tripped), self.stages());
+        let downstream = self.seen.judged(&model.plan, now);
         let health = if self.sound {
             [Verdict::Pass, Verdict::Inconclusive]
         } else {
@@ -245,7 +252,7 @@ impl World {
             zone: None,
             breaker: tripped.as_ref(),
             stages: &stages,
-            downstream: &[],
+            downstream: &downstream,
             health: &health,
             now,
         });

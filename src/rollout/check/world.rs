@@ -1,7 +1,8 @@
 //! A state, and all that can happen.
 
+use super::guards::{self, Seen};
 use crate::{
-    audience::Gate,
+    audience::{Gate, WhenBlind},
     model::{OperatorName, Pause},
     rollout::{
         BreakerKind, Electorate, FrozenBreakers, FrozenHealth, FrozenPlan, FrozenStage, FrozenTake, Refused,
@@ -59,6 +60,8 @@ pub(super) struct Model {
     pub(super) plan: FrozenPlan,
     /// It is for testers: nobody needs to approve it.
     pub(super) test: bool,
+    /// What never happens here: a world with a feature more has others less, so that it can be searched to its end.
+    pub(super) never: fn(Action) -> bool,
 }
 
 impl Model {
@@ -76,7 +79,17 @@ impl Model {
             downstream: Vec::new(),
             pace: None,
         };
-        Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test }
+        Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test, never: |_| false }
+    }
+
+    /// The same, watched by a downstream guard; with no breakers, nothing deferred, and approvals that stay young.
+    pub(super) fn guarded(gate: Gate, no_data: WhenBlind) -> Self {
+        let never = |action| {
+            matches!(action, Action::Trips(_) | Action::ApprovalsAge | Action::Records { defers: true, .. })
+        };
+        let mut model = Self { never, ..Self::new(gate, false) };
+        model.plan.downstream = vec![guards::guard(no_data)];
+        model
     }
 
     pub(super) fn electorate(&self) -> Electorate {
@@ -177,6 +190,8 @@ pub(super) struct World {
     pub(super) breaker: Option<BreakerKind>,
     /// The first stage was seen to be sound.
     pub(super) sound: bool,
+    /// What was noted last of the downstream guard's number.
+    pub(super) seen: Seen,
     pub(super) record: Record,
 }
 
@@ -202,6 +217,7 @@ pub(super) enum Action {
     AnotherRules,
     DeposedActs,
     Trips(BreakerKind),
+    Notes(Seen),
     Claims(usize),
     Intends(usize),
     Sends(usize),
@@ -237,6 +253,7 @@ impl Action {
             all.extend([false, true].map(|later| Self::Approve { person, later }));
         }
         all.extend(BreakerKind::ALL.map(Self::Trips));
+        all.extend(Seen::ALL.map(Self::Notes));
         for worker in 0..2 {
             all.extend([Self::Claims(worker), Self::Intends(worker), Self::Sends(worker)]);
             all.extend([false, true].map(|defers| Self::Records { worker, defers }));

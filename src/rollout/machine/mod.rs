@@ -208,14 +208,15 @@ impl Rollout {
         }
     }
 
-    /// True if the numbers of our own systems are read for it: from its start to its end, also while it is paused, because
-    /// those who were rung open the app later.
+    /// True if the numbers of our own systems are read for it: from its start to its end, also while it is paused or its
+    /// approvals are given anew, because those who were rung open the app later.
     #[must_use]
     pub const fn is_watched(&self) -> bool {
         match self {
-            Self::Approved(approved) => approved.started,
+            Self::PendingApproval(pending) => pending.at.stage().is_some(),
+            Self::Approved(approved) => approved.started || approved.at.stage().is_some(),
             Self::Running(_) | Self::Baking(_) | Self::Paused(_) => true,
-            Self::Draft | Self::PendingApproval(_) | Self::Over(_) => false,
+            Self::Draft | Self::Over(_) => false,
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{RecordDetail, Simulator, SimulatorArgs, TooFewRequests, run},
+    super::{RecordDetail, Simulator, SimulatorArgs, TooFewRequests, bank::Terms, run},
     Client, DEADLINE, http, push, start, start_with,
 };
 use crate::clock::Clock;
@@ -25,6 +25,23 @@ async fn post(simulator: &Simulator, path: &str, body: &'static str) -> (u16, St
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_login_is_watched_by_whoever_asks_and_where_there_is_none_that_is_said() {
+    let without = start_with(|config| config.inspect_port = Some(0)).await;
+    assert_eq!(
+        get(&without, "/login").await,
+        (404, "nobody opens the app here: start with --login\n".to_owned())
+    );
+    let simulator = start_with(|config| {
+        (config.inspect_port, config.login) = (Some(0), Some(Terms::default()));
+    })
+    .await;
+    let told = json(&get(&simulator, "/login").await.1);
+    assert_eq!((&told["capacity"], &told["declared"]), (&200.into(), &150.into()));
+    let (status, told) = get(&simulator, "/login/metrics").await;
+    assert!(status == 200 && told.contains("# TYPE login_headroom gauge\nlogin_headroom "), "{told}");
 }
 
 #[tokio::test]

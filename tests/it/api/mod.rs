@@ -4,6 +4,7 @@ mod audit;
 mod commands;
 mod contract;
 mod halts;
+mod held;
 mod hostile;
 mod peak;
 mod policy;
