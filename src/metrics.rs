@@ -17,10 +17,12 @@ use prometheus_client::{
 
 pub use labels::{Dependency, JobVerdict, RegistrationOutcome};
 
+use crate::ledger::Shadow;
 use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
 use labels::{
     ApiLabels, AppLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels,
-    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, StateLabels,
+    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, ShadowLabels,
+    StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -51,6 +53,7 @@ struct Inner {
     pace_limit: Family<AppLabels, Gauge>,
     coordinating: Gauge,
     policy_active: Gauge,
+    shadow_rules: Family<ShadowLabels, Gauge>,
     sends_after_halt: Family<LaneLabels, Counter>,
     halt_seconds: Histogram,
     api_requests: Family<ApiLabels, Counter>,
@@ -91,6 +94,7 @@ impl Metrics {
             pace_limit: Family::default(),
             coordinating: Gauge::default(),
             policy_active: Gauge::default(),
+            shadow_rules: Family::default(),
             sends_after_halt: Family::default(),
             halt_seconds: latency_histogram(),
             api_requests: Family::default(),
@@ -231,6 +235,15 @@ impl Metrics {
         self.0.policy_active.set(active.into());
     }
 
+    /// The rules in shadow under the policy in force.
+    pub fn set_shadows(&self, shadows: &[Shadow]) {
+        self.0.shadow_rules.clear();
+        for Shadow { app, rule, since } in shadows {
+            let labels = ShadowLabels { app: app.to_string(), rule: rule.clone() };
+            self.0.shadow_rules.get_or_create(&labels).set(since.as_second());
+        }
+    }
+
     /// A request ended that had been handed to its connection when a halt that covers it was heard.
     pub fn sent_after_halt(&self, lane: Lane) {
         self.0.sends_after_halt.get_or_create(&LaneLabels { lane: lane.as_str() }).inc();
@@ -303,6 +316,11 @@ impl Inner {
             "policy_active",
             "1 where the policy that the process was started with is in force",
             self.policy_active.clone(),
+        );
+        registry.register(
+            "shadow_rules",
+            "Rules of the guard that report and decide nothing: since when, in seconds since 1970",
+            self.shadow_rules.clone(),
         );
         registry.register(
             "sends_after_halt",

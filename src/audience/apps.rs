@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    guarding::GuardSettings,
     read::{Item, Section, Wrong, absent_or_sound},
     words::{Rate, Timezone, duration, word},
 };
@@ -27,6 +28,8 @@ pub struct App {
     pub fcm: Option<FcmApp>,
     /// How people open it when they are rung; a preview's estimate stands on it.
     pub opens: Opens,
+    /// What it has set of the guard.
+    pub guard: GuardSettings,
 }
 
 /// How people open an app when they are rung: a share of them, each after a delay whose logarithm is normally distributed.
@@ -155,6 +158,9 @@ fn app(name: &str, item: &Item<'_>) -> Option<App> {
     let apns = section.get("apns").map(|item| item.section().and_then(apns));
     let fcm = section.get("fcm").map(|item| item.section().and_then(fcm));
     let opens = section.get("opens").map_or(Some(Opens::default()), |item| item.section().and_then(opens));
+    let guard = section
+        .get("guard")
+        .map_or(Some(GuardSettings::default()), |item| item.section().and_then(GuardSettings::read));
     if apns.is_none() && fcm.is_none() {
         section.wrong("has neither apns nor fcm", "say how a provider knows it, or no device can be reached");
     }
@@ -167,6 +173,7 @@ fn app(name: &str, item: &Item<'_>) -> Option<App> {
         apns: absent_or_sound(apns)?,
         fcm: absent_or_sound(fcm)?,
         opens: opens?,
+        guard: guard?,
     })
 }
 

@@ -15,6 +15,7 @@ mod check;
 mod cohort;
 mod diff;
 mod downstream;
+mod guarding;
 mod load;
 mod plan;
 mod problem;
@@ -35,10 +36,14 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use guarding::rules_by_shadow;
+
 pub use apps::{ApnsApp, App, FcmApp, Opens, Probe};
 pub use cohort::{Audience, Class, MAX_APPROVERS, TEST_CLASS_CAP, Tier, Who};
 pub use diff::diff;
 pub use downstream::{Beyond, Downstream, WhenBlind};
+pub use guarding::{GuardSettings, ShadowRule};
 pub use load::{check, read_folder};
 pub use plan::{Breakers, Gate, Health, Plan, PlanPace, Stage, StageTake};
 pub use problem::{PolicyErrors, Problem};

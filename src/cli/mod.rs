@@ -11,6 +11,7 @@ mod delivery;
 mod demo;
 mod device;
 mod exit;
+mod guard;
 mod halt;
 mod halts;
 mod job;
@@ -89,6 +90,9 @@ enum Command {
     /// Check the policy files; list, count and explain audiences
     #[command(subcommand)]
     Audience(audience::Audience),
+    /// Say what the guard would say of a job, and why
+    #[command(subcommand)]
+    Guard(guard::Guard),
     /// Show the policy in force, say what a folder would change, and put it in force by two people
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -163,6 +167,7 @@ async fn dispatch(common: &Common, command: Command) -> anyhow::Result<Exit> {
         Command::Delivery(delivery) => delivery::run(&common.config, common.output, delivery).await,
         Command::Audit(audit) => audit::run(&common.config, common.output, audit).await,
         Command::Audience(audience) => audience::run(&common.config, common.output, &audience).await,
+        Command::Guard(guard) => guard::run(&common.config, common.output, &guard),
         Command::Policy(policy) => policy::run(&common.config, common.output, &policy).await,
         Command::Halt(args) => halt::halt(&common.config, args).await,
         Command::Halts => halts::run(&common.config, common.output).await,

@@ -80,6 +80,16 @@ fn shown(view: &PolicyView) -> String {
         lines.push(format!("loaded    {}", output::visible(&view.loaded)));
         lines.push("          by the process that answers; it takes and sends nothing".to_owned());
     }
+    for known in &view.shadow {
+        let (rule, app) = (output::visible(&known.rule), output::visible(&known.app));
+        lines.push(format!("shadow    {rule} for {app}, since {}", known.since));
+        if known.too_long {
+            lines.push(
+                "          longer than 14 days: let it decide, or say in the policy why it is not wanted"
+                    .to_owned(),
+            );
+        }
+    }
     lines.join("\n")
 }
 
@@ -135,6 +145,7 @@ fn asked(policy: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::wire::ShadowView;
 
     fn standing(policy: &str, by: &str) -> PolicyStanding {
         let since = jiff::Timestamp::from_second(1_790_000_000).expect("an instant");
@@ -146,6 +157,7 @@ mod tests {
         let mut view = PolicyView {
             in_force: Some(standing("ab", "bellwether")),
             proposed: None,
+            shadow: Vec::new(),
             loaded: "ab".repeat(32),
         };
         insta::assert_snapshot!(shown(&view), @r"
@@ -163,5 +175,22 @@ mod tests {
         loaded    cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
                   by the process that answers; it takes and sends nothing
         ");
+    }
+
+    #[test]
+    fn a_rule_in_shadow_is_shown_with_its_beginning_and_too_long_a_shadow_is_told() {
+        let shadow = |rule: &str, too_long: bool| ShadowView {
+            app: "pl.example.bank".to_owned(),
+            rule: rule.to_owned(),
+            since: jiff::Timestamp::from_second(1_790_000_000).expect("an instant"),
+            too_long,
+        };
+        let view = PolicyView {
+            in_force: Some(standing("ab", "ada")),
+            proposed: None,
+            shadow: vec![shadow("contagion", true), shadow("staging-link", false)],
+            loaded: "ab".repeat(32),
+        };
+        insta::assert_snapshot!(shown(&view));
     }
 }

@@ -18,11 +18,11 @@ use super::{
     direct::{DirectLane, not_recordable},
     judge::{self, Asked, Judged},
     patience::NoAnswer,
-    submit::whom,
+    submit::{past_ask, whom},
 };
 use crate::{
     audience::Audience,
-    guard::{self, Facts},
+    guard::{self, Facts, Past},
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
     model::{FindingNote, Job},
     rollout::FrozenPlan,
@@ -40,39 +40,71 @@ impl DirectLane {
     }
 
     async fn campaign(&self, asked: Asked) {
-        let read = self.patience.ask("campaign", || self.prior(&asked)).await;
-        let (prior, now) = match read {
-            Ok(read) => read,
-            Err(error) => return self.not_on_record(asked, error).await,
-        };
-        let facts = Facts::of_campaign(asked.delivery.received_at);
-        let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
-        match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
-            Judged::Clear(_, findings) | Judged::Held(findings) => self.submit(asked, findings, now).await,
-            Judged::Known => self.settled(asked).await,
-            Judged::Refused(findings) => self.refuse(asked, findings, now).await,
+        // What happens between the guard's look at the past and the record is looked at again; each thing happens once.
+        let mut again = Some(asked);
+        while let Some(asked) = again {
+            again = self.judged(asked).await;
         }
     }
 
-    /// What is on record under the campaign's key, and the ledger's clock.
-    async fn prior(&self, asked: &Asked) -> Result<(Option<PriorJob>, Timestamp), LedgerError> {
+    /// Answers with the campaign if the guard is to be asked again.
+    async fn judged(&self, asked: Asked) -> Option<Asked> {
+        let read = self.patience.ask("campaign", || self.prior(&asked)).await;
+        let (prior, past, now) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.not_on_record(asked, error).await;
+                return None;
+            }
+        };
+        let facts = Facts::of_campaign(asked.delivery.received_at, past);
+        let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
+        match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
+            Judged::Clear(_, findings) | Judged::Held(findings) => {
+                return self.submit(asked, findings, past, now).await;
+            }
+            Judged::Known => self.settled(asked).await,
+            Judged::Refused(findings) => self.refuse(asked, findings, now).await,
+        }
+        None
+    }
+
+    /// What is on record under the campaign's key, what was before it, and the ledger's clock.
+    async fn prior(&self, asked: &Asked) -> Result<(Option<PriorJob>, Past, Timestamp), LedgerError> {
         // A direct job may have the key: it is the producer's for both lanes.
         let ask = DirectAsk { key: &asked.key, app: asked.job.app(), to: asked.job.to() };
         let mut read = self.ledger.read_direct(&[ask]).await?;
         if let Some(prior) = read.answers.pop().and_then(|answer| answer.prior) {
-            return Ok((Some(prior), read.now));
+            return Ok((Some(prior), Past::default(), read.now));
         }
-        let Some(id) = self.ledger.campaign_by_job(&asked.key).await? else { return Ok((None, read.now)) };
+        let Some(id) = self.ledger.campaign_by_job(&asked.key).await? else {
+            let past = match past_ask(&self.policy, &asked.key, &asked.job) {
+                Some(ask) => self.ledger.past(&ask).await?,
+                None => Past::default(),
+            };
+            return Ok((None, past, read.now));
+        };
         let campaign = self.ledger.campaign(id).await?;
-        Ok((campaign.map(|known| PriorJob { digest: known.digest, finished: false }), read.now))
+        Ok((
+            campaign.map(|known| PriorJob { digest: known.digest, finished: false }),
+            Past::default(),
+            read.now,
+        ))
     }
 
-    /// Puts a campaign on record that is not refused.
-    async fn submit(&self, asked: Asked, findings: Vec<FindingNote>, now: Timestamp) {
+    /// Puts a campaign on record that is not refused, unless the guard is to be asked again.
+    async fn submit(
+        &self,
+        asked: Asked,
+        findings: Vec<FindingNote>,
+        past: Past,
+        now: Timestamp,
+    ) -> Option<Asked> {
         let labels = asked.job.app().zip(asked.job.intent()).zip(self.whom_and_how(&asked.job));
         let Some(((app, intent), (audience, at_most, plan))) = labels else {
             tracing::error!(job = %asked.key, "a campaign was cleared without its labels or a plan");
-            return self.refuse(asked, vec![not_recordable()], now).await;
+            self.refuse(asked, vec![not_recordable()], now).await;
+            return None;
         };
         let new = NewCampaign {
             key: &asked.key,
@@ -89,6 +121,7 @@ impl DirectLane {
             requester: None,
             retry_of: None,
             mends: None,
+            judged_by: past_ask(&self.policy, &asked.key, &asked.job).map(|ask| (ask, past)),
             received_at: asked.delivery.received_at,
             expires_at: asked.job.expires_at(asked.delivery.received_at),
         };
@@ -100,8 +133,10 @@ impl DirectLane {
             }
             Ok(Submitted::Known(_)) => self.settled(asked).await,
             Ok(Submitted::Conflict) => self.refuse(asked, vec![judge::id_reused()], now).await,
+            Ok(Submitted::JudgeAgain) => return Some(asked),
             Err(error) => self.not_on_record(asked, error).await,
         }
+        None
     }
 
     /// The audience, the producer's bound, and the plan. The guard refused whatever has not all.

@@ -38,7 +38,7 @@ use crate::{
     audience::Policy,
     clock::Clock,
     deliver::Deliver,
-    guard::{self, Cleared, Facts, FoundRecipient},
+    guard::{self, Cleared, Facts, FoundRecipient, Past},
     intake::{Arrival, Delivery, Intake, Ladder},
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
@@ -366,12 +366,8 @@ impl DirectLane {
         self.end(Ended::refused(refusal, receipt, Some(asked.key))).await;
     }
 
-    pub(super) const fn facts<'a>(
-        &self,
-        recipients: &'a [FoundRecipient],
-        received_at: Timestamp,
-    ) -> Facts<'a> {
-        Facts { recipients, max_recipients: self.max_recipients, received_at }
+    pub(super) fn facts<'a>(&self, recipients: &'a [FoundRecipient], received_at: Timestamp) -> Facts<'a> {
+        Facts { recipients, max_recipients: self.max_recipients, received_at, past: Past::default() }
     }
 
     /// Hands an end to the committer.

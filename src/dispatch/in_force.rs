@@ -74,6 +74,9 @@ impl Watch {
                 Ok(in_force) => {
                     let is = in_force.hash == policy.hash();
                     if said != Some(in_force.hash) {
+                        if is {
+                            tell_shadows(&ledger, &metrics).await;
+                        }
                         said = Some(in_force.hash);
                         let (hash, here, by) = (in_force.hash, policy.hash(), in_force.actor);
                         if is {
@@ -98,6 +101,21 @@ impl Watch {
                 () = policy_news(&mut news) => {}
             }
         }
+    }
+}
+
+/// Says which rules only report, and which have for too long.
+async fn tell_shadows(ledger: &Ledger, metrics: &Metrics) {
+    let asked = async { Ok::<_, crate::ledger::LedgerError>((ledger.shadows().await?, ledger.now().await?)) };
+    match asked.await {
+        Ok((shadows, now)) => {
+            metrics.set_shadows(&shadows);
+            for shadow in shadows.iter().filter(|shadow| shadow.is_long(now)) {
+                let (app, rule, since) = (&shadow.app, &shadow.rule, shadow.since);
+                tracing::warn!(%app, rule, %since, "a rule of the guard has been in shadow for longer than 14 days");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "which rules are in shadow cannot be asked now"),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::{
     api::wire::SubmittedView,
     audience::{Audience, Policy, Producer},
     dispatch::judge,
-    guard::{self, Facts, Finding, Verdict},
-    ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, RefusedJob, Submitted},
+    guard::{self, Facts, Finding, Fingerprint, Past, Verdict},
+    ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, PastAsk, RefusedJob, Submitted},
     model::{
         CampaignId, FindingNote, Job, JobId, JobKey, Mends, OperatorName, ProducerId, Recipients, RolloutId,
     },
@@ -171,26 +171,46 @@ pub(super) async fn put(
     operator: &OperatorName,
     taken: Option<Taken>,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
-    let known =
-        |campaign: CampaignId| Ok(SubmittedView { campaign: campaign.to_string(), known: true, held: false });
     if let Some(campaign) = ledger.campaign_by_job(key).await? {
         let is_same = CampaignId::derive(key, &job.digest()) == campaign;
-        return Ok(if is_same { known(campaign) } else { Err(vec![judge::id_reused()]) });
+        return Ok(if is_same { Ok(known(campaign)) } else { Err(vec![judge::id_reused()]) });
     }
+    // What happens between the guard's look at the past and the record is looked at again; each thing happens once.
+    loop {
+        if let Some(put) = try_put(ledger, policy, job, key, operator, taken.as_ref()).await? {
+            return Ok(put);
+        }
+    }
+}
+
+/// `None`: the guard is to be asked again.
+async fn try_put(
+    ledger: &Ledger,
+    policy: &Policy,
+    job: &Job,
+    key: &JobKey,
+    operator: &OperatorName,
+    taken: Option<&Taken>,
+) -> Result<Option<Result<SubmittedView, Findings>>, LedgerError> {
     let now = ledger.now().await?;
-    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now), now);
+    // Whoever repeats or mends a campaign has its past before their eyes.
+    let ask = past_ask(policy, key, job).filter(|_| taken.is_none());
+    let past = match &ask {
+        Some(ask) => ledger.past(ask).await?,
+        None => Past::default(),
+    };
+    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now, past), now);
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
     let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =
         (&verdict, labels)
     else {
         let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
-        return refuse(ledger, job, key, findings).await;
+        return refuse(ledger, job, key, findings).await.map(Some);
     };
-    let (retry_of, mends) = taken.as_ref().map_or((None, None), |taken| (taken.retry_of, taken.mends));
     let planned = || policy.plan_for(audience, job.plan()).map(|plan| FrozenPlan::of(plan, policy));
-    let Some(plan) = taken.map(|taken| taken.plan).or_else(planned) else {
-        return refuse(ledger, job, key, vec![no_campaign()]).await;
+    let Some(plan) = taken.map(|taken| taken.plan.clone()).or_else(planned) else {
+        return refuse(ledger, job, key, vec![no_campaign()]).await.map(Some);
     };
     let new = NewCampaign {
         key,
@@ -205,8 +225,9 @@ pub(super) async fn put(
         findings: &findings,
         traceparent: None,
         requester: Some(operator),
-        retry_of,
-        mends,
+        retry_of: taken.and_then(|taken| taken.retry_of),
+        mends: taken.and_then(|taken| taken.mends),
+        judged_by: ask.map(|ask| (ask, past)),
         received_at: now,
         expires_at: job.expires_at(now),
     };
@@ -214,10 +235,27 @@ pub(super) async fn put(
         Submitted::Stored(campaign) => {
             tracing::info!(job = %key, %campaign, %operator, "a person's campaign is on record");
             let held = findings.iter().any(FindingNote::holds);
-            Ok(SubmittedView { campaign: campaign.to_string(), known: false, held })
+            Some(Ok(SubmittedView { campaign: campaign.to_string(), known: false, held }))
         }
-        Submitted::Known(campaign) => known(campaign),
-        Submitted::Conflict => Err(vec![judge::id_reused()]),
+        Submitted::Known(campaign) => Some(Ok(known(campaign))),
+        Submitted::Conflict => Some(Err(vec![judge::id_reused()])),
+        Submitted::JudgeAgain => None,
+    })
+}
+
+fn known(campaign: CampaignId) -> SubmittedView {
+    SubmittedView { campaign: campaign.to_string(), known: true, held: false }
+}
+
+/// How to ask for a campaign's past. `None` for a job whose names the policy does not know, which is refused anyway.
+pub(super) fn past_ask<'a>(policy: &'a Policy, key: &'a JobKey, job: &'a Job) -> Option<PastAsk<'a>> {
+    let (audience, _) = whom(policy, job)?;
+    Some(PastAsk {
+        producer: &key.producer,
+        app: audience.app(),
+        audience: &audience.name,
+        fingerprint: Fingerprint::of(job.notification()),
+        settings: &policy.app(audience.app())?.guard,
     })
 }
 

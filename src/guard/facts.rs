@@ -1,6 +1,8 @@
 //! What the guard is told: who the recipients turned out to be, and the limits that apply.
 
-use crate::model::{Device, DeviceId, UserId};
+use jiff::Timestamp;
+
+use crate::model::{CampaignId, Device, DeviceId, UserId};
 
 /// A named recipient as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +32,25 @@ pub struct Facts<'a> {
     /// The service's own limit of recipients for a direct job (`direct.max_recipients`).
     pub max_recipients: usize,
     /// When the job arrived: a direct job without an expiry counts from here.
-    pub received_at: jiff::Timestamp,
+    pub received_at: Timestamp,
+    /// What the ledger knows of the past.
+    pub past: Past,
+}
+
+/// What was before the job. The default is nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Past {
+    /// The latest campaign that said the same to the same audience within the app's `duplicate_within`, and when it arrived.
+    pub duplicate: Option<(CampaignId, Timestamp)>,
+    /// When a notification of the same producer was last stopped for what it is, if it was within `contagion_within`.
+    pub flagged: Option<Timestamp>,
 }
 
 impl Facts<'_> {
     /// What there is to know of a campaign, when it arrives and again before it is sent: it names nobody, and whom it
     /// was frozen to is the ledger's affair.
     #[must_use]
-    pub const fn of_campaign(received_at: jiff::Timestamp) -> Self {
-        Self { recipients: &[], max_recipients: 0, received_at }
+    pub const fn of_campaign(received_at: Timestamp, past: Past) -> Self {
+        Self { recipients: &[], max_recipients: 0, received_at, past }
     }
 }

@@ -15,12 +15,14 @@ mod case;
 mod cleared;
 mod content;
 mod facts;
+mod fingerprint;
 mod registration;
 mod rules;
 mod verdict;
 
 pub use cleared::{Cleared, NotAdmitted};
-pub use facts::{Facts, FoundRecipient};
+pub use facts::{Facts, FoundRecipient, Past};
+pub use fingerprint::Fingerprint;
 pub use registration::refuse_registration;
-pub use rules::{Rule, clear, recheck};
+pub use rules::{Rule, clear, is_flagged, recheck};
 pub use verdict::{Finding, Severity, Span, Verdict};

@@ -11,6 +11,8 @@ pub type Span = Range<usize>;
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// The rule is in shadow for the app: it says what it would have answered, and decides nothing.
+    Shadow,
     /// Worth knowing; the job goes on.
     Note,
     /// A person must look first. Direct jobs are never held: they are refused.
@@ -20,10 +22,11 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// As told in events and metrics: `clear`, `hold`, `refuse`.
+    /// As told in events and metrics: `shadow`, `clear`, `hold`, `refuse`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Shadow => "shadow",
             Self::Note => "clear",
             Self::Hold => "hold",
             Self::Refuse => "refuse",
@@ -65,6 +68,16 @@ impl Finding {
     /// The same, with the text that gave rise to it.
     pub(super) fn matching(self, text: impl Into<String>) -> Self {
         Self { matched: Some(text.into()), ..self }
+    }
+
+    /// The same of a rule that is in shadow: its would-be verdict is told, and decides nothing.
+    pub(super) fn shadowed(self) -> Self {
+        let reason = match self.severity {
+            Severity::Refuse => format!("would refuse: {}", self.reason),
+            Severity::Hold => format!("would hold: {}", self.reason),
+            Severity::Note | Severity::Shadow => return self,
+        };
+        Self { severity: Severity::Shadow, reason, ..self }
     }
 
     /// The finding as it may be told: without the matched text.

@@ -55,6 +55,7 @@ impl Ledger {
         let mut events = recorded.events;
         events.extend(refused.iter().map(|refused| refused.event.clone()));
         tx.tell(&events).await?;
+        tx.flag(refused, now).await?;
         let body = audit_body(finished, refused, &recorded.conflicts);
         tx.append_audit(now, SERVICE, "direct.verdicts", &body).await?;
         tx.commit().await

@@ -41,6 +41,7 @@ mod retention;
 mod rows;
 mod select;
 mod selection;
+mod shadows;
 mod sqlite;
 mod stored;
 mod tx;
@@ -56,8 +57,8 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, V
 pub use campaigns::{
     AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
     FindingRecord, FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, NotAccepted,
-    OpenSegment, OverBecause, Paced, Reached, RolloutLine, RolloutRecord, Ruled, Ruling, SeenDownstream,
-    SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
+    OpenSegment, OverBecause, Paced, PastAsk, Reached, RolloutLine, RolloutRecord, Ruled, Ruling,
+    SeenDownstream, SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};
@@ -86,6 +87,7 @@ pub use register::ImportCounts;
 pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;
 pub use selection::{AudienceCount, Basis, Change, Estimate, Explanation, LeftOut, ReadBy, Shares};
+pub use shadows::{LONGEST_SHADOW, Shadow};
 pub use sqlite::SqliteLedger;
 pub use stored::JobState;
 

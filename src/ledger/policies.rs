@@ -111,6 +111,7 @@ impl Ledger {
             sqlx::query(INSERT).bind(&hash.as_bytes()[..]).bind(micros(now)).bind(SERVICE).execute(c).await?.rows_affected()
         });
         if first == 1 {
+            tx.note_shadows(policy, now).await?;
             tx.append_audit(now, SERVICE, "policy.initialised", &json!({ "policy": hash })).await?;
             tx.commit().await?;
         } else {
@@ -161,6 +162,7 @@ impl Ledger {
             on_either!(&mut tx, c => {
                 sqlx::query("delete from policy_proposal").execute(c).await?;
             });
+            tx.note_shadows(policy, now).await?;
         }
         if answer == Activation::Proposed {
             tx.notify(now, Waiting::PolicyProposed { policy: hash, by: by.clone() }).await?;

@@ -27,6 +27,12 @@ pub(super) struct FindingLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ShadowLabels {
+    pub(super) app: String,
+    pub(super) rule: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SendLabels {
     pub(super) provider: &'static str,
     pub(super) app: String,

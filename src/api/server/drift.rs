@@ -13,7 +13,7 @@ use crate::{
     api::wire::{Code, Problem},
     audience::{self, Policy, PolicyFile},
     dispatch::{control::ControlMessage, outlook},
-    guard::{self, Facts, Finding, Verdict},
+    guard::{self, Facts, Finding, Past, Verdict},
     ledger::{CampaignRecord, PolicyInForce, RolloutRecord},
     model::{Digest, OperatorName},
 };
@@ -75,7 +75,7 @@ pub(super) async fn guarded(api: &Api, known: &CampaignRecord) -> Result<(), Api
         let detail = "its text is forgotten, so nobody can approve it; send it again with a new id";
         return Err(ApiError::new(Code::RefusedByGuard, detail));
     };
-    let (now, facts) = (api.ledger().now().await?, Facts::of_campaign(known.received_at));
+    let (now, facts) = (api.ledger().now().await?, Facts::of_campaign(known.received_at, Past::default()));
     let Verdict::Refuse(findings) = guard::clear(job, &known.key, api.policy(), &facts, now) else {
         return Ok(());
     };

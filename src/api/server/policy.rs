@@ -8,10 +8,12 @@ use axum::{
 
 use super::{Api, ApiError, Caller, Operation, Said, schema};
 use crate::{
-    api::wire::{Code, PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView, Scope},
+    api::wire::{
+        Code, PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView, Scope, ShadowView,
+    },
     audience::{self, Policy},
     dispatch::control::ControlMessage,
-    ledger::Activation,
+    ledger::{Activation, Shadow},
 };
 
 const POLICY: &str = "/api/v1/policy";
@@ -55,7 +57,15 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn show(State(api): State<Api>, _: Caller) -> Result<Json<PolicyView>, ApiError> {
     let in_force = api.ledger().policy_in_force().await?;
     let proposed = api.ledger().policy_proposal().await?;
+    let (shadows, now) = (api.ledger().shadows().await?, api.ledger().now().await?);
+    let shadow = |known: Shadow| ShadowView {
+        too_long: known.is_long(now),
+        app: known.app.to_string(),
+        rule: known.rule,
+        since: known.since,
+    };
     Ok(Json(PolicyView {
+        shadow: shadows.into_iter().map(shadow).collect(),
         in_force: in_force.map(|known| PolicyStanding {
             policy: known.hash.to_string(),
             by: known.actor,

@@ -11,7 +11,7 @@ use crate::{
     api::wire::{AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage},
     audience::{self, App, Audience, Plan, Policy},
     dispatch::outlook,
-    guard::{self, Facts, Finding},
+    guard::{self, Facts, Finding, Past},
     ledger::{CampaignRecord, Ledger, LedgerError},
     model::{AudienceName, Bucket, CampaignId, Notification, StageNumber},
     rollout::{FrozenPlan, FrozenTake, downstream::Looks},
@@ -178,7 +178,7 @@ fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<P
 /// The guard again, on what is on record, under the policy in force; nothing once the text is forgotten.
 fn findings(policy: &Policy, campaign: &CampaignRecord, now: jiff::Timestamp) -> Vec<PreviewFinding> {
     let Some(job) = &campaign.job else { return Vec::new() };
-    let facts = Facts::of_campaign(campaign.received_at);
+    let facts = Facts::of_campaign(campaign.received_at, Past::default());
     guard::clear(job, &campaign.key, policy, &facts, now).findings().iter().map(told).collect()
 }
 

@@ -19,7 +19,7 @@ pub use audit::{AuditBroken, AuditEntryView, AuditHeadView, AuditList, AuditVeri
 pub use guards::{GuardState, GuardView, PreviewGuard, RungMeanwhile};
 pub use halts::{HaltBody, HaltList, HaltSet, HaltView, LiftBody, Lifted, REASON_CHARS, fitting_reason};
 pub use mend::{MendBody, ReachedView, RelatedView, Relation};
-pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView};
+pub use policy::{PolicyActivated, PolicyBody, PolicyDiff, PolicyStanding, PolicyView, ShadowView};
 pub use preview::{
     AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage, Truncated,
 };

@@ -23,8 +23,25 @@ pub struct PolicyView {
     /// What waits for another person.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub proposed: Option<PolicyStanding>,
+    /// Rules of the guard that report and decide nothing, under the policy in force.
+    #[serde(default)]
+    pub shadow: Vec<ShadowView>,
     /// What the process that answers was started with. If that is not in force, it takes nothing and sends nothing.
     pub loaded: String,
+}
+
+/// A rule in shadow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShadowView {
+    /// For this app.
+    pub app: String,
+    /// The rule's id.
+    pub rule: String,
+    /// Since when, without a break.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
+    /// It has been so for longer than 14 days.
+    pub too_long: bool,
 }
 
 /// A policy, by whom, since when.

@@ -10,13 +10,20 @@ use crate::{
 
 const APP: &str = "pl.example.bank";
 
+/// One that lets a test say the same twice.
 pub(in crate::dispatch) fn policy() -> Policy {
+    policy_with("guard = { shadow = [\"duplicate-campaign\"] }\n")
+}
+
+fn policy_with(guard: &str) -> Policy {
     let file = |path: &str, text: &str| PolicyFile { path: path.to_owned(), text: text.replace("APP", APP) };
     let files = [
         file(
             "apps.toml",
-            "[apps.\"APP\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
-             apns = { topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }\n",
+            &format!(
+                "[apps.\"APP\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
+                 apns = {{ topic = \"t\", team = \"TEAM123456\", environment = \"production\", max_rate = 1000 }}\n{guard}"
+            ),
         ),
         file(
             "producers.toml",
@@ -131,4 +138,16 @@ async fn a_retry_is_of_what_is_over_and_was_frozen() {
     let over = ledger.verb(old.id, &asked).await.expect("an answer").expect("aborted");
     assert_eq!(over.state, RolloutState::Aborted);
     assert_eq!(refused(old.id).await, RetryRefused::NeverFrozen);
+}
+
+#[tokio::test]
+async fn the_same_words_to_the_same_audience_wait_for_a_person() {
+    let (ledger, bob) = (ledger().await, name("bob"));
+    let policy = policy_with("");
+    let submit = async |id: &str| {
+        let job = job(id, "production");
+        submit_on_behalf(&ledger, &policy, &job, &bob, &producer("news")).await.expect("the ledger answers")
+    };
+    assert!(!submit("monday").await.expect("it is new").held);
+    assert!(submit("monday-again").await.expect("it waits for a person").held, "it says the same");
 }

@@ -2,7 +2,7 @@
 
 use super::{Shared, sleepers::nights};
 use crate::{
-    guard::{self, Cleared, Facts},
+    guard::{self, Cleared, Facts, Past},
     ledger::{CampaignRecord, RolloutRecord},
     rollout::Nights,
 };
@@ -25,7 +25,12 @@ pub(super) async fn clear(
         tracing::error!(campaign = %campaign.id, "its text is forgotten; it cannot be sent");
         return None;
     };
-    let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
+    let facts = Facts {
+        recipients: &[],
+        max_recipients: 0,
+        received_at: campaign.received_at,
+        past: Past::default(),
+    };
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
         Ok(cleared) => {
             let nights = nights(shared, &campaign)?;

@@ -1,12 +1,17 @@
 //! The rules in their order, and the two entry points.
 
+mod audience_above_limit;
+mod contagion;
+mod duplicate_campaign;
 mod environment;
 mod expired;
 mod label_missing;
+mod language_mismatch;
 mod payload_limits;
 mod plan_missing;
 mod producer_scope;
 mod production_to_test;
+mod staging_link;
 mod test_audience_too_big;
 mod test_to_production;
 mod unfilled_template;
@@ -23,7 +28,7 @@ use jiff::Timestamp;
 use super::{Cleared, Facts, Finding, Severity, Verdict, case::Case, cleared::Reach};
 use crate::{
     audience::Policy,
-    model::{Intent, Job, JobKey},
+    model::{FindingNote, Intent, Job, JobKey},
 };
 
 /// A rule of the guard, in the order in which they run.
@@ -39,6 +44,8 @@ pub enum Rule {
     ProductionToTest,
     /// A test job that comes to more devices than testers may have.
     TestAudienceTooBig,
+    /// A campaign that expects more devices than its audience may come to.
+    AudienceAboveLimit,
     /// A production job that meets development builds.
     Environment,
     /// Past its expiry, or too far ahead.
@@ -47,8 +54,16 @@ pub enum Rule {
     PayloadLimits,
     /// A placeholder that nobody filled in.
     UnfilledTemplate,
+    /// A link or an image of a host that the app has not declared.
+    StagingLink,
     /// A campaign without a plan, or with one that does not fit.
     PlanMissing,
+    /// A campaign that closely follows a notification that was stopped.
+    Contagion,
+    /// A campaign that says to an audience what another has just said to it.
+    DuplicateCampaign,
+    /// A text in a script that its readers do not read.
+    LanguageMismatch,
 }
 
 /// One line of the guard's table.
@@ -66,20 +81,27 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 10] = {
-    use Severity::{Note, Refuse};
+const TABLE: [Entry; 15] = {
+    use Severity::{Hold, Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
         Entry { rule: Rule::ProducerScope,       id: "producer-scope",        broken: Refuse, again: true,  check: producer_scope::check },
         Entry { rule: Rule::TestToProduction,    id: "test-to-production",    broken: Refuse, again: true,  check: test_to_production::check },
         Entry { rule: Rule::ProductionToTest,    id: "production-to-test",    broken: Note,   again: false, check: production_to_test::check },
         Entry { rule: Rule::TestAudienceTooBig,  id: "test-audience-too-big", broken: Refuse, again: true,  check: test_audience_too_big::check },
+        // Not again: what was frozen is held against the limit then.
+        Entry { rule: Rule::AudienceAboveLimit,  id: "audience-above-limit",  broken: Refuse, again: false, check: audience_above_limit::check },
         Entry { rule: Rule::Environment,         id: "environment",           broken: Note,   again: false, check: environment::check },
         Entry { rule: Rule::Expired,             id: "expired",               broken: Refuse, again: true,  check: expired::check },
         Entry { rule: Rule::PayloadLimits,       id: "payload-limits",        broken: Refuse, again: true,  check: payload_limits::check },
         Entry { rule: Rule::UnfilledTemplate,    id: "unfilled-template",     broken: Refuse, again: false, check: unfilled_template::check },
+        Entry { rule: Rule::StagingLink,         id: "staging-link",          broken: Refuse, again: false, check: staging_link::check },
         // Not again: the plan is frozen with its campaign.
         Entry { rule: Rule::PlanMissing,         id: "plan-missing",          broken: Refuse, again: false, check: plan_missing::check },
+        // Not again: a person has looked at it, or nothing had happened when it came.
+        Entry { rule: Rule::Contagion,           id: "contagion",             broken: Hold,   again: false, check: contagion::check },
+        Entry { rule: Rule::DuplicateCampaign,   id: "duplicate-campaign",    broken: Hold,   again: false, check: duplicate_campaign::check },
+        Entry { rule: Rule::LanguageMismatch,    id: "language-mismatch",     broken: Note,   again: false, check: language_mismatch::check },
     ]
 };
 
@@ -103,6 +125,18 @@ impl Rule {
     pub const fn id(self) -> &'static str {
         TABLE[self as usize].id
     }
+}
+
+/// Rules whose Hold or Refuse tells something of what the same producer sends next: tests and texts that were stopped for what
+/// they are. See `contagion`, which is none of them, or one mistake would hold for ever.
+const FLAGGING: &[Rule] =
+    &[Rule::TestToProduction, Rule::TestAudienceTooBig, Rule::UnfilledTemplate, Rule::StagingLink];
+
+/// Was a notification stopped for what it is, by these findings?
+#[must_use]
+pub fn is_flagged(findings: &[FindingNote]) -> bool {
+    let stopped = |finding: &&FindingNote| matches!(finding.verdict.as_str(), "hold" | "refuse");
+    findings.iter().filter(stopped).any(|finding| FLAGGING.iter().any(|rule| rule.id() == finding.rule))
 }
 
 /// May this job reach these people? Pure; most of its cost is rendering the message, which is done once:
@@ -136,7 +170,7 @@ fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict 
         Some(Severity::Hold) if case.is_campaign() => Verdict::Hold(findings),
         // A direct job is for now: nobody looks at it first, so what would hold it refuses it.
         Some(Severity::Hold | Severity::Refuse) => Verdict::Refuse(findings),
-        Some(Severity::Note) | None => prove(case, findings),
+        Some(Severity::Note | Severity::Shadow) | None => prove(case, findings),
     }
 }
 
@@ -147,10 +181,14 @@ fn heaviest(findings: &[Finding]) -> Option<Severity> {
 /// Runs one rule. A rule that panics has not cleared anything: it counts as what its line in the table
 /// says, and the job goes on to the next rule, so that all reasons are told.
 fn run(entry: &Entry, case: &Case<'_>) -> Vec<Finding> {
-    catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| {
+    let findings = catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| {
         let reason = "the rule broke on this job, so nobody knows what it would have said";
         vec![Finding::new((entry.rule, entry.broken), "job", reason, REPORT)]
-    })
+    });
+    if !findings.is_empty() && case.app.is_some_and(|app| app.guard.in_shadow(entry.id)) {
+        return findings.into_iter().map(Finding::shadowed).collect();
+    }
+    findings
 }
 
 /// Makes the proof. Every `None` and `Err` here has been refused by a rule before; should a rule have
@@ -183,6 +221,36 @@ mod tests {
         }
         let ids: std::collections::BTreeSet<_> = Rule::ALL.into_iter().map(Rule::id).collect();
         assert_eq!(ids.len(), Rule::ALL.len());
+    }
+
+    #[test]
+    fn the_policy_knows_of_each_rule_whether_it_may_be_in_shadow() {
+        let (may, never) = crate::audience::rules_by_shadow();
+        let mut known: Vec<_> = may.iter().chain(&never).copied().collect();
+        let mut rules: Vec<_> = Rule::ALL.into_iter().map(Rule::id).collect();
+        known.sort_unstable();
+        rules.sort_unstable();
+        assert_eq!(known, rules);
+        for i1 in [Rule::LabelMissing, Rule::ProducerScope, Rule::TestToProduction, Rule::TestAudienceTooBig]
+        {
+            assert!(never.contains(&i1.id()), "{}", i1.id());
+        }
+    }
+
+    #[test]
+    fn a_rule_in_shadow_says_what_it_would_have_answered_and_decides_nothing() {
+        let link = |app: &str| {
+            Sample::direct().by("shadowed").change(|job| {
+                job["app"] = app.into();
+                job["notification"]["link"] = "https://staging.example.pl/".into();
+            })
+        };
+        assert_eq!(link("bank").by("cards").refused_by(Rule::StagingLink), "notification.link");
+        let Verdict::Clear(_, findings) = link("shadow").clear() else { panic!("must be clear") };
+        let [finding] = &findings[..] else { panic!("one finding: {findings:?}") };
+        assert_eq!((finding.rule, finding.severity), (Rule::StagingLink, Severity::Shadow));
+        assert!(finding.reason.starts_with("would refuse: "), "{}", finding.reason);
+        assert_eq!(finding.note().verdict, "shadow");
     }
 
     fn entry(broken: Severity) -> Entry {

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::{Rule, heaviest, sample::Sample};
 use crate::{
-    guard::{Facts, Finding, FoundRecipient, Severity, Verdict, clear, recheck},
-    model::{Environment, Intent, Job, ProducerId, UserId},
+    audience::Policy,
+    guard::{Facts, Finding, FoundRecipient, Past, Severity, Verdict, clear, recheck},
+    model::{CampaignId, Device, Environment, Intent, Job, ProducerId, UserId},
 };
 
-use super::sample::{device, policy};
+use super::sample::{device, policy, policy_with};
 
 /// Testers, people of other lists, and customers.
 fn person() -> impl Strategy<Value = String> {
@@ -38,14 +39,24 @@ fn recipients() -> impl Strategy<Value = Value> {
 fn question() -> impl Strategy<Value = (Job, ProducerId, Vec<FoundRecipient>)> {
     let app = prop_oneof![6 => Just("bank"), 1 => Just("other"), 1 => Just("nope")];
     let producer = prop_oneof![5 => Just("cards"), 1 => Just("qa"), 1 => Just("nobody")];
-    let text = prop_oneof!["[a-zA-Zęśąćż{}%$_. ]{1,40}", "Your \\{code\\} %s", ".{1,60}"];
+    let text = prop_oneof![
+        "[a-zA-Zęśąćż{}%$_. ]{1,40}",
+        "Your \\{code\\} %s",
+        ".{1,60}",
+        ".{0,9}https?://[a-zż.:@0-9\\[\\]-]{0,20}.{0,9}"
+    ];
+    let link =
+        proptest::option::of(prop_oneof!["https?://[a-z.:@0-9-]{0,20}/.{0,9}", "bank://.{0,9}", ".{1,20}"]);
     let owners = proptest::collection::vec((person(), proptest::collection::vec(person(), 0..3)), 0..4);
-    (app, intent(), recipients(), producer, text, owners, any::<bool>()).prop_map(
-        |(app, intent, to, producer, text, owners, sandbox)| {
+    (app, intent(), recipients(), producer, (text, link), owners, any::<bool>()).prop_map(
+        |(app, intent, to, producer, (text, link), owners, sandbox)| {
             let mut job = json!({"v": 1, "id": "j", "app": app, "to": to,
                 "expires_at": "2026-11-21T13:00:00Z", "notification": {"body": format!("x{text}")}});
             if let Some(intent) = intent {
                 job["intent"] = json!(intent);
+            }
+            if let Some(link) = link {
+                job["notification"]["link"] = json!(link);
             }
             let environment = if sandbox { Environment::Sandbox } else { Environment::Production };
             let user = |name: &str| UserId::parse(name).expect("a user");
@@ -61,9 +72,65 @@ fn question() -> impl Strategy<Value = (Job, ProducerId, Vec<FoundRecipient>)> {
 }
 
 fn ask(job: &Job, producer: &ProducerId, recipients: &[FoundRecipient]) -> Verdict {
+    ask_under(&policy(), job, producer, recipients, Past::default())
+}
+
+fn ask_under(
+    policy: &Policy,
+    job: &Job,
+    producer: &ProducerId,
+    recipients: &[FoundRecipient],
+    past: Past,
+) -> Verdict {
     let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-    let facts = Facts { recipients, max_recipients: 100, received_at: now };
-    clear(job, &job.key(producer), &policy(), &facts, now)
+    let facts = Facts { recipients, max_recipients: 100, received_at: now, past };
+    clear(job, &job.key(producer), policy, &facts, now)
+}
+
+/// A policy in which any rules that may be are in shadow.
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let (may, _) = crate::audience::rules_by_shadow();
+    let most = may.len();
+    proptest::sample::subsequence(may, 0..=most)
+        .prop_map(|rules| policy_with(&format!("guard = {{ shadow = {rules:?} }}\n")))
+}
+
+fn past() -> impl Strategy<Value = Past> {
+    let at = |minutes: i64| {
+        let now: jiff::Timestamp = "2026-11-21T12:00:00Z".parse().expect("an instant");
+        now - jiff::SignedDuration::from_mins(minutes)
+    };
+    let duplicate = proptest::option::of((any::<u128>(), 0..1_500_i64));
+    (duplicate, proptest::option::of(0..60_i64)).prop_map(move |(duplicate, flagged)| Past {
+        duplicate: duplicate
+            .map(|(id, minutes)| (CampaignId::from_uuid(uuid::Uuid::from_u128(id)), at(minutes))),
+        flagged: flagged.map(at),
+    })
+}
+
+/// Something more that is known, or said: another text, a link, a field of data; another phone that was found.
+fn more() -> impl Strategy<Value = (Value, Vec<Device>)> {
+    let text = prop_oneof!["[a-zA-Z{}% ]{1,30}", ".{1,30}"];
+    let said = prop_oneof![
+        text.clone().prop_map(|text| json!({"localized": {"de": {"body": format!("x{text}")}}})),
+        text.clone().prop_map(|text| json!({"title": text})),
+        text.prop_map(|text| json!({"data": {"k": text}})),
+        Just(json!({"data": {"u": "https://staging.example.pl/"}})),
+    ];
+    let owners = proptest::collection::vec(person(), 0..2);
+    (said, owners).prop_map(|(said, owners)| {
+        let user = |name: &String| UserId::parse(name).expect("a user");
+        let devices = owners.iter().map(|owner| device(&user(owner), 7, Environment::Production)).collect();
+        (said, devices)
+    })
+}
+
+const fn weight(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Clear(..) => 0,
+        Verdict::Hold(_) => 1,
+        Verdict::Refuse(_) => 2,
+    }
 }
 
 fn is_tester(user: &UserId) -> bool {
@@ -98,11 +165,54 @@ proptest! {
         }
     }
 
+    /// I1 whatever the policy has in shadow, and whatever was before.
+    #[test]
+    fn i1_no_test_to_production_under_any_policy_and_past((job, producer, found) in question(), policy in any_policy(), past in past()) {
+        let verdict = ask_under(&policy, &job, &producer, &found, past);
+        let stranger = found.iter().flat_map(FoundRecipient::devices).any(|device| !is_tester(&device.user));
+        if job.intent() == Some(Intent::Test) && stranger {
+            prop_assert!(matches!(verdict, Verdict::Refuse(_)));
+        }
+        if let Verdict::Clear(cleared, _) = verdict {
+            let customer = device(&UserId::parse("u-1").expect("a user"), 0, Environment::Production);
+            prop_assert!(cleared.intent() == Intent::Production || cleared.admits(&customer).is_err());
+        }
+    }
+
+    /// What is known besides never makes a refused job clear, nor a held one: no rule is argued out of its answer. A missing
+    /// label is another matter: naming it is what mends the job.
+    #[test]
+    fn more_information_never_makes_a_verdict_lighter(
+        (job, producer, found) in question(), policy in any_policy(), past in past(), (said, devices) in more()
+    ) {
+        let before = ask_under(&policy, &job, &producer, &found, Past::default());
+        prop_assert!(weight(&ask_under(&policy, &job, &producer, &found, past)) >= weight(&before));
+        let mut richer: Value = serde_json::from_str(&job.canonical_json()).expect("its own JSON");
+        for (key, value) in said.as_object().expect("an object") {
+            if richer["notification"].get(key).is_none_or(Value::is_null) {
+                richer["notification"][key] = value.clone();
+            }
+        }
+        let richer = Job::parse(richer.to_string().as_bytes()).expect("a job still");
+        let mut found = found;
+        if let Some(FoundRecipient::User(_, known)) = found.first_mut() {
+            known.extend(devices);
+        }
+        prop_assert!(weight(&ask_under(&policy, &richer, &producer, &found, past)) >= weight(&before));
+    }
+
+    /// No rule breaks, whatever it is asked.
+    #[test]
+    fn no_rule_panics((job, producer, found) in question(), past in past()) {
+        let verdict = ask_under(&policy(), &job, &producer, &found, past);
+        prop_assert!(verdict.findings().iter().all(|finding| finding.field != "job"), "{:?}", verdict);
+    }
+
     /// I1 holds for a stored job as well.
     #[test]
     fn i1_no_test_to_production_on_recheck((job, producer, found) in question()) {
         let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        let facts = Facts { recipients: &found, max_recipients: 100, received_at: now };
+        let facts = Facts { recipients: &found, max_recipients: 100, received_at: now, past: Past::default() };
         let again = recheck(&job, &job.key(&producer), &policy(), &facts, now);
         let stranger = found.iter().flat_map(FoundRecipient::devices).any(|device| !is_tester(&device.user));
         if job.intent() == Some(Intent::Test) && stranger {
@@ -124,7 +234,8 @@ proptest! {
     #[test]
     fn spans_are_what_was_matched((job, producer, found) in question()) {
         let verdict = ask(&job, &producer, &found);
-        let texts: std::collections::HashMap<_, _> = job.notification().texts().collect();
+        let link = job.notification().link.as_deref().map(|link| ("notification.link".to_owned(), link));
+        let texts: std::collections::HashMap<_, _> = job.notification().texts().chain(link).collect();
         for finding in verdict.findings() {
             if let Some(span) = &finding.span {
                 let text = texts.get(&finding.field).and_then(|text| text.get(span.clone()));

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{Rule, clear, recheck};
 use crate::{
     audience::{Policy, PolicyFile},
-    guard::{Cleared, Facts, Finding, FoundRecipient, Verdict, case::Case},
+    guard::{Cleared, Facts, Finding, FoundRecipient, Past, Verdict, case::Case},
     model::{
-        AppId, Bucket, Device, DeviceId, Digest, Environment, Job, JobKey, Platform, ProducerId, Recipients,
-        RecordId, Token, UserId,
+        AppId, Bucket, CampaignId, Device, DeviceId, Digest, Environment, Job, JobKey, Platform, ProducerId,
+        Recipients, RecordId, Token, UserId,
     },
 };
 
@@ -24,6 +24,7 @@ pub(super) struct Sample {
     max_recipients: usize,
     /// Who the registry says owns the devices, instead of who was asked for.
     owner: Option<UserId>,
+    past: Past,
 }
 
 impl Sample {
@@ -40,6 +41,7 @@ impl Sample {
             environment: Environment::Production,
             max_recipients: 100,
             owner: None,
+            past: Past::default(),
         }
     }
 
@@ -55,7 +57,7 @@ impl Sample {
     pub(super) fn campaign(intent: &str, audience: &str) -> Self {
         Self::direct().change(|job| {
             job["intent"] = json!(intent);
-            job["to"] = json!({"audience": audience, "at_most": 100});
+            job["to"] = json!({"audience": audience, "at_most": 10});
             job["expires_at"] = json!("2026-11-21T20:00:00Z");
         })
     }
@@ -91,6 +93,18 @@ impl Sample {
 
     pub(super) fn owned_by(self, user: &str) -> Self {
         Self { owner: Some(UserId::parse(user).expect("a user")), ..self }
+    }
+
+    /// Something of the producer's was stopped then.
+    pub(super) fn flagged_at(mut self, at: &str) -> Self {
+        self.past.flagged = Some(at.parse().expect("an instant"));
+        self
+    }
+
+    /// The same was said by a campaign before.
+    pub(super) fn duplicate_of(mut self, n: u128) -> Self {
+        self.past.duplicate = Some((CampaignId::from_uuid(uuid::Uuid::from_u128(n)), self.now));
+        self
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -135,7 +149,7 @@ impl Sample {
     fn facts<'a>(&self, recipients: &'a [FoundRecipient]) -> Facts<'a> {
         // The job arrived at noon, whatever the hour is now.
         let received_at = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        Facts { recipients, max_recipients: self.max_recipients, received_at }
+        Facts { recipients, max_recipients: self.max_recipients, received_at, past: self.past }
     }
 
     pub(super) fn clear(&self) -> Verdict {
@@ -183,18 +197,26 @@ pub(super) fn device(owner: &UserId, n: usize, environment: Environment) -> Devi
 }
 
 pub(super) fn policy() -> Policy {
+    policy_with("")
+}
+
+/// The same, with these lines of the app `bank`.
+pub(super) fn policy_with(of_bank: &str) -> Policy {
     let app = |id: &str| {
         format!(
-            "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
+            "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = [\"bank.example.pl\"]\n\
              fcm = {{ project = \"p\", max_rate = 10 }}\n"
         )
     };
+    let shadow = app("shadow") + "guard = { shadow = [\"staging-link\", \"duplicate-campaign\"] }\n";
     let files = [
-        ("apps.toml", app("bank") + &app("other")),
+        ("apps.toml", app("bank") + of_bank + &app("other") + &shadow),
         (
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\
              audiences = [\"customers\", \"qa\", \"staff\", \"planless\"]\ndirect_limit = 20\n\
+             [producers.shadowed]\nowners = [\"lead\"]\napps = [\"bank\", \"shadow\"]\n\
+             intents = [\"production\"]\ndirect_limit = 20\n\
              [producers.qa]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\"]\n"
                 .to_owned(),
         ),

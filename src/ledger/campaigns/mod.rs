@@ -25,6 +25,7 @@ mod found;
 mod freeze;
 mod listed;
 mod paced;
+mod past;
 mod retries;
 mod rollouts;
 mod segments;
@@ -49,6 +50,7 @@ pub use listed::RolloutLine;
 #[cfg(test)]
 pub(in crate::ledger) use listed::listing;
 pub use paced::Paced;
+pub use past::PastAsk;
 pub use retries::LateTail;
 pub use rollouts::RolloutRecord;
 pub use segments::{Exchange, Exchanged, NoIntent, OpenSegment, SegmentAsk, SegmentEnd};

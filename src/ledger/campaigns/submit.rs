@@ -5,9 +5,10 @@ use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::told::RolloutTold;
+use super::{past::PastAsk, told::RolloutTold};
 use crate::{
     audience::{Audience, Class},
+    guard::{Fingerprint, Past, is_flagged},
     ledger::{
         Ledger, LedgerError, on_pool,
         rows::{column, digest, instant, micros},
@@ -52,6 +53,9 @@ pub struct NewCampaign<'a> {
     pub retry_of: Option<RolloutId>,
     /// The campaign whose words it mends; without `retry_of` it takes those whom that one reached.
     pub mends: Option<Mends>,
+    /// What the guard was told of the past, and how to ask for it again; `None`: a person repeats or mends another campaign,
+    /// and the past is why.
+    pub judged_by: Option<(PastAsk<'a>, Past)>,
     /// When it arrived.
     pub received_at: Timestamp,
     /// Nothing is sent after this.
@@ -67,6 +71,8 @@ pub enum Submitted {
     Known(CampaignId),
     /// The same key is another campaign's, or a direct job's: refuse it.
     Conflict,
+    /// Something has happened since the guard was told of the past: nothing is stored, and it is to be asked again.
+    JudgeAgain,
 }
 
 /// A campaign on record, whole.
@@ -234,16 +240,19 @@ impl Ledger {
     pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
                  intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
-                 requester, retry_of, after_of, after_how, held) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+                 requester, retry_of, after_of, after_how, held, fingerprint, simhash) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+                 $23, $24) \
              on conflict (producer, job_id) do nothing returning id";
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
         let (digest, app) = (new.job.digest(), new.app.as_str());
         let id = CampaignId::derive(new.key, &digest);
+        let fingerprint = Fingerprint::of(new.job.notification());
         let held = new.findings.iter().any(FindingNote::holds);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
+        tx.lock_audience(new.app, new.audience).await?;
         // Two who retry the same campaign wait for each other here, and one of them is refused.
         if let Some(source) = new.retry_of
             && let Some(retry) = tx.standing_retry(source).await?
@@ -280,6 +289,8 @@ impl Ledger {
                 .bind(new.mends.map(|mends| mends.of.get()))
                 .bind(new.mends.map(|mends| mends.how.as_str()))
                 .bind(held)
+                .bind(&fingerprint.exact.as_bytes()[..])
+                .bind(fingerprint.simhash.cast_signed())
                 .fetch_optional(c)
                 .await?
         });
@@ -287,6 +298,15 @@ impl Ledger {
             drop(tx);
             return self.submitted_before(new).await;
         };
+        if let Some((ask, told)) = &new.judged_by {
+            let past = tx.past(ask, now, Some(row)).await?;
+            let is_news = |now: bool, told: bool| now && !told;
+            if is_news(past.duplicate.is_some(), told.duplicate.is_some())
+                || is_news(past.flagged.is_some(), told.flagged.is_some())
+            {
+                return Ok(Submitted::JudgeAgain);
+            }
+        }
         if !take_key(&mut tx, new, now).await? {
             return Ok(Submitted::Conflict);
         }
@@ -309,6 +329,9 @@ impl Ledger {
             stands: &Rollout::Draft,
         };
         tx.note_findings(row, new).await?;
+        if is_flagged(new.findings) {
+            tx.flag_producer(&new.key.producer, now).await?;
+        }
         let mut events = vec![told.event(now, 1, RolloutState::Draft, None, None)];
         if held {
             events.push(held_event(new, id, digest, now));

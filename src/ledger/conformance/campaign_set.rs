@@ -134,6 +134,7 @@ impl<'s> Set<'s> {
             requester: None,
             retry_of: None,
             mends: None,
+            judged_by: None,
             received_at: now,
             expires_at: job.expires_at(now),
         };

@@ -102,6 +102,7 @@ async fn submits(set: &Set<'_>, of: &CampaignRecord, how: Mend, id: &str) -> Sub
         requester: Some(&ada),
         retry_of: None,
         mends: Some(Mends { how, of: of.rollout }),
+        judged_by: None,
         received_at: now,
         expires_at: of.expires_at,
     };

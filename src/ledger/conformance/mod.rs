@@ -18,6 +18,7 @@ mod mending;
 mod notices;
 mod operators;
 mod outbox;
+mod past;
 mod policies;
 mod postgres_only;
 mod registrations;
@@ -99,7 +100,12 @@ macro_rules! on_both_engines {
 }
 
 on_both_engines! {
+    past:
+        a_campaign_that_says_the_same_is_found_while_it_may_have_been_heard,
+        of_two_equal_campaigns_at_one_moment_the_second_is_judged_again,
+        what_was_stopped_for_what_it_is_is_remembered_by_producer;
     policies:
+        a_shadow_begins_with_the_policy_that_first_has_it_and_ends_with_the_first_that_has_not,
         i3_the_first_policy_comes_into_force_by_itself_and_no_later_one_without_two_people,
         i8_people_widen_under_the_policy_in_force_and_void_what_was_approved_under_another;
     registry:

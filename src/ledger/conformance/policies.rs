@@ -11,16 +11,20 @@ use super::{
 };
 use crate::{
     audience::{Policy, PolicyFile},
-    ledger::{Activation, Asked, Verb, VerbRefused},
+    ledger::{Activation, Asked, Shadow, Verb, VerbRefused},
     model::{OperatorName, RolloutState},
     rollout::Electorate,
 };
 
 fn policy(producer: &str) -> Policy {
+    policy_with(producer, "")
+}
+
+fn policy_with(producer: &str, guard: &str) -> Policy {
     let file = |path: &str, text: String| PolicyFile { path: path.to_owned(), text };
     let apps = format!(
         "[apps.\"{}\"]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
-         apns = {{ topic = \"a.b\", team = \"TEAM123456\", environment = \"production\", max_rate = 10 }}\n",
+         apns = {{ topic = \"a.b\", team = \"TEAM123456\", environment = \"production\", max_rate = 10 }}\n{guard}",
         fixtures::APP
     );
     let producers = format!(
@@ -137,4 +141,33 @@ pub(super) async fn i8_people_widen_under_the_policy_in_force_and_void_what_was_
     assert_eq!(says(approve(&set.policy)).await, Err(VerbRefused::OtherPolicy));
     says(approve(&next)).await.expect("what was shown under the one in force");
     assert_eq!(says(Verb::Start).await.expect("it starts").policy, Some(next.hash()));
+}
+
+pub(super) async fn a_shadow_begins_with_the_policy_that_first_has_it_and_ends_with_the_first_that_has_not(
+    store: &Store,
+) {
+    let ledger = &store.ledger;
+    let shadow =
+        |producer: &str, rules: &str| policy_with(producer, &format!("guard = {{ shadow = {rules} }}\n"));
+    let activate = async |policy: &Policy| {
+        for by in ["ada", "bob"] {
+            ledger.activate_policy(policy, &person(by)).await.expect("an answer");
+        }
+        assert_eq!(ledger.policy_in_force().await.expect("an answer").expect("one").hash, policy.hash());
+        ledger.shadows().await.expect("an answer")
+    };
+    let rules = |shadows: &[Shadow]| shadows.iter().map(|shadow| shadow.rule.clone()).collect::<Vec<_>>();
+    ledger.initialise_policy(&shadow("first", "[\"staging-link\"]")).await.expect("an answer");
+    let first = ledger.shadows().await.expect("an answer");
+    assert_eq!(rules(&first), ["staging-link"]);
+    let both = activate(&shadow("second", "[\"staging-link\", \"contagion\"]")).await;
+    assert_eq!(rules(&both), ["contagion", "staging-link"]);
+    assert_eq!(both[1].since, first[0].since, "without a break");
+    assert!(both[0].since > both[1].since);
+    assert_eq!(activate(&policy("third")).await, []);
+    let again = activate(&shadow("fourth", "[\"staging-link\"]")).await;
+    assert!(again[0].since > first[0].since, "it begins anew");
+    let after = |seconds: i64| again[0].since + jiff::SignedDuration::from_secs(seconds);
+    let fortnight = 14 * 24 * 3_600;
+    assert_eq!((again[0].is_long(after(fortnight)), again[0].is_long(after(fortnight + 1))), (false, true));
 }

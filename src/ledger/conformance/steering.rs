@@ -280,6 +280,7 @@ pub(super) async fn i6_a_retry_is_of_exactly_those_who_were_not_sent(store: &Sto
         requester: Some(&ada),
         retry_of: Some(campaign.rollout),
         mends: None,
+        judged_by: None,
         received_at: now,
         expires_at: campaign.expires_at,
     };

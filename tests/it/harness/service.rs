@@ -123,6 +123,13 @@ impl Stage {
             let text = text.replace("https://status.bank.example.pl/", "http://127.0.0.1:1/");
             std::fs::write(&file, text).expect("the file is written");
         }
+        // Tests say the same again and again, and send what is stopped before what is not.
+        let file = to.join("apps.toml");
+        let text = std::fs::read_to_string(&file).expect("apps.toml");
+        let app = format!("[apps.{APP:?}]\n");
+        assert!(text.contains(&app), "the app is there");
+        let shadow = format!("{app}guard = {{ shadow = [\"contagion\", \"duplicate-campaign\"] }}\n");
+        std::fs::write(&file, text.replace(&app, &shadow)).expect("apps.toml is written");
         let file = to.join("producers.toml");
         let mut text = std::fs::read_to_string(&file).expect("producers.toml");
         for (name, own) in &self.producers {
