@@ -98,7 +98,7 @@ pub(in crate::guard) fn doubt(authority: &str, declared: &[String], production: 
     if in_digits || !host.contains('.') || INSIDE.contains(&last) {
         return Some(Doubt::Local);
     }
-    let declared = declared.iter().any(|known| *known == host);
+    let declared = declared.contains(&host);
     if (production || !declared) && looks_like_staging(&host) {
         return Some(Doubt::Staging);
     }

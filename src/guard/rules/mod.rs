@@ -167,10 +167,9 @@ fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict 
         findings.append(&mut run(entry, &case));
     }
     match heaviest(&findings) {
-        Some(Severity::Refuse) => Verdict::Refuse(findings),
         Some(Severity::Hold) if case.is_campaign() => Verdict::Hold(findings),
         // A direct job is for now; nobody looks at it first.
-        Some(Severity::Hold) => Verdict::Refuse(findings),
+        Some(Severity::Refuse | Severity::Hold) => Verdict::Refuse(findings),
         Some(Severity::Note | Severity::Shadow) | None => prove(case, findings),
     }
 }

@@ -187,7 +187,7 @@ proptest! {
     ) {
         let before = ask_under(&policy, &job, &producer, &found, Past::default());
         prop_assert!(weight(&ask_under(&policy, &job, &producer, &found, past)) >= weight(&before));
-        let mut richer: Value = serde_json::from_str(&job.canonical_json()).expect("its own JSON");
+        let mut richer: Value = serde_json::from_str(job.canonical_json()).expect("its own JSON");
         for (key, value) in said.as_object().expect("an object") {
             if richer["notification"].get(key).is_none_or(Value::is_null) {
                 richer["notification"][key] = value.clone();

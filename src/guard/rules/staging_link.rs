@@ -104,7 +104,7 @@ mod tests {
             .change(|job| job["notification"]["data"] = json!({"u": "https://qa.example.pl"}));
         assert_eq!(data.refused_by(Rule::StagingLink), "notification.data");
         let text = Sample::direct().change(|job| {
-            job["notification"]["localized"] = json!({"de": {"body": "Siehe https://test.example.pl!"}})
+            job["notification"]["localized"] = json!({"de": {"body": "Siehe https://test.example.pl!"}});
         });
         assert_eq!(text.refused_by(Rule::StagingLink), "notification.localized.de.body");
     }

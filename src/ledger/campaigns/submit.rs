@@ -234,21 +234,60 @@ fn held_event(new: &NewCampaign<'_>, campaign: CampaignId, digest: Digest, now: 
     Event::new(now, new.traceparent.map(str::to_owned), digest.as_bytes(), body)
 }
 
-impl Ledger {
-    /// Puts a campaign on record, with an event and an entry in the audit, in one transaction. When this has returned, its
-    /// message may be acknowledged (I7).
-    pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
-        const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
+/// The campaign's own row; `None` if its key is taken.
+async fn insert(
+    tx: &mut Tx,
+    new: &NewCampaign<'_>,
+    id: CampaignId,
+    held: bool,
+) -> Result<Option<i64>, LedgerError> {
+    const INSERT: &str = "insert into campaign (public_id, producer, job_id, digest, app, audience, class, \
                  intent, at_most, at_most_once, job, policy, plan, traceparent, received_at, not_before, expires_at, \
                  requester, retry_of, after_of, after_how, held, fingerprint, simhash) \
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
                  $23, $24) \
              on conflict (producer, job_id) do nothing returning id";
+    let fingerprint = Fingerprint::of(new.job.notification());
+    let row: Option<i64> = on_either!(tx, c => {
+        sqlx::query_scalar(INSERT)
+            .bind(id.as_uuid())
+            .bind(new.key.producer.as_str())
+            .bind(new.key.id.as_str())
+            .bind(&new.job.digest().as_bytes()[..])
+            .bind(new.app.as_str())
+            .bind(new.audience.as_str())
+            .bind(new.class.as_str())
+            .bind(new.intent.as_str())
+            .bind(i64::try_from(new.at_most).unwrap_or(i64::MAX))
+            .bind(new.job.at_most_once())
+            .bind(new.job.canonical_json())
+            .bind(&new.policy.as_bytes()[..])
+            .bind(new.plan.to_json())
+            .bind(new.traceparent)
+            .bind(micros(new.received_at))
+            .bind(new.job.not_before().map(micros))
+            .bind(micros(new.expires_at))
+            .bind(new.requester.map(OperatorName::as_str))
+            .bind(new.retry_of.map(RolloutId::get))
+            .bind(new.mends.map(|mends| mends.of.get()))
+            .bind(new.mends.map(|mends| mends.how.as_str()))
+            .bind(held)
+            .bind(&fingerprint.exact.as_bytes()[..])
+            .bind(fingerprint.simhash.cast_signed())
+            .fetch_optional(c)
+            .await?
+    });
+    Ok(row)
+}
+
+impl Ledger {
+    /// Puts a campaign on record, with an event and an entry in the audit, in one transaction. When this has returned, its
+    /// message may be acknowledged (I7).
+    pub async fn submit_campaign(&self, new: &NewCampaign<'_>) -> Result<Submitted, LedgerError> {
         const ROLLOUT: &str = "insert into rollout (id, app, audience, at_most_once, expires_at, state, changed_at) \
              values ($1, $2, $3, $4, $5, 'draft', $6)";
         let (digest, app) = (new.job.digest(), new.app.as_str());
         let id = CampaignId::derive(new.key, &digest);
-        let fingerprint = Fingerprint::of(new.job.notification());
         let held = new.findings.iter().any(FindingNote::holds);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
@@ -265,35 +304,7 @@ impl Ledger {
         {
             return Ok(if mending == id { Submitted::Known(id) } else { Submitted::Conflict });
         }
-        let row: Option<i64> = on_either!(&mut tx, c => {
-            sqlx::query_scalar(INSERT)
-                .bind(id.as_uuid())
-                .bind(new.key.producer.as_str())
-                .bind(new.key.id.as_str())
-                .bind(&digest.as_bytes()[..])
-                .bind(app)
-                .bind(new.audience.as_str())
-                .bind(new.class.as_str())
-                .bind(new.intent.as_str())
-                .bind(i64::try_from(new.at_most).unwrap_or(i64::MAX))
-                .bind(new.job.at_most_once())
-                .bind(new.job.canonical_json())
-                .bind(&new.policy.as_bytes()[..])
-                .bind(new.plan.to_json())
-                .bind(new.traceparent)
-                .bind(micros(new.received_at))
-                .bind(new.job.not_before().map(micros))
-                .bind(micros(new.expires_at))
-                .bind(new.requester.map(OperatorName::as_str))
-                .bind(new.retry_of.map(RolloutId::get))
-                .bind(new.mends.map(|mends| mends.of.get()))
-                .bind(new.mends.map(|mends| mends.how.as_str()))
-                .bind(held)
-                .bind(&fingerprint.exact.as_bytes()[..])
-                .bind(fingerprint.simhash.cast_signed())
-                .fetch_optional(c)
-                .await?
-        });
+        let row = insert(&mut tx, new, id, held).await?;
         let Some(row) = row else {
             drop(tx);
             return self.submitted_before(new).await;
