@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What the approver accepts of it; `None` where our own systems take it, or nobody has said what they take. An error unless
-/// what they say that they `accept` is at least the estimate.
+/// what they say that they `accept` is the estimate: a larger number would be one that nobody has looked at.
 pub(super) async fn accepted(
     api: &Api,
     known: &CampaignRecord,
@@ -19,7 +19,7 @@ pub(super) async fn accepted(
     let opens = views::opens(api.ledger(), api.policy(), known).await?;
     let Some((estimated, capacity)) = opens.accept_peak.zip(opens.capacity) else { return Ok(None) };
     match accept {
-        Some(accepted) if accepted >= estimated => Ok(Some(AcceptedPeak { estimated, capacity, accepted })),
+        Some(accepted) if accepted == estimated => Ok(Some(AcceptedPeak { estimated, capacity, accepted })),
         _ => Err(ApiError::new(Code::Waits, refused(&opens, estimated, capacity, accept))),
     }
 }

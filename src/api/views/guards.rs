@@ -76,6 +76,10 @@ pub(super) fn standing(
         if let (Judgement::Blind { .. }, Some((at, value))) = (judgement, last) {
             told = format!("{told}; it was {value} at {at:.0}");
         }
+        let blind = watched.blind_since(now, *stale_after);
+        if let (Judgement::Breached { .. } | Judgement::Waiting { .. }, Some(since)) = (judgement, blind) {
+            told = format!("{told}; it cannot be read, since {since:.0}");
+        }
         let (state, halts, since) = match judgement {
             Judgement::Fine { .. } => (GuardState::Fine, None, None),
             Judgement::Waiting { halts, since, .. } => (GuardState::Waiting, Some(halts), Some(since)),
@@ -89,7 +93,7 @@ pub(super) fn standing(
             value: last.map(|(_, value)| value.get()),
             read_at: last.map(|(at, _)| at),
             beyond_since: since,
-            blind_since: watched.blind_since(now, *stale_after),
+            blind_since: blind,
             told,
         }
     };

@@ -7,7 +7,7 @@ use super::{
     table::{devices, halts, named, related, state},
 };
 use crate::{
-    api::wire::{PlanPreview, Preview, PreviewStage, Truncated},
+    api::wire::{PaceView, PlanPreview, Preview, PreviewStage, Truncated},
     cli::output::{Paint, table, visible, wrapped},
 };
 
@@ -28,6 +28,7 @@ pub(super) fn preview(preview: &Preview, paint: Paint) -> String {
     }
     parts.push(audience(preview));
     parts.push(stages(&preview.stages));
+    parts.extend(preview.rollout.pace.as_ref().map(|pace| named("pace", &begins(pace))));
     parts.push(peak::estimate(&preview.opens, &preview.rollout.summary.app));
     parts.push(guards::previewed(&preview.guards));
     parts.push(findings(preview));
@@ -103,11 +104,23 @@ fn audience(preview: &Preview) -> String {
     lines.extend(audience.selects.iter().map(|line| named("", &format!("- {}", visible(line)))));
     lines.push(named(
         "reaches",
-        &format!("{}; at most {} are allowed", devices(audience.frozen), audience.at_most),
+        &format!("{}; at most {} of the audience may be", devices(audience.frozen), audience.at_most),
     ));
     let given = preview.rollout.approvals.iter().filter(|approval| approval.voided_at.is_none()).count();
     lines.push(named("approvals", &format!("{given} of {}", preview.rollout.approvals_needed)));
     lines.join("\n")
+}
+
+/// How the rates above are come to, and from where.
+fn begins(pace: &PaceView) -> String {
+    let PaceView { signal, min, max, .. } = pace;
+    match signal {
+        Some(signal) => format!(
+            "each stage begins at {min}/s, and goes up to {max}/s as {} allows; the times above are the shortest",
+            visible(signal)
+        ),
+        None => format!("it follows no signal, and goes at {min}/s"),
+    }
 }
 
 fn stages(stages: &[PreviewStage]) -> String {

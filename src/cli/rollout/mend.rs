@@ -46,7 +46,7 @@ pub(super) async fn run(output: Output, how: Mend, args: &Args) -> anyhow::Resul
             Output::Json | Output::Yaml => output.print(&reached)?,
             Output::Table => output::line(&would(how, &reached))?,
         }
-        return Ok(Exit::Ok);
+        return Ok(if reached.settled { Exit::Ok } else { Exit::Waits });
     }
     let body = MendBody { notification, expires_at: args.expires_at };
     let made: SubmittedView = client.post(&format!("rollouts/{id}/{}", how.as_str()), &body).await?;

@@ -15,6 +15,7 @@ mod flow;
 mod gone;
 mod held;
 mod limits;
+mod numbers;
 mod rollout;
 mod segment;
 mod sleepers;

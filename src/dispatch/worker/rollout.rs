@@ -20,6 +20,7 @@ use super::{
     gone::Gone,
     held::{Held, Piece},
     limits::{Limits, Through},
+    numbers::Numbers,
     segment::{self, Ended, Place},
     sleepers::{Share, asleep},
     watch::Watch,
@@ -84,6 +85,7 @@ struct Work {
     nights: Option<Nights>,
     share: Share,
     breakers: Watch,
+    numbers: Numbers,
 }
 
 /// Works at one rollout until it is over, stopped, or the process is.
@@ -117,6 +119,7 @@ pub(super) async fn work(
             nights,
             share: Share::of(Arc::clone(&shared)),
             breakers,
+            numbers: Numbers::default(),
             stopped,
             shared: Arc::clone(&shared),
         };
@@ -135,7 +138,9 @@ impl Work {
     async fn run(mut self) {
         while !self.is_stopping() {
             self.claim().await;
-            let may_open = !self.breakers.has_tripped() && !self.breakers.would_fail(&self.ends);
+            let may_open = !self.breakers.has_tripped()
+                && !self.breakers.would_fail(&self.ends)
+                && self.numbers.allow(&self.shared, &self.campaign).await;
             let opened = self.exchange(may_open).await;
             self.breakers.judge(&self.shared).await;
             self.breakers.tell(&self.shared).await;

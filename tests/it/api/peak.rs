@@ -64,12 +64,13 @@ async fn a_peak_above_what_our_own_systems_take_is_approved_by_whoever_accepts_i
     assert_eq!(json_of(&office.as_person(&ada, &dry).await)["body"]["accept_peak"], json!(2));
     let accepted = office.as_person(&ada, &[&arguments[..], &["--accept-peak=2"]].concat()).await;
     assert_eq!(code(&accepted), 0, "{accepted:?}");
-    office.post(&bob, &approve, &saying(json!(7.0))).await.ok();
+    office.post(&bob, &approve, &saying(json!(7))).await.refused(409, "waits");
+    office.post(&bob, &approve, &saying(json!(2.0))).await.ok();
 
     let audited = office.get(&office.root, "audit?kind=rollout.approve").await.ok();
     let told: Vec<Value> = audited["entries"].as_array().expect("entries").iter().map(accepts).collect();
     let of = |accepted| json!({ "estimated": 2, "capacity": 1, "accepted": accepted });
-    assert_eq!(told, [of(2), of(7)], "{audited}");
+    assert_eq!(told, [of(2), of(2)], "{audited}");
     assert!(office.serving.stop().await.success());
 }
 

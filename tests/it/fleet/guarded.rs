@@ -149,3 +149,34 @@ async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing
     fleet.over().await;
     assert!(serving.stop().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_without_a_coordinator_nothing_is_begun_once_the_numbers_are_old() {
+    let login = Login::start().await;
+    let stages = ["percent = 100\nmax_rate = 40"];
+    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 900, &stages).await;
+    let guard = format!(
+        "[[downstream]]\nname = \"login-p99\"\nhttp = \"http://{}/status\"\njson = \"/login/p99_ms\"\n\
+         halt_above = 800\nfor = \"1s\"\nno_data = \"pause\"\n",
+        login.address
+    );
+    let text = format!("{}\n{guard}", plan(&stages));
+    std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
+    fleet.stage.configure("[downstream]\nevery_seconds = 1\ntimeout_seconds = 1\n");
+    let serving = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
+    fleet.publish(&fleet.job("unwatched")).await;
+    fleet.stage.simulator.wait_for_requests(60, super::STANDSTILL).await.expect("it goes out");
+    serving.0.kill().await;
+    login.is(900);
+    // Four seconds after the last look, and what was begun by then.
+    let stale = "select min((seen::json -> 'last' ->> 0)::timestamptz) < clock_timestamp() - interval '8 seconds' from downstream";
+    fleet.until("numbers that are old", stale).await;
+    let sent = fleet.stage.simulator.requests();
+    assert!(sent < 600, "{sent} phones rang, and nobody looked");
+    let coordinator = fleet.serve("intake,coordinator").await;
+    fleet.over().await;
+    let shown = fleet.show("unwatched").await;
+    assert_eq!(shown["state"], "halted", "{shown}");
+    assert_eq!(fleet.stage.simulator.requests(), sent, "I3: nothing was begun meanwhile");
+    assert!(coordinator.stop().await.success() && serving.1.stop().await.success());
+}
