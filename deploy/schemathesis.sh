@@ -121,6 +121,14 @@ missing_required_header.expected-statuses = ["400", "401", "403", "404", "429"]
 [[operations]]
 include-name = "POST /api/v1/campaigns"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "409", "413", "422"]
+
+[[operations]]
+include-name = "POST /api/v1/rollouts/{campaign}/correct"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "429"]
+
+[[operations]]
+include-name = "POST /api/v1/rollouts/{campaign}/supersede"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "429"]
 CONF
   # Without one, the runs make up campaigns that are none.
   [ "$1" = none ] || sed -i "1i [parameters]\ncampaign = \"$(submitted "of-${1//:/-}")\"\n" "$DIR/schemathesis.toml"

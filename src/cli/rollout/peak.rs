@@ -14,7 +14,7 @@ use crate::{
 
 /// How many will open the app at once, and which part that is of what our own systems take.
 pub(super) fn estimate(opens: &Opens, app: &str) -> String {
-    let Opens { peak_per_second, stage, assumed, capacity, together, .. } = opens;
+    let Opens { peak_per_second, stage, assumed, capacity, .. } = opens;
     let against = match capacity {
         Some(capacity) => {
             let percent = peak_per_second / f64::from(*capacity) * 100.0;
@@ -25,9 +25,7 @@ pub(super) fn estimate(opens: &Opens, app: &str) -> String {
             visible(app)
         ),
     };
-    let others = if *together { ", with those of the stages before" } else { "" };
-    let peak =
-        format!("about {} app opens a second at the most, in stage {stage}{others}", peak_per_second.ceil());
+    let peak = format!("about {} app opens a second at the most, in stage {stage}", peak_per_second.ceil());
     // A line each: where one breaks would depend on the numbers.
     [named("peak", &peak), named("", &against), named("", &visible(assumed))].join("\n")
 }

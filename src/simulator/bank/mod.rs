@@ -9,7 +9,7 @@
 //!   other (Poisson), fewer towards the evening. Who is not let in tries again after 5 to 15 s, five times in all.
 //! - `backend`: a queue, a speed, a time-out.
 //! - [`Terms`] has every number with its reason; nothing else is put in.
-//! - [`Live`](live) is fed by a running simulator, and is watched over HTTP.
+//! - `live` is fed by a running simulator, and is watched over HTTP.
 //! - [`afternoon`] sends the same campaign three times; [`plot`] draws it.
 //!
 //! What hangs on what, with a million phones: that the login collapses hangs on the peak of the openers (300,000 phones are
