@@ -137,11 +137,11 @@ CONF
 # What a token of this scope may do, beside what every token may.
 may() {
   case $1 in
-    enqueue:*) echo submitCampaign retry ;;
-    approve:*) echo approve reject previewRollout ;;
-    promote) echo start pause resume promote abort previewRollout ;;
+    enqueue:*) echo submitCampaign retry correct supersede showReached ;;
+    approve:*) echo approve reject acceptFinding previewRollout ;;
+    promote) echo start pause resume promote abort previewRollout showReached ;;
     halt) echo setHalt liftHalt ;;
-    audit) echo previewRollout listAudit verifyAudit ;;
+    audit) echo previewRollout showReached listAudit verifyAudit ;;
     policy) echo diffPolicy activatePolicy ;;
     admin) echo listOperators makeToken confirmToken revokeToken revokeOperator ;;
   esac
