@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bank, Terms};
+use super::{Bank, Terms, WINDOW};
 
 /// How often the phones that rang are counted: what falls into it rings at its beginning.
 pub const EVERY: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub struct LoginNow {
     pub demand: f64,
     /// Demand as a share of the capacity.
     pub utilisation: f64,
-    /// The highest share so far.
+    /// The highest share so far, over a whole quarter of a minute: of less, chance would be the highest.
     pub peak_utilisation: f64,
     /// The declared capacity less the demand.
     pub headroom: f64,
@@ -72,6 +72,7 @@ pub struct Live {
 #[derive(Debug)]
 struct State {
     bank: Bank,
+    began: Instant,
     at: Instant,
     rung: u64,
     peak: f64,
@@ -80,7 +81,7 @@ struct State {
 impl Live {
     /// A bank of which nobody was rung so far; with the same seed the same people come anyway.
     pub fn new(terms: Terms, seed: u64, now: Instant) -> Self {
-        let state = State { bank: Bank::new(terms, seed), at: now, rung: 0, peak: 0.0 };
+        let state = State { bank: Bank::new(terms, seed), began: now, at: now, rung: 0, peak: 0.0 };
         Self { terms, state: Mutex::new(state) }
     }
 
@@ -90,7 +91,9 @@ impl Live {
         let (elapsed, more) = (now.saturating_duration_since(state.at), rung.saturating_sub(state.rung));
         (state.at, state.rung) = (now, rung);
         state.bank.step(elapsed, more);
-        state.peak = state.peak.max(state.bank.utilisation());
+        if now.saturating_duration_since(state.began) >= WINDOW {
+            state.peak = state.peak.max(state.bank.utilisation());
+        }
     }
 
     /// What is seen of it now.
@@ -137,7 +140,17 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("\nlogin_capacity 200\n"), "{told}");
-        // A simulator that forgets its phones rings nobody less.
-        live.goes_on(began + Duration::from_secs(181), 0);
+    }
+
+    #[test]
+    fn the_first_few_logins_are_no_peak() {
+        let began = Clock::system().monotonic();
+        let live = Live::new(Terms::default(), 1, began);
+        for tick in 1..=400 {
+            live.goes_on(began + EVERY * tick, 0);
+        }
+        // 60 of 200 a second come anyway, in the mean.
+        let peak = live.now().peak_utilisation;
+        assert!((0.25..0.35).contains(&peak), "{peak}");
     }
 }
