@@ -45,7 +45,7 @@ impl Ruled {
             Self::Sent(_) => (RolloutEvent::Sent, None),
             Self::Gate => (RolloutEvent::Gate, None),
             Self::Pause(why, cause) => (RolloutEvent::Pause(*why), Some(cause)),
-            Self::Resume => (RolloutEvent::Resume, None),
+            Self::Resume => (RolloutEvent::Resume { by_itself: true }, None),
             Self::Void(because, electorate) => {
                 (RolloutEvent::Void(electorate.clone()), Some(because.as_str()))
             }

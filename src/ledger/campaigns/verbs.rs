@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     ledger::{Ledger, LedgerError},
-    model::{CampaignId, Digest, OperatorName, RolloutState},
-    rollout::{Electorate, Pause, Refused, Rollout, RolloutEvent, machine::Because},
+    model::{CampaignId, Digest, OperatorName},
+    rollout::{Electorate, Pause, Refused, Rollout, RolloutEvent},
 };
 
 /// What a person may do to a rollout.
@@ -113,7 +113,7 @@ impl Verb {
             Self::Reject => RolloutEvent::Reject,
             Self::Start => RolloutEvent::Start,
             Self::Pause => RolloutEvent::Pause(Pause::Manual),
-            Self::Resume => RolloutEvent::Resume,
+            Self::Resume => RolloutEvent::Resume { by_itself: false },
             Self::Promote => RolloutEvent::Promote { reasoned: asked.reason.is_some() },
             Self::Abort => RolloutEvent::Abort,
         }
@@ -133,14 +133,6 @@ impl Verb {
 }
 
 impl RolloutRecord {
-    /// What it waits for, if it is paused.
-    const fn pause(&self) -> Option<Pause> {
-        match &self.stands {
-            Rollout::Paused(paused) => Some(paused.why),
-            _ => None,
-        }
-    }
-
     /// A person by the name under which they are barred or have approved, whichever spelling that is.
     fn as_known(&self, by: &OperatorName) -> OperatorName {
         let approved = match &self.stands {
@@ -243,12 +235,6 @@ impl Ledger {
                 seen.policy = Some(*policy);
             }
             Verb::Start | Verb::Resume | Verb::Promote => {
-                // Once the number is as it must be, it goes on by itself; before, nothing would but for a moment.
-                if asked.verb == Verb::Resume && seen.pause() == Some(Pause::NoData) {
-                    let because = Because::NoData;
-                    let refused = Refused { state: RolloutState::Paused, event: "resume", because };
-                    return Ok(Err(refused.into()));
-                }
                 if seen.electorate.people > 0
                     && in_force.is_some_and(|hash| hash != seen.approved_under(&known))
                 {

@@ -80,7 +80,7 @@ pub(super) fn guard(no_data: WhenBlind) -> FrozenDownstream {
 /// The first property of guards that a step breaks.
 pub(super) fn broken(model: &Model, before: &World, action: Action, after: &World) -> Option<&'static str> {
     let guard = model.plan.downstream.first()?;
-    if matches!(action, Action::Promote { .. }) && waits_for_a_number(&before.rollout) {
+    if matches!(action, Action::Promote { .. } | Action::Resume) && waits_for_a_number(&before.rollout) {
         return Some("I3 no-number-no-promotion");
     }
     if matches!(action, Action::Decides) && widens_unseen(before, after) {

@@ -159,7 +159,7 @@ fn promotes_without_a_reason(
 /// A machine that cannot resume.
 fn never_resumes(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
     match (rollout, event) {
-        (paused @ Rollout::Paused(_), RolloutEvent::Resume) => paused.on(RolloutEvent::Start, plan),
+        (paused @ Rollout::Paused(_), RolloutEvent::Resume { .. }) => paused.on(RolloutEvent::Start, plan),
         (rollout, event) => rollout.on(event, plan),
     }
 }
@@ -217,6 +217,14 @@ fn promotes_unseen(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> 
             event @ RolloutEvent::Promote { reasoned: true },
         ) => Rollout::Paused(Paused { why: Pause::Gate, at }).on(event, plan),
         (rollout, event) => rollout.on(event, plan),
+    }
+}
+
+/// A machine in which a person may let go on what waits for a number.
+fn resumes_unseen(rollout: Rollout, event: RolloutEvent, plan: &FrozenPlan) -> Result<Moved, Refused> {
+    match event {
+        RolloutEvent::Resume { .. } => rollout.on(RolloutEvent::Resume { by_itself: true }, plan),
+        event => rollout.on(event, plan),
     }
 }
 
@@ -284,6 +292,7 @@ fn i3_i5_what_is_deaf_to_our_own_systems_on_purpose_is_found() {
         ("nothing is seen at a gate", "I5 breach-halts", planner(looks_away_at_a_gate)),
         ("a person must resume", "goes-on-by-itself", planner(waits_for_a_person)),
         ("a gate opens unseen", "I3 no-number-no-promotion", Model { machine: promotes_unseen, ..real() }),
+        ("a person resumes unseen", "I3 no-number-no-promotion", Model { machine: resumes_unseen, ..real() }),
     ];
     for (what, property, model) in broken {
         is_found(what, property, &model);

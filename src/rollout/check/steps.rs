@@ -92,7 +92,7 @@ impl World {
             Action::Reject => self.steer(model, RolloutEvent::Reject),
             Action::Start if !self.halted => self.steer(model, RolloutEvent::Start),
             Action::Pause => self.steer(model, RolloutEvent::Pause(Pause::Manual)),
-            Action::Resume if !self.halted => self.steer(model, RolloutEvent::Resume),
+            Action::Resume if !self.halted => self.steer(model, RolloutEvent::Resume { by_itself: false }),
             Action::Promote { reasoned } if !self.halted => {
                 self.steer(model, RolloutEvent::Promote { reasoned })?;
                 self.record.promoted = true;
@@ -160,7 +160,7 @@ impl World {
                 | RolloutEvent::Expire
         );
         let begins =
-            matches!(event, RolloutEvent::Start | RolloutEvent::Resume | RolloutEvent::Promote { .. });
+            matches!(event, RolloutEvent::Start | RolloutEvent::Resume { .. } | RolloutEvent::Promote { .. });
         let before = self.rollout.state();
         let Moved { rollout, new_epoch } = (model.machine)(self.rollout.clone(), event, &model.plan).ok()?;
         self.rollout = rollout;
@@ -299,7 +299,7 @@ impl World {
             Due::Gate => RolloutEvent::Gate,
             Due::Void => RolloutEvent::Void(model.electorate()),
             Due::Pause(why) => RolloutEvent::Pause(why),
-            Due::Resume => RolloutEvent::Resume,
+            Due::Resume => RolloutEvent::Resume { by_itself: true },
             Due::Complete => RolloutEvent::Complete,
             Due::Expire => RolloutEvent::Expire,
             Due::Halt => RolloutEvent::Halt,

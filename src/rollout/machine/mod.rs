@@ -14,8 +14,8 @@
 //!
 //! - **I4 widening-needs-two**: only enough distinct people, none of them barred, lead out of `PendingApproval`; nothing
 //!   else does but an end.
-//! - **I3 unknown-is-no**: a gate that a person must open lets nothing through without a person, and a rollout that is
-//!   paused for want of data cannot be promoted.
+//! - **I3 unknown-is-no**: a gate that a person must open lets nothing through without a person, and nobody can promote or
+//!   resume a rollout that is paused for want of data.
 //! - **I5 halt-is-now**: whatever stops a rollout that may be sending starts a new epoch.
 //! - A stage follows the one before it: none is skipped, none is opened twice.
 
@@ -154,7 +154,10 @@ pub enum RolloutEvent {
     /// It must wait.
     Pause(Pause),
     /// It goes on.
-    Resume,
+    Resume {
+        /// What it waited for is there again; otherwise a person says so.
+        by_itself: bool,
+    },
     /// A person lets it widen by one stage.
     Promote {
         /// They said why.

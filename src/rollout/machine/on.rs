@@ -61,7 +61,7 @@ fn draft(event: Event) -> Answer {
         | Event::Sent
         | Event::Gate
         | Event::Pause(_)
-        | Event::Resume
+        | Event::Resume { .. }
         | Event::Promote { .. }
         | Event::Complete => Err(Because::Freezing),
     }
@@ -97,7 +97,7 @@ impl Pending {
             | Event::Sent
             | Event::Gate
             | Event::Pause(_)
-            | Event::Resume
+            | Event::Resume { .. }
             | Event::Promote { .. }
             | Event::Complete => Err(Because::NotApproved),
         }
@@ -152,7 +152,7 @@ impl Approved {
             Event::Halt => end(Ending::Halted),
             Event::Abort => end(Ending::Aborted),
             Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
-            Event::Resume => Err(Because::NotPaused),
+            Event::Resume { .. } => Err(Because::NotPaused),
             Event::Promote { .. } => Err(Because::NotStarted),
         }
     }
@@ -174,7 +174,7 @@ fn running(stage: StageNumber, event: Event) -> Answer {
         Event::Abort => end(Ending::Aborted),
         Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
         Event::Start => Err(Because::StartedAlready),
-        Event::Resume => Err(Because::NotPaused),
+        Event::Resume { .. } => Err(Because::NotPaused),
     }
 }
 
@@ -201,7 +201,7 @@ impl Baking {
             Event::Frozen(_) | Event::Approve(_) | Event::Reject => Err(Because::ApprovedAlready),
             Event::Start => Err(Because::StartedAlready),
             Event::Sent => Err(Because::NotSending),
-            Event::Resume => Err(Because::NotPaused),
+            Event::Resume { .. } => Err(Because::NotPaused),
         }
     }
 }
@@ -220,9 +220,14 @@ impl Paused {
     fn on(self, event: Event, plan: &FrozenPlan) -> Answer {
         let Self { why, at } = self;
         match event {
-            Event::Resume => match why {
-                Pause::Gate | Pause::Inconclusive => Err(Because::AtGate),
-                Pause::Manual | Pause::NoData | Pause::Credentials | Pause::ProviderDown => on(resumed(at)),
+            Event::Resume { by_itself } => match (why, by_itself) {
+                (Pause::Gate | Pause::Inconclusive, _) => Err(Because::AtGate),
+                // Before the number is as it must be, a person could let it go on for a moment, and no longer.
+                (Pause::NoData, false) => Err(Because::NoData),
+                (Pause::Manual | Pause::Credentials, true) => Err(Because::Paused),
+                (Pause::Manual | Pause::Credentials, false)
+                | (Pause::NoData, true)
+                | (Pause::ProviderDown, _) => on(resumed(at)),
             },
             Event::Promote { reasoned } => match (why, at) {
                 // The watching has run its course; the gate asked for a person, and here is one.
@@ -273,7 +278,7 @@ const fn over(event: &Event) -> Answer {
         | Event::Sent
         | Event::Gate
         | Event::Pause(_)
-        | Event::Resume
+        | Event::Resume { .. }
         | Event::Promote { .. }
         | Event::Complete
         | Event::Expire

@@ -19,7 +19,7 @@ impl RolloutEvent {
             Self::Sent => "sent",
             Self::Gate => "gate",
             Self::Pause(_) => "pause",
-            Self::Resume => "resume",
+            Self::Resume { .. } => "resume",
             Self::Promote { .. } => "promote",
             Self::Complete => "complete",
             Self::Expire => "expire",
