@@ -38,12 +38,6 @@ impl Bounds {
         if min.get() <= max.get() { Some(Self { min, max }) } else { None }
     }
 
-    /// One rate, whatever is heard.
-    #[must_use]
-    pub const fn fixed(rate: NonZeroU32) -> Self {
-        Self { min: rate, max: rate }
-    }
-
     /// The rate without a signal, and never less.
     #[must_use]
     pub const fn min(self) -> NonZeroU32 {

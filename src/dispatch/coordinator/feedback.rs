@@ -4,16 +4,12 @@
 //! - **I3 unknown-is-no**: what is noted ends by itself. If this process dies, or the ledger is away, the rate is the least
 //!   again after two intervals, and whoever rules next begins there.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::Coordinator;
+use super::{Coordinator, is_deposed};
 use crate::{
     dispatch::probe::Probes,
     ledger::{CampaignRecord, Deposed, RolloutRecord, Ruling},
@@ -51,14 +47,7 @@ impl<'c> Paces<'c> {
     pub(super) async fn run(mut self) {
         // Where no number can be read none is noted, and every rate is the least.
         let Some(probes) = &self.coordinator.probes else { return std::future::pending().await };
-        loop {
-            match self.round(probes).await {
-                Ok(()) => {}
-                Err(Deposed::Deposed) => return,
-                Err(Deposed::Ledger(error)) => {
-                    tracing::debug!(%error, "no rate follows its signal until the ledger answers");
-                }
-            }
+        while !is_deposed(self.round(probes).await) {
             tokio::time::sleep(probes.pace_every()).await;
         }
     }
@@ -75,7 +64,8 @@ impl<'c> Paces<'c> {
             let lasts: Duration = probes.pace_every() * LASTS + probes.timeout();
             let ruling = self.ruling.borrow().clone();
             let Coordinator { ledger, .. } = self.coordinator;
-            ledger.note_pace(&ruling, follower.rollout, rate, headroom, lasts).await?;
+            let of = (follower.rollout, follower.stage);
+            ledger.note_pace(&ruling, of, (rate, headroom), lasts).await?;
         }
         self.coordinator.metrics.set_pace_limits(limits);
         Ok(())
@@ -83,18 +73,17 @@ impl<'c> Paces<'c> {
 
     /// The first time a stage is seen it has rung nobody yet: there is nothing to hear, and it begins at the least.
     fn hear(&mut self, follower: &Follower, headroom: Option<f64>) -> NonZeroU32 {
-        let begun = (follower.stage, Feedback::new(bounds(&follower.pace)));
-        match self.rates.entry(follower.rollout) {
-            Entry::Occupied(mut known) if known.get().0 == follower.stage => known.get_mut().1.hear(headroom),
-            Entry::Occupied(mut known) => {
-                known.insert(begun);
-                begun.1.rate()
-            }
-            Entry::Vacant(new) => new.insert(begun).1.rate(),
+        let Follower { rollout, stage, pace, .. } = follower;
+        let mut feedback = Feedback::new(bounds(pace));
+        if let Some((_, known)) = self.rates.get(rollout).filter(|(of, _)| of == stage) {
+            feedback = *known;
+            feedback.hear(headroom);
         }
+        self.rates.insert(*rollout, (*stage, feedback));
+        feedback.rate()
     }
 
-    /// Those that send. What is paused or baking rings nobody, and begins anew when it does.
+    /// Those that send, also the late tail of a stage that is watched. What is paused begins anew.
     async fn followers(&self) -> Result<Vec<Follower>, Deposed> {
         let Coordinator { ledger, patience, .. } = self.coordinator;
         let mut followers = Vec::new();
@@ -111,9 +100,9 @@ impl<'c> Paces<'c> {
     }
 }
 
-/// A policy's are the right way round; what is not goes at the least.
+/// A policy's are the right way round.
 fn bounds(pace: &FrozenPace) -> Bounds {
-    Bounds::new(pace.min, pace.max).unwrap_or_else(|| Bounds::fixed(pace.min))
+    Bounds::new(pace.min, pace.max.max(pace.min)).expect("the right way round")
 }
 
 async fn headroom(probes: &Probes, pace: &FrozenPace) -> Option<f64> {

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::Coordinator;
+use super::{Coordinator, is_deposed};
 use crate::{
     audience::Probe,
     dispatch::probe::Probes,
@@ -32,14 +32,7 @@ impl Guards<'_> {
     pub(super) async fn run(self) {
         // Where nothing can be read, everything that is watched is blind: that needs no reading.
         let Some(probes) = &self.coordinator.probes else { return std::future::pending().await };
-        loop {
-            match self.round(probes).await {
-                Ok(()) => {}
-                Err(Deposed::Deposed) => return,
-                Err(Deposed::Ledger(error)) => {
-                    tracing::debug!(%error, "the numbers of our own systems are not noted until the ledger answers");
-                }
-            }
+        while !is_deposed(self.round(probes).await) {
             tokio::time::sleep(probes.every()).await;
         }
     }

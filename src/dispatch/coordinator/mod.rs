@@ -26,7 +26,7 @@ use super::{
 use crate::{
     audience::Policy,
     clock::Clock,
-    ledger::{Ledger, LedgerError, Ruling},
+    ledger::{Deposed, Ledger, LedgerError, Ruling},
     metrics::Metrics,
     rollout::RetryWaits,
 };
@@ -82,6 +82,18 @@ pub struct Coordinator {
     holder: String,
     stop: CancellationToken,
     patience: Patience,
+}
+
+/// True once another term rules. What the ledger does not take while it is away is read again.
+fn is_deposed(noted: Result<(), Deposed>) -> bool {
+    match noted {
+        Ok(()) => false,
+        Err(Deposed::Deposed) => true,
+        Err(Deposed::Ledger(error)) => {
+            tracing::debug!(%error, "what our own systems say is not noted until the ledger answers");
+            false
+        }
+    }
 }
 
 impl Coordinator {

@@ -11,7 +11,7 @@ use crate::{
         rows::{column, instant, micros},
         tx::on_either,
     },
-    model::RolloutId,
+    model::{RolloutId, StageNumber},
 };
 
 /// How fast a rollout may go, by its signal.
@@ -26,19 +26,23 @@ pub struct Paced {
 }
 
 impl Ledger {
-    /// Notes how fast a rollout may go, for so long.
+    /// Notes how fast a stage of a rollout may go, and by which headroom, for so long. A rollout that is in another stage by now
+    /// is left alone: what was heard says nothing of that.
     pub async fn note_pace(
         &self,
         ruling: &Ruling,
-        rollout: RolloutId,
-        rate: NonZeroU32,
-        headroom: Option<f64>,
+        (rollout, stage): (RolloutId, StageNumber),
+        (rate, headroom): (NonZeroU32, Option<f64>),
         lasts: Duration,
     ) -> Result<(), Deposed> {
         const SQL: &str = "insert into lease (key, next_at, paced, paced_until, headroom) values ($1, 0, $2, $3, $4) \
              on conflict (key) do update set paced = excluded.paced, paced_until = excluded.paced_until, \
              headroom = excluded.headroom";
         let (mut tx, now) = self.begin_ruling(ruling).await?;
+        // Under its lock, as a stage opens.
+        if tx.locked_rollout(rollout).await?.is_none_or(|seen| seen.stage != Some(stage)) {
+            return Ok(());
+        }
         let lasts = i64::try_from(lasts.as_micros()).unwrap_or(i64::MAX);
         let noted = on_either!(&mut tx, c => {
             sqlx::query(SQL)

@@ -92,7 +92,7 @@ pub(super) async fn i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_
     assert_eq!(ledger.pace(rollout).await.expect("an answer"), None);
     assert_eq!(given(1_000).await, (100_000, 10), "nothing is noted");
     let (minute, none) = (Duration::from_mins(1), Duration::ZERO);
-    ledger.note_pace(&ruling, rollout, per_second(250), Some(3.5), minute).await.expect("it rules");
+    ledger.note_pace(&ruling, (rollout, 0), (per_second(250), Some(3.5)), minute).await.expect("it rules");
     let noted = ledger.pace(rollout).await.expect("an answer").expect("it was noted");
     assert_eq!((noted.rate, noted.headroom), (per_second(250), Some(3.5)));
     assert_eq!((apart(1_000).await, apart(100).await), (4_000, 10_000), "the smaller of the two");
@@ -100,6 +100,10 @@ pub(super) async fn i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_
     let seen = ledger.rollout(campaign.id).await.expect("an answer").expect("it is there");
     assert!(set.ruled(&ruling, &seen, Ruled::Open(1)).await.expect("it rules"));
     assert_eq!(apart(1_000).await, 100_000, "another stage begins at the least");
-    ledger.note_pace(&ruling, rollout, per_second(250), None, none).await.expect("it rules");
+    ledger.note_pace(&ruling, (rollout, 0), (per_second(250), None), minute).await.expect("it rules");
+    assert_eq!(apart(1_000).await, 100_000, "what was heard of the stage before came late");
+    ledger.note_pace(&ruling, (rollout, 1), (per_second(250), None), minute).await.expect("it rules");
+    assert_eq!(apart(1_000).await, 4_000);
+    ledger.note_pace(&ruling, (rollout, 1), (per_second(250), None), none).await.expect("it rules");
     assert_eq!(apart(1_000).await, 100_000, "what was noted is over");
 }
