@@ -8,8 +8,6 @@ create table finding (
     number          integer not null check (number > 0),
     -- As JSON, without the text that it is about; see src/model/events.rs.
     note            text not null,
-    -- It holds the campaign; otherwise it is a note.
-    holds           integer not null,
     accepted_by     text,
     accepted_at     integer,
     accepted_reason text,

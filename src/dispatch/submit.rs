@@ -173,7 +173,7 @@ pub(super) async fn put(
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
     if let Some(campaign) = ledger.campaign_by_job(key).await? {
         let is_same = CampaignId::derive(key, &job.digest()) == campaign;
-        return Ok(if is_same { Ok(known(campaign)) } else { Err(vec![judge::id_reused()]) });
+        return Ok(if is_same { Ok(known(ledger, campaign).await?) } else { Err(vec![judge::id_reused()]) });
     }
     // What happens between the guard's look at the past and the record is looked at again; each thing happens once.
     loop {
@@ -237,14 +237,15 @@ async fn try_put(
             let held = findings.iter().any(FindingNote::holds);
             Some(Ok(SubmittedView { campaign: campaign.to_string(), known: false, held }))
         }
-        Submitted::Known(campaign) => Some(Ok(known(campaign))),
+        Submitted::Known(campaign) => Some(Ok(known(ledger, campaign).await?)),
         Submitted::Conflict => Some(Err(vec![judge::id_reused()])),
         Submitted::JudgeAgain => None,
     })
 }
 
-fn known(campaign: CampaignId) -> SubmittedView {
-    SubmittedView { campaign: campaign.to_string(), known: true, held: false }
+async fn known(ledger: &Ledger, campaign: CampaignId) -> Result<SubmittedView, LedgerError> {
+    let held = ledger.campaign(campaign).await?.is_some_and(|known| known.held);
+    Ok(SubmittedView { campaign: campaign.to_string(), known: true, held })
 }
 
 /// How to ask for a campaign's past. `None` for a job whose names the policy does not know, which is refused anyway.

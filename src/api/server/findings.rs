@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::wire::{AcceptBody, Code, RolloutView, Scope},
-    dispatch::{control::ControlMessage, outlook::electorate},
+    dispatch::control::ControlMessage,
     ledger::NotAccepted,
 };
 
@@ -39,12 +39,10 @@ async fn accept(
     Named(Campaign(id)): Named<Campaign>,
     Said(body): Said<AcceptBody>,
 ) -> Result<Json<RolloutView>, ApiError> {
-    let (known, stands) = find(&api, id).await?;
-    caller.need(&Scope::Approve(known.audience.clone()))?;
+    let (known, _) = find(&api, id).await?;
+    caller.need(&Scope::Approve(known.audience))?;
     let reason = needed_reason(Some(body.reason))?;
-    let barred = electorate(api.policy(), &known, stands.frozen);
-    let by = &caller.0.operator;
-    api.ledger().accept_finding(id, body.finding, &barred, (by, &reason)).await??;
+    api.ledger().accept_finding(id, body.finding, (&caller.0.operator, &reason)).await??;
     api.control().tell(&ControlMessage::Work);
     view(&api, id).await
 }

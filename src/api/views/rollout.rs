@@ -154,7 +154,8 @@ fn for_findings(step: &Step, findings: &[FindingView]) -> Option<Waits> {
 }
 
 fn finding(found: FindingRecord) -> FindingView {
-    let FindingRecord { number, note, holds, accepted } = found;
+    let FindingRecord { number, note, accepted } = found;
+    let holds = note.holds();
     let (by_at, accepted_reason) = accepted.map(|(by, at, reason)| ((by, at), reason)).unzip();
     let (accepted_by, accepted_at) = by_at.unzip();
     FindingView {

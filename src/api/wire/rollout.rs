@@ -310,7 +310,7 @@ pub struct SubmittedView {
     pub campaign: String,
     /// True if it was on record already.
     pub known: bool,
-    /// True if the guard holds it until a person has accepted what it found.
+    /// True if the guard held it when it arrived: a person must accept what it found.
     #[serde(default)]
     pub held: bool,
 }

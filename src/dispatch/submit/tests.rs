@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     audience::PolicyFile,
     clock::Clock,
+    dispatch::outlook::electorate,
     ledger::{Asked, LedgerOptions, Verb},
     model::RolloutState,
 };
@@ -122,6 +123,22 @@ async fn what_the_guard_refuses_is_refused_and_told() {
     assert!(told.iter().any(|event| event.routing_key == "job.refused.marketing"));
     let test = submitted(&ledger, &job("n-2", "test"), "ada").await.expect_err("not their intent");
     assert_eq!(test[0].rule, "producer-scope");
+}
+
+#[tokio::test]
+async fn i3_somebody_answers_for_what_is_held_also_where_nobody_need_approve() {
+    let (ledger, policy) = (ledger().await, policy());
+    let news = job("n-1", "production");
+    let unfilled = Job::parse(news.canonical_json().replace("News", "News for {{name}}").as_bytes());
+    let unfilled = unfilled.expect("a job").renamed("n-2".parse().expect("an id"));
+    for (job, held, people) in [(&news, false, 0), (&unfilled, true, 1)] {
+        let view = submitted(&ledger, job, "ada").await.expect("stored");
+        assert_eq!(view.held, held);
+        let stored = campaign(&ledger, &view).await;
+        let who = electorate(&policy, &stored, 1);
+        assert_eq!((stored.held, who.people), (held, people));
+        assert!(who.barred.contains(&name("ada")), "whoever asked for it does not answer for it");
+    }
 }
 
 #[tokio::test]

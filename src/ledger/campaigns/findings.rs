@@ -16,7 +16,7 @@ use crate::{
         tx::{Tx, on_either},
     },
     model::{CampaignId, FindingNote, OperatorName, RolloutId},
-    rollout::{Electorate, Rollout},
+    rollout::Rollout,
 };
 
 /// A finding on record.
@@ -26,8 +26,6 @@ pub struct FindingRecord {
     pub number: u32,
     /// What it says.
     pub note: FindingNote,
-    /// It holds the campaign until somebody has accepted it.
-    pub holds: bool,
     /// Who has, when, and why.
     pub accepted: Option<(OperatorName, Timestamp, String)>,
 }
@@ -35,8 +33,8 @@ pub struct FindingRecord {
 impl FindingRecord {
     /// It holds the campaign.
     #[must_use]
-    pub const fn is_open(&self) -> bool {
-        self.holds && self.accepted.is_none()
+    pub fn is_open(&self) -> bool {
+        self.note.holds() && self.accepted.is_none()
     }
 }
 
@@ -69,7 +67,6 @@ pub enum NotAccepted {
 struct FindingRow {
     number: i32,
     note: String,
-    holds: bool,
     accepted_by: Option<String>,
     accepted_at: Option<i64>,
     accepted_reason: Option<String>,
@@ -87,13 +84,12 @@ impl TryFrom<FindingRow> for FindingRecord {
         Ok(Self {
             number: column(TABLE, number, "number", u32::try_from(number))?,
             note: column(TABLE, number, "note", serde_json::from_str(&row.note))?,
-            holds: row.holds,
             accepted: by.zip(at).zip(row.accepted_reason).map(|((by, at), reason)| (by, at, reason)),
         })
     }
 }
 
-const FINDINGS: &str = "select number, note, holds, accepted_by, accepted_at, accepted_reason from finding \
+const FINDINGS: &str = "select number, note, accepted_by, accepted_at, accepted_reason from finding \
      where rollout = $1 order by number";
 
 impl Ledger {
@@ -104,13 +100,12 @@ impl Ledger {
         rows.into_iter().map(FindingRecord::try_from).collect()
     }
 
-    /// A person answers for one finding that holds a campaign. Whether they may is for the caller to know; `electorate` are
-    /// those who may not because of what they have to do with it.
+    /// A person answers for one finding that holds a campaign, and is none of those who may not approve it. Whether they have the
+    /// scope is for the caller to know.
     pub async fn accept_finding(
         &self,
         campaign: CampaignId,
         number: u32,
-        electorate: &Electorate,
         (by, reason): (&OperatorName, &str),
     ) -> Result<Result<(), NotAccepted>, LedgerError> {
         const ACCEPT: &str = "update finding set accepted_by = $1, accepted_at = $2, accepted_reason = $3 \
@@ -121,13 +116,14 @@ impl Ledger {
             return Ok(Err(NotAccepted::NoCampaign));
         };
         let found = tx.findings(known.rollout).await?.into_iter().find(|finding| finding.number == number);
-        let barred = seen.electorate.barred.iter().chain(&electorate.barred);
         let refused = match &found {
             None => Some(NotAccepted::NoFinding),
-            Some(finding) if !finding.holds => Some(NotAccepted::Note),
+            Some(finding) if !finding.note.holds() => Some(NotAccepted::Note),
             Some(finding) if finding.accepted.is_some() => Some(NotAccepted::Already),
             _ if !matches!(seen.stands, Rollout::PendingApproval(_)) => Some(NotAccepted::NotWaiting),
-            _ if barred.into_iter().any(|name| name.person() == by.person()) => Some(NotAccepted::Barred),
+            _ if seen.electorate.barred.iter().any(|name| name.person() == by.person()) => {
+                Some(NotAccepted::Barred)
+            }
             Some(_) => None,
         };
         if let Some(refused) = refused {
@@ -169,16 +165,10 @@ impl Tx {
     }
 
     pub(super) async fn note_findings(&mut self, row: i64, new: &NewCampaign<'_>) -> Result<(), LedgerError> {
-        const SQL: &str = "insert into finding (rollout, number, note, holds) values ($1, $2, $3, $4)";
+        const SQL: &str = "insert into finding (rollout, number, note) values ($1, $2, $3)";
         for (number, note) in (1_i32..).zip(new.findings) {
             on_either!(&mut *self, c => {
-                sqlx::query(SQL)
-                    .bind(row)
-                    .bind(number)
-                    .bind(json_text(note))
-                    .bind(note.holds())
-                    .execute(c)
-                    .await?;
+                sqlx::query(SQL).bind(row).bind(number).bind(json_text(note)).execute(c).await?;
             });
         }
         Ok(())

@@ -8,7 +8,6 @@ use super::{
 use crate::{
     ledger::{NotAccepted, Submitted, Verb, VerbRefused},
     model::FindingNote,
-    rollout::Electorate,
 };
 
 fn note(verdict: &str) -> FindingNote {
@@ -28,10 +27,9 @@ pub(super) async fn i3_nobody_approves_what_the_guard_holds_before_each_finding_
     let Submitted::Stored(id) = found else { panic!("it is new") };
     let campaign = set.ledger.campaign(id).await.expect("an answer").expect("it is there");
     assert!(campaign.held);
-    let (ada, eve) = (name("ada"), name("eve"));
+    let (ada, eve, lead) = (name("ada"), name("eve"), name("lead"));
     let accept = async |number, by| {
-        let nobody = Electorate::default();
-        set.ledger.accept_finding(campaign.id, number, &nobody, (by, "it is meant")).await.expect("an answer")
+        set.ledger.accept_finding(campaign.id, number, (by, "it is meant")).await.expect("an answer")
     };
     assert_eq!(accept(1, &ada).await, Err(NotAccepted::NotWaiting), "it is not frozen yet");
     let ruling = set.rule().await;
@@ -47,9 +45,7 @@ pub(super) async fn i3_nobody_approves_what_the_guard_holds_before_each_finding_
     assert_eq!(approve().await.err(), Some(VerbRefused::Findings(vec![1, 3])));
     assert_eq!(accept(2, &ada).await, Err(NotAccepted::Note));
     assert_eq!(accept(4, &ada).await, Err(NotAccepted::NoFinding));
-    let barred = Electorate { barred: [eve.clone()].into(), ..Electorate::default() };
-    let refused = set.ledger.accept_finding(campaign.id, 1, &barred, (&eve, "mine")).await;
-    assert_eq!(refused.expect("an answer"), Err(NotAccepted::Barred));
+    assert_eq!(accept(1, &lead).await, Err(NotAccepted::Barred));
     assert_eq!(accept(1, &ada).await, Ok(()));
     assert_eq!(accept(1, &eve).await, Err(NotAccepted::Already));
     assert_eq!(approve().await.err(), Some(VerbRefused::Findings(vec![3])));

@@ -210,6 +210,14 @@ pub(super) async fn what_a_guard_says_is_shown_by_its_name_and_number(store: &St
         "{said}"
     );
 
+    let unread = guard(&read(None).await);
+    assert_eq!((unread.state, unread.blind_since.is_some()), (GuardState::Breached, true));
+    assert!(
+        unread.told.contains("is 0.7, above 0.5") && unread.told.contains("; it cannot be read, since "),
+        "{}",
+        unread.told
+    );
+
     read(Some(0.4)).await;
     let blind = guard(&read(None).await);
     assert_eq!((blind.state, blind.value), (GuardState::Blind, Some(0.4)));

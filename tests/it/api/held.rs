@@ -18,9 +18,12 @@ async fn i3_a_held_campaign_waits_for_somebody_who_answers_for_each_finding_by_i
     let (_, ada) = office.token("ada", &["approve:customers"]).await;
     let (_, bob) = office.token("bob", &["approve:customers"]).await;
     let (_, eve) = office.token("eve", &["approve:staff", "promote"]).await;
-    let answer = office.post(&rita, "campaigns", &unfilled("held")).await.ok();
+    let job = unfilled("held");
+    let answer = office.post(&rita, "campaigns", &job).await.ok();
     assert_eq!((&answer["known"], &answer["held"]), (&json!(false), &json!(true)));
     let campaign = answer["campaign"].as_str().expect("an id").to_owned();
+    let again = office.post(&rita, "campaigns", &job).await.ok();
+    assert_eq!((&again["known"], &again["held"]), (&json!(true), &json!(true)));
     let told = events.next_of(&["job.held"]).await;
     assert_eq!(told["campaign"], json!(campaign));
     assert_eq!(told["findings"][0]["rule"], "unfilled-template");
