@@ -22,9 +22,6 @@ const THIRDS: u32 = 50;
 /// How often the sum of the stages is looked at in the time of each, and twice the median delay behind it.
 const LOOKS: u32 = 240;
 
-/// Less more than this is the overlap of a last stage's own people with the few of the first ones.
-const TOGETHER: f64 = 1.02;
-
 /// Within this many standard deviations the density is taken for constant, which is right to five digits.
 const CLOSE: f64 = 0.01;
 
@@ -52,24 +49,20 @@ pub(super) fn assumed(app: Option<&App>) -> audience::Opens {
 /// The highest peak of app opens: of a stage, or of several together, whose people open the app at the same time.
 pub(super) fn opens(stages: &[PreviewStage], assumed: audience::Opens) -> Opens {
     let peaks = stages.iter().map(|stage| (stage.peak_per_second, stage.stage));
-    let (alone, stage) = peaks.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1));
-    let (all, in_stage) = overlapping(stages, assumed);
-    // Sampled, so that of one stage it is a little less than what is exact.
-    let together = all > alone * TOGETHER;
-    let (peak_per_second, stage) = if together { (all, in_stage) } else { (alone, stage) };
+    let peaks = peaks.chain([overlapping(stages, assumed)]);
+    let (peak_per_second, stage) = peaks.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1));
     let capacity = assumed.capacity.map(audience::Rate::per_second);
     let is_above = capacity.is_some_and(|capacity| peak_per_second > f64::from(capacity));
     Opens {
         peak_per_second,
         stage,
         assumed: in_words(assumed),
-        together,
         capacity,
         accept_peak: is_above.then(|| rounded_up(peak_per_second)),
     }
 }
 
-/// Opens a second when they are most, of all stages together, and the stage that is open then: each begins when the one before has
+/// Opens a second when they are most, of all stages together, and the stage whose people are most among them: each begins when the one before has
 /// been sent and watched, and its gate is opened at once. Nobody is held to open a gate later.
 fn overlapping(stages: &[PreviewStage], assumed: audience::Opens) -> (f64, u32) {
     let mut begins = 0.0;
@@ -82,24 +75,21 @@ fn overlapping(stages: &[PreviewStage], assumed: audience::Opens) -> (f64, u32) 
         })
         .collect();
     let median = assumed.median_delay;
-    let at = |time: f64| -> f64 {
-        let open = |(from, to, stage): &(f64, f64, &PreviewStage)| {
-            if time <= *from {
-                return 0.0;
-            }
-            stage.rate * assumed.share * between((time - to).max(0.0), time - from, median)
-        };
-        windows.iter().map(open).sum()
+    let of = |(from, to, stage): &(f64, f64, &PreviewStage), time: f64| {
+        if time <= *from {
+            return 0.0;
+        }
+        stage.rate * assumed.share * between((time - to).max(0.0), time - from, median)
     };
     let looks = windows.iter().flat_map(|(from, to, _)| {
         let length = to - from + 2.0 * median.as_secs_f64();
         (1..=LOOKS).map(move |look| from + length * f64::from(look) / f64::from(LOOKS))
     });
-    let (most, when) = looks
-        .map(|time| (at(time), time))
-        .fold((0.0, 0.0), |best, look| if look.0 > best.0 { look } else { best });
-    let open = windows.iter().rev().find(|(from, ..)| *from < when);
-    (most, open.map_or(1, |(.., stage)| stage.stage))
+    let all = |time: f64| -> f64 { windows.iter().map(|window| of(window, time)).sum() };
+    let peak = looks.map(|time| (all(time), time)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let Some((most, when)) = peak else { return (0.0, 1) };
+    let chief = windows.iter().max_by(|a, b| of(a, when).total_cmp(&of(b, when)));
+    (most, chief.map_or(1, |(.., stage)| stage.stage))
 }
 
 /// Whole opens a second, none of them left out.
@@ -317,17 +307,13 @@ mod tests {
             }
         };
         let whole = opens(&[stage(1, 10_000, 0.0)], assumed);
-        assert!(!whole.together);
         let tenths = |bake| (1..=10).map(|number| stage(number, 1_000, bake)).collect::<Vec<_>>();
         let parts = opens(&tenths(0.0), assumed);
-        assert!(
-            parts.together && (parts.peak_per_second / whole.peak_per_second - 1.0).abs() < 0.01,
-            "{parts:?}"
-        );
+        assert!((parts.peak_per_second / whole.peak_per_second - 1.0).abs() < 0.01, "{parts:?}");
         // Watched for long, each is alone.
         let apart = opens(&tenths(7_200.0), assumed);
         let alone = peak(100.0, 10.0, assumed);
-        assert!(!apart.together && (apart.peak_per_second / alone - 1.0).abs() < 0.02, "{apart:?}");
+        assert!((apart.peak_per_second / alone - 1.0).abs() < 0.02, "{apart:?}");
     }
 
     #[test]

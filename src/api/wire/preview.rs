@@ -124,9 +124,6 @@ pub struct Opens {
     pub peak_per_second: f64,
     /// In which stage, counting from 1.
     pub stage: u32,
-    /// Several stages come to it together, because each is opened before those whom the one before has rung are done.
-    #[serde(default)]
-    pub together: bool,
     /// What was assumed, in words.
     pub assumed: String,
     /// How many opens our own systems take a second; absent if nobody has declared it.

@@ -177,6 +177,25 @@ mod tests {
     use crate::cli::output::COLUMNS;
 
     #[test]
+    fn a_rate_that_follows_a_signal_is_no_promise_of_speed() {
+        let mut paced = samples::preview();
+        let pace = PaceView {
+            signal: Some("headroom".to_owned()),
+            min: 50,
+            max: 2_000,
+            per_second: 50,
+            headroom: None,
+        };
+        paced.rollout.pace = Some(pace.clone());
+        let told = preview(&paced, Paint::NONE);
+        assert!(
+            told.contains("each stage begins at 50/s, and goes up to 2000/s as headroom allows"),
+            "{told}"
+        );
+        assert_eq!(begins(&PaceView { signal: None, ..pace }), "it follows no signal, and goes at 50/s");
+    }
+
+    #[test]
     fn an_approver_sees_the_phones_the_audience_the_stages_and_what_speaks_against_it() {
         let shown = preview(&samples::preview(), Paint::NONE);
         for line in shown.lines() {

@@ -39,20 +39,21 @@ pub(super) fn warning(opens: &Opens, stages: &[PreviewStage], paint: Paint) -> O
         Some(format!("max_rate = {rate} in stage {}", stage.stage))
     });
     let slower: Vec<_> = slower.collect();
-    let said = [
-        format!(
-            "About {accept} people a second would open the app in stage {stage}. Our own systems take {capacity} a second."
-        ),
-        if slower.is_empty() {
-            "Its stages come to that together: watch each for longer, or send them more slowly.".to_owned()
-        } else {
-            format!("The plan stays within that with {}.", slower.join(", "))
-        },
-        format!(
-            "Whoever approves it all the same types `{}`, or gives --accept-peak={accept}.",
-            phrase(accept)
-        ),
-    ];
+    let together = stages.iter().all(|stage| stage.peak_per_second < opens.peak_per_second);
+    let alone = (!slower.is_empty()).then(|| {
+        let whose = if together { "Alone, each of its stages" } else { "The plan" };
+        format!("{whose} stays within that with {}.", slower.join(", "))
+    });
+    let all = "Its stages come to that together: watch each for longer, or send them more slowly.";
+    let mut said = vec![format!(
+        "About {accept} people a second would open the app in stage {stage}. Our own systems take {capacity} a second."
+    )];
+    said.extend(alone);
+    said.extend(together.then(|| all.to_owned()));
+    said.push(format!(
+        "Whoever approves it all the same types `{}`, or gives --accept-peak={accept}.",
+        phrase(accept)
+    ));
     let head = "┏━ MORE THAN OUR OWN SYSTEMS TAKE ";
     let rule = |left: &str| format!("{left}{}", "━".repeat(COLUMNS - left.chars().count()));
     let mut lines = vec![rule(head)];
@@ -161,6 +162,11 @@ mod tests {
         ┃ --accept-peak=160.
         ┗━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
         ");
+        let mut short = samples::above_capacity();
+        short.stages.iter_mut().for_each(|stage| (stage.peak_per_second, stage.rate_within) = (70.0, None));
+        let told = warned(&short, Paint::NONE).expect("it is above");
+        assert!(told.contains("come to that together") && !told.contains("stays within"), "{told}");
+        let told = warned(&above, Paint::NONE).expect("it is above");
         let painted = warned(&above, Paint::ALWAYS).expect("it is above");
         assert!(painted.lines().all(|line| line.starts_with("\u{1b}[31m") && line.ends_with("\u{1b}[0m")));
         assert!(

@@ -285,7 +285,6 @@ pub(super) fn preview() -> Preview {
             stage(4, "100 %", 3_791_556, 2_000.0, 1_895.8, "auto"),
         ],
         opens: Opens {
-            together: false,
             peak_per_second: 159.5,
             stage: 4,
             assumed: "8 % of those who are rung open the app, half of them within 90 s".to_owned(),
