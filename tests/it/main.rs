@@ -3,6 +3,7 @@
 mod harness {
     pub(crate) mod broker;
     pub(crate) mod database;
+    pub(crate) mod number;
     pub(crate) mod service;
     pub(crate) mod services;
     pub(crate) mod told;

@@ -1,60 +1,20 @@
 //! Downstream guards: what our own systems say stops a rollout, and not knowing does.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-
-use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bellwether::{clock::Clock, simulator::SimulatorConfig};
-use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{Fleet, plan};
-use crate::harness::services::PrivateServices;
+use crate::harness::{number::Number, services::PrivateServices};
 
-/// The bank's login, as its status page has it: milliseconds of the 99th percentile; 0 while it is away.
-struct Login {
-    address: SocketAddr,
-    p99: Arc<AtomicU64>,
-    _serving: AbortOnDropHandle<()>,
-}
+/// A gate behind the first stage.
+const GATED: &[&str] = &["percent = 50\ngate = \"manual\"", "percent = 100"];
 
-impl Login {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (address, p99) = (listener.local_addr().expect("an address"), Arc::new(AtomicU64::new(200)));
-        let status = async |State(p99): State<Arc<AtomicU64>>| match p99.load(Ordering::SeqCst) {
-            0 => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
-            p99 => (StatusCode::OK, format!("{{\"login\": {{\"p99_ms\": {p99}}}}}")),
-        };
-        let metrics = async |State(p99): State<Arc<AtomicU64>>| {
-            format!("login_p99_ms {}\n", p99.load(Ordering::SeqCst))
-        };
-        let router = Router::new()
-            .route("/status", get(status))
-            .route("/metrics", get(metrics))
-            .with_state(Arc::clone(&p99));
-        let serving = async move { axum::serve(listener, router).await.expect("it serves") };
-        Self { address, p99, _serving: AbortOnDropHandle::new(tokio::spawn(serving)) }
-    }
-
-    fn is(&self, p99: u64) {
-        self.p99.store(p99, Ordering::SeqCst);
-    }
-}
-
-/// A fleet whose plan has a gate behind its first stage, and a guard with this bound.
-async fn guarded(probe: &str, bound: &str, configuration: &str) -> Fleet {
-    let stages = ["percent = 50\ngate = \"manual\"", "percent = 100"];
-    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 40, &stages).await;
+/// So many phones, and a plan with these stages and a guard with this bound.
+async fn guarded((phones, stages): (usize, &[&str]), probe: &str, bound: &str, configuration: &str) -> Fleet {
+    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), phones, stages).await;
     let guard = format!(
         "[[downstream]]\nname = \"login-p99\"\n{probe}\n{bound}\nfor = \"1s\"\nno_data = \"pause\"\n"
     );
-    let text = format!("{}\n{guard}", plan(&stages));
+    let text = format!("{}\n{guard}", plan(stages));
     std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
     fleet.stage.configure(&format!("[downstream]\nevery_seconds = 1\n{configuration}"));
     fleet
@@ -67,9 +27,8 @@ async fn is_paused(fleet: &Fleet, why: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_a_login_that_breaches_while_a_rollout_waits_at_a_gate_halts_it() {
-    let login = Login::start().await;
-    let probe = format!("http = \"http://{}/status\"\njson = \"/login/p99_ms\"", login.address);
-    let fleet = guarded(&probe, "halt_above = 800", "").await;
+    let login = Number::start(200).await;
+    let fleet = guarded((40, GATED), &login.probe(), "halt_above = 800", "").await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("knocks")).await;
     is_paused(&fleet, "gate").await;
@@ -86,11 +45,11 @@ async fn i5_a_login_that_breaches_while_a_rollout_waits_at_a_gate_halts_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_back() {
-    let login = Login::start().await;
+    let login = Number::start(200).await;
     let prometheus = PrivateServices::prometheus().await;
     prometheus.scrape(login.address);
     let configuration = format!("prometheus = \"{}\"\n", prometheus.prometheus_url());
-    let fleet = guarded("prometheus = \"login_p99_ms\"", "halt_above = 800", &configuration).await;
+    let fleet = guarded((40, GATED), "prometheus = \"number\"", "halt_above = 800", &configuration).await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("blind")).await;
     is_paused(&fleet, "gate").await;
@@ -119,9 +78,8 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing() {
-    let login = Login::start().await;
-    let probe = format!("http = \"http://{}/status\"\njson = \"/login/p99_ms\"", login.address);
-    let fleet = guarded(&probe, "pause_above = 800", "").await;
+    let login = Number::start(200).await;
+    let fleet = guarded((40, GATED), &login.probe(), "pause_above = 800", "").await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("waits")).await;
     is_paused(&fleet, "gate").await;
@@ -152,17 +110,9 @@ async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i3_without_a_coordinator_nothing_is_begun_once_the_numbers_are_old() {
-    let login = Login::start().await;
-    let stages = ["percent = 100\nmax_rate = 40"];
-    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 900, &stages).await;
-    let guard = format!(
-        "[[downstream]]\nname = \"login-p99\"\nhttp = \"http://{}/status\"\njson = \"/login/p99_ms\"\n\
-         halt_above = 800\nfor = \"1s\"\nno_data = \"pause\"\n",
-        login.address
-    );
-    let text = format!("{}\n{guard}", plan(&stages));
-    std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
-    fleet.stage.configure("[downstream]\nevery_seconds = 1\ntimeout_seconds = 1\n");
+    let login = Number::start(200).await;
+    let slow = (900, &["percent = 100\nmax_rate = 40"][..]);
+    let fleet = guarded(slow, &login.probe(), "halt_above = 800", "timeout_seconds = 1\n").await;
     let serving = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
     fleet.publish(&fleet.job("unwatched")).await;
     fleet.stage.simulator.wait_for_requests(60, super::STANDSTILL).await.expect("it goes out");

@@ -218,6 +218,8 @@ async fn e5_what_was_reached_or_in_doubt_is_corrected_and_superseded_and_nothing
     let second = mistake.runs("supersede", "mistake", &sorry, &[]).await;
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && told.contains("is not over"), "one at a time: {told}");
+    let dry = mistake.runs("correct", "mistake-correct-1", &sorry, &["--dry-run"]).await;
+    assert_eq!(dry.status.code(), Some(7), "it is not over: {dry:?}");
     mistake.approved(&pending).await;
     let corrected = mistake.showing("Przepraszamy, to była pomyłka");
     assert_eq!(corrected.keys().cloned().collect::<BTreeSet<_>>(), reached, "those, and nobody else");

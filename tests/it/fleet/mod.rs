@@ -302,8 +302,16 @@ impl Repeats {
     }
 }
 
-/// Requests for notifications, with their time since the simulators began.
+/// When requests for notifications came, in order, in microseconds since the simulators began.
 fn times(record: &[std::sync::Arc<RecordedRequest>]) -> Vec<u64> {
     let wanted = record.iter().filter(|request| request.provider != Provider::OAuth);
-    wanted.map(|request| request.elapsed_micros).collect()
+    let mut times: Vec<u64> = wanted.map(|request| request.elapsed_micros).collect();
+    times.sort_unstable();
+    times
+}
+
+/// The most of these, which are in order, in any second.
+fn busiest_second(times: &[u64]) -> usize {
+    let window = |first: usize| times[first..].partition_point(|at| *at < times[first] + 1_000_000);
+    (0..times.len()).map(window).max().unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use bellwether::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Fleet, Size, times};
+use super::{Fleet, Size, busiest_second, times};
 use crate::service::load::{Load, say};
 
 const RATE: usize = 500;
@@ -51,9 +51,8 @@ async fn i11_workers_come_and_go_and_no_second_holds_more_than_the_rate() {
         assert!(serving.stop().await.success());
     }
     fleet.reconcile("paced").await.is_clean();
-    let mut times = times(&fleet.stage.simulator.record());
-    times.sort_unstable();
-    let most = busiest_second(&fleet.stage.simulator.record());
+    let times = times(&fleet.stage.simulator.record());
+    let most = busiest_second(&times);
     let seconds = (times.last().unwrap_or(&0) - times.first().unwrap_or(&0)) / 1_000_000;
     say(format_args!(
         "{} requests in {seconds} s; at most {most} in a second, {} allowed",
@@ -110,7 +109,7 @@ async fn i11_two_processes_of_the_direct_lane_and_a_campaign_share_one_rate() {
                 request.provider == provider && lane.is_none_or(|direct| is_direct(request) == direct)
             };
             let wanted: Vec<_> = record.iter().filter(wanted).cloned().collect();
-            busiest_second(&wanted)
+            busiest_second(&times(&wanted))
         };
         let (both, campaign, direct) = (of(None), of(Some(false)), of(Some(true)));
         say(format_args!(
@@ -122,12 +121,4 @@ async fn i11_two_processes_of_the_direct_lane_and_a_campaign_share_one_rate() {
         assert!(both > SMALL * 3 / 4, "so slow that it proves nothing");
     }
     fleet.reconcile("beside").await;
-}
-
-/// The most requests of any second.
-fn busiest_second(record: &[std::sync::Arc<RecordedRequest>]) -> usize {
-    let mut times = times(record);
-    times.sort_unstable();
-    let window = |first: usize| times[first..].partition_point(|at| *at < times[first] + 1_000_000);
-    (0..times.len()).map(window).max().unwrap_or_default()
 }
