@@ -85,10 +85,7 @@ async fn submit(
         };
         ApiError::new(code, malformed.to_string())
     })?;
-    caller.need(match job.intent() {
-        Some(Intent::Test) => &Scope::EnqueueTest,
-        Some(Intent::Production) | None => &Scope::EnqueueProduction,
-    })?;
+    caller.need(&enqueues(job.intent().unwrap_or(Intent::Production)))?;
     if job.lane() != Lane::Campaign {
         let detail = "to: a campaign names an audience; what names people or devices goes by queue";
         return Err(ApiError::malformed(detail));
@@ -104,6 +101,14 @@ async fn submit(
         }
     };
     Ok(put(&api, submitted.map_err(|findings| refused(&findings))?))
+}
+
+/// What whoever sends something of this intent must be allowed.
+pub(super) const fn enqueues(intent: Intent) -> Scope {
+    match intent {
+        Intent::Test => Scope::EnqueueTest,
+        Intent::Production => Scope::EnqueueProduction,
+    }
 }
 
 /// I3: a process that has another policy than the one in force takes no campaigns.

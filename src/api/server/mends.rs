@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::wire::{Code, MendBody, ReachedView, Scope, SubmittedView},
     dispatch::mend::{MendRefused, Words, mend},
-    model::{Intent, Mend},
+    model::Mend,
 };
 
 const REACHED: &str = "/api/v1/rollouts/{campaign}/reached";
@@ -89,10 +89,7 @@ async fn mend_it(
     body: MendBody,
 ) -> Result<(StatusCode, Json<SubmittedView>), ApiError> {
     let (known, _) = find(&api, id).await?;
-    caller.need(match known.intent {
-        Intent::Test => &Scope::EnqueueTest,
-        Intent::Production => &Scope::EnqueueProduction,
-    })?;
+    caller.need(&campaigns::enqueues(known.intent))?;
     campaigns::takes(&api)?;
     let words = Words { notification: body.notification, expires_at: body.expires_at };
     let mended = mend(api.ledger(), api.policy(), id, how, words, &caller.0.operator).await?;

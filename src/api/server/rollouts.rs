@@ -28,7 +28,7 @@ use crate::{
         submit::{self, RetryRefused},
     },
     ledger::{self, CampaignRecord, HaltScope, RolloutRecord, Verb},
-    model::{CampaignId, Digest, Intent},
+    model::{CampaignId, Digest},
 };
 
 const ALL: &str = "/api/v1/rollouts";
@@ -238,10 +238,7 @@ async fn retry(
     Said(Nothing {}): Said<Nothing>,
 ) -> Result<(StatusCode, Json<SubmittedView>), ApiError> {
     let (known, _) = find(&api, id).await?;
-    caller.need(match known.intent {
-        Intent::Test => &Scope::EnqueueTest,
-        Intent::Production => &Scope::EnqueueProduction,
-    })?;
+    caller.need(&campaigns::enqueues(known.intent))?;
     campaigns::takes(&api)?;
     let retried = submit::retry(api.ledger(), api.policy(), id, &caller.0.operator).await?;
     Ok(campaigns::put(
