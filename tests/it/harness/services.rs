@@ -74,18 +74,22 @@ impl PrivateServices {
 
     /// Makes every process of PostgreSQL hang, until what this gives is dropped: also when the test fails meanwhile,
     /// because cleaning up needs the server.
+    ///
+    /// A session that was forked while the others were looked up would go on answering. So they are looked up and stopped
+    /// until there is none that is not stopped: by then the one that forks is, too.
     pub(crate) fn freeze_postgres(&self) -> Frozen {
         let data = Path::new(self.variable("PGDATA_DIR"));
-        let lives_there =
-            |pid: &String| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data);
-        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-        let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
-        let pids: Vec<String> =
-            names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(lives_there).collect();
-        assert!(!pids.is_empty(), "PostgreSQL runs");
-        let frozen = Frozen { pids };
-        frozen.signal("-STOP");
-        frozen
+        let mut frozen = Frozen { pids: processes_in(data) };
+        assert!(!frozen.pids.is_empty(), "PostgreSQL runs");
+        loop {
+            frozen.signal("-STOP");
+            let found = processes_in(data);
+            if found.iter().all(|pid| is_stopped(pid)) {
+                frozen.pids = found;
+                return frozen;
+            }
+            frozen.pids = found;
+        }
     }
 
     /// The share of memory above which the broker blocks publishers.
@@ -104,6 +108,23 @@ impl PrivateServices {
         let output = output.await.expect("rabbitmqctl runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The processes whose folder this is.
+fn processes_in(folder: &Path) -> Vec<String> {
+    let lives_there =
+        |pid: &String| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|found| found == folder);
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(lives_there).collect()
+}
+
+/// True of one that has ended, too.
+fn is_stopped(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The state follows the name, which is in parentheses and may hold anything.
+    let state = |stat: String| stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('T'));
+    stat.map_or(true, |stat| state(stat).unwrap_or(false))
 }
 
 /// A PostgreSQL that neither answers nor refuses.
