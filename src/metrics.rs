@@ -56,6 +56,7 @@ struct Inner {
     api_requests: Family<ApiLabels, Counter>,
     webhook: Family<ResultLabels, Counter>,
     oldest_notice: Gauge,
+    broadcasts_stopped: Family<AppLabels, Counter>,
 }
 
 /// From a millisecond to 65 s, doubling: a loopback test and a provider's worst minute both fit.
@@ -96,6 +97,7 @@ impl Metrics {
             api_requests: Family::default(),
             webhook: Family::default(),
             oldest_notice: Gauge::default(),
+            broadcasts_stopped: Family::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -247,6 +249,11 @@ impl Metrics {
         self.0.api_requests.get_or_create(&ApiLabels { verb, code }).inc();
     }
 
+    /// A direct text of this app's reached as many people as it may. Once a window, by whichever process told it.
+    pub fn broadcast_stopped(&self, app: &AppId) {
+        self.0.broadcasts_stopped.get_or_create(&AppLabels { app: app.to_string() }).inc();
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -261,6 +268,12 @@ impl Inner {
         registry.register("registrations", "Messages about devices, by outcome", registrations);
         let displaced = self.displaced.clone();
         registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
+        let stopped = self.broadcasts_stopped.clone();
+        registry.register(
+            "broadcasts_stopped",
+            "Direct texts that reached as many people as they may",
+            stopped,
+        );
         registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
         registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
         let send_seconds = self.send_seconds.clone();

@@ -7,7 +7,7 @@ use super::{
     tries::Attempt,
 };
 use crate::{
-    guard::{self, Finding},
+    guard::{self, DirectReach, Finding},
     intake::Receipt,
     ledger::{DeferredJob, NotDue, Pointer, RefusedJob, TargetOutcome},
     model::{Outcome, Reason},
@@ -70,7 +70,7 @@ impl DirectLane {
     }
 
     async fn resend(&self, deferred: DeferredJob, receipt: Option<Receipt>, arrived: Arrived) {
-        let facts = self.facts(&deferred.recipients, deferred.received_at);
+        let facts = self.facts(&deferred.recipients, deferred.received_at, DirectReach::default());
         let attempt = Attempt::next(&deferred);
         let held = Some(attempt.key.clone());
         let now = self.clock.now();

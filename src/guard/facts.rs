@@ -1,5 +1,6 @@
 //! What the guard is told: who the recipients turned out to be, and the limits that apply.
 
+use super::DirectReach;
 use crate::model::{Device, DeviceId, UserId};
 
 /// A named recipient as the registry knows it.
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub max_recipients: usize,
     /// When the job arrived: a direct job without an expiry counts from here.
     pub received_at: jiff::Timestamp,
+    /// Whom the texts of a direct job's producer have reached.
+    pub reach: DirectReach,
 }
 
 impl Facts<'_> {
@@ -38,6 +41,6 @@ impl Facts<'_> {
     /// was frozen to is the ledger's affair.
     #[must_use]
     pub const fn of_campaign(received_at: jiff::Timestamp) -> Self {
-        Self { recipients: &[], max_recipients: 0, received_at }
+        Self { recipients: &[], max_recipients: 0, received_at, reach: DirectReach { over_text: None } }
     }
 }

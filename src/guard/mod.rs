@@ -15,12 +15,16 @@ mod case;
 mod cleared;
 mod content;
 mod facts;
+mod reach;
 mod registration;
 mod rules;
 mod verdict;
+mod window;
 
 pub use cleared::{Cleared, NotAdmitted};
 pub use facts::{Facts, FoundRecipient};
+pub use reach::{DirectReach, TextLimit};
 pub use registration::refuse_registration;
 pub use rules::{Rule, clear, recheck};
 pub use verdict::{Finding, Severity, Span, Verdict};
+pub use window::Window;

@@ -25,7 +25,7 @@ pub(super) async fn clear(
         tracing::error!(campaign = %campaign.id, "its text is forgotten; it cannot be sent");
         return None;
     };
-    let facts = Facts { recipients: &[], max_recipients: 0, received_at: campaign.received_at };
+    let facts = Facts::of_campaign(campaign.received_at);
     match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
         Ok(cleared) => {
             let nights = nights(shared, &campaign)?;

@@ -1,5 +1,6 @@
 //! The rules in their order, and the two entry points.
 
+mod broadcast_in_disguise;
 mod environment;
 mod expired;
 mod label_missing;
@@ -15,6 +16,8 @@ mod unfilled_template;
 mod properties;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+pub(super) use sample::policy as sample_policy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -49,6 +52,8 @@ pub enum Rule {
     UnfilledTemplate,
     /// A campaign without a plan, or with one that does not fit.
     PlanMissing,
+    /// A direct text that has reached as many people as it may.
+    BroadcastInDisguise,
 }
 
 /// One line of the guard's table.
@@ -66,7 +71,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 10] = {
+const TABLE: [Entry; 11] = {
     use Severity::{Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -80,6 +85,7 @@ const TABLE: [Entry; 10] = {
         Entry { rule: Rule::UnfilledTemplate,    id: "unfilled-template",     broken: Refuse, again: false, check: unfilled_template::check },
         // Not again: the plan is frozen with its campaign.
         Entry { rule: Rule::PlanMissing,         id: "plan-missing",          broken: Refuse, again: false, check: plan_missing::check },
+        Entry { rule: Rule::BroadcastInDisguise, id: "broadcast-in-disguise", broken: Refuse, again: true,  check: broadcast_in_disguise::check },
     ]
 };
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Rule, heaviest, sample::Sample};
 use crate::{
-    guard::{Facts, Finding, FoundRecipient, Severity, Verdict, clear, recheck},
+    guard::{DirectReach, Facts, Finding, FoundRecipient, Severity, Verdict, clear, recheck},
     model::{Environment, Intent, Job, ProducerId, UserId},
 };
 
@@ -62,7 +62,7 @@ fn question() -> impl Strategy<Value = (Job, ProducerId, Vec<FoundRecipient>)> {
 
 fn ask(job: &Job, producer: &ProducerId, recipients: &[FoundRecipient]) -> Verdict {
     let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-    let facts = Facts { recipients, max_recipients: 100, received_at: now };
+    let facts = Facts { recipients, max_recipients: 100, received_at: now, reach: DirectReach::default() };
     clear(job, &job.key(producer), &policy(), &facts, now)
 }
 
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn i1_no_test_to_production_on_recheck((job, producer, found) in question()) {
         let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        let facts = Facts { recipients: &found, max_recipients: 100, received_at: now };
+        let facts = Facts { recipients: &found, max_recipients: 100, received_at: now, reach: DirectReach::default() };
         let again = recheck(&job, &job.key(&producer), &policy(), &facts, now);
         let stranger = found.iter().flat_map(FoundRecipient::devices).any(|device| !is_tester(&device.user));
         if job.intent() == Some(Intent::Test) && stranger {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Rule, clear, recheck};
 use crate::{
     audience::{Policy, PolicyFile},
-    guard::{Cleared, Facts, Finding, FoundRecipient, Verdict, case::Case},
+    guard::{Cleared, DirectReach, Facts, Finding, FoundRecipient, TextLimit, Verdict, case::Case},
     model::{
         AppId, Bucket, Device, DeviceId, Digest, Environment, Job, JobKey, Platform, ProducerId, Recipients,
         RecordId, Token, UserId,
@@ -24,6 +24,7 @@ pub(super) struct Sample {
     max_recipients: usize,
     /// Who the registry says owns the devices, instead of who was asked for.
     owner: Option<UserId>,
+    reach: DirectReach,
 }
 
 impl Sample {
@@ -40,6 +41,7 @@ impl Sample {
             environment: Environment::Production,
             max_recipients: 100,
             owner: None,
+            reach: DirectReach::default(),
         }
     }
 
@@ -93,6 +95,10 @@ impl Sample {
         Self { owner: Some(UserId::parse(user).expect("a user")), ..self }
     }
 
+    pub(super) fn over_text(self, over: TextLimit) -> Self {
+        Self { reach: DirectReach { over_text: Some(over) }, ..self }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
@@ -135,7 +141,7 @@ impl Sample {
     fn facts<'a>(&self, recipients: &'a [FoundRecipient]) -> Facts<'a> {
         // The job arrived at noon, whatever the hour is now.
         let received_at = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        Facts { recipients, max_recipients: self.max_recipients, received_at }
+        Facts { recipients, max_recipients: self.max_recipients, received_at, reach: self.reach }
     }
 
     pub(super) fn clear(&self) -> Verdict {
@@ -182,7 +188,7 @@ pub(super) fn device(owner: &UserId, n: usize, environment: Environment) -> Devi
     }
 }
 
-pub(super) fn policy() -> Policy {
+pub(in crate::guard) fn policy() -> Policy {
     let app = |id: &str| {
         format!(
             "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = []\n\
@@ -195,6 +201,7 @@ pub(super) fn policy() -> Policy {
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\
              audiences = [\"customers\", \"qa\", \"staff\", \"planless\"]\ndirect_limit = 20\n\
+             [[producers.cards.direct_text]]\ntext = \"Twój kod: {code}\"\nmax_users = 1000\nwithin = \"1h\"\n\
              [producers.qa]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\"]\n"
                 .to_owned(),
         ),
