@@ -20,7 +20,8 @@ pub use labels::{Dependency, JobVerdict, RegistrationOutcome};
 use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
 use labels::{
     ApiLabels, AppLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels,
-    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, StateLabels,
+    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, RuleLabels, ScopeLabels, SendLabels,
+    StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -57,6 +58,7 @@ struct Inner {
     webhook: Family<ResultLabels, Counter>,
     oldest_notice: Gauge,
     broadcasts_stopped: Family<AppLabels, Counter>,
+    guard_broken: Family<RuleLabels, Counter>,
 }
 
 /// From a millisecond to 65 s, doubling: a loopback test and a provider's worst minute both fit.
@@ -98,6 +100,7 @@ impl Metrics {
             webhook: Family::default(),
             oldest_notice: Gauge::default(),
             broadcasts_stopped: Family::default(),
+            guard_broken: Family::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -133,6 +136,11 @@ impl Metrics {
     pub fn finding(&self, rule: &str, verdict: &str) {
         let labels = FindingLabels { rule: rule.to_owned(), verdict: verdict.to_owned() };
         self.0.findings.get_or_create(&labels).inc();
+    }
+
+    /// A rule of the guard broke.
+    pub fn guard_broken(&self, rule: &'static str) {
+        self.0.guard_broken.get_or_create(&RuleLabels { rule }).inc();
     }
 
     /// A send ended, `took` after it began.
@@ -268,6 +276,11 @@ impl Inner {
         registry.register("registrations", "Messages about devices, by outcome", registrations);
         let displaced = self.displaced.clone();
         registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
+        registry.register(
+            "guard_broken",
+            "Rules of the guard that broke on a job",
+            self.guard_broken.clone(),
+        );
         let stopped = self.broadcasts_stopped.clone();
         registry.register(
             "broadcasts_stopped",

@@ -18,7 +18,7 @@ use super::{direct::DirectLane, judge::Asked};
 use crate::{
     audience::Policy,
     guard::{DirectReach, FoundRecipient, TextLimit},
-    ledger::{BroadcastStop, DirectRead, Ledger, LedgerError, ReachAsk},
+    ledger::{BroadcastStop, DeferredJob, DirectRead, Ledger, LedgerError, NotDue, ReachAsk},
     model::{AppId, Digest, Intent, Job, JobKey, ProducerId, UserId},
 };
 
@@ -81,6 +81,7 @@ impl Text {
         }
         self.left -= new;
         self.people.extend(&job.people);
+
         true
     }
 }
@@ -175,20 +176,48 @@ impl DirectLane {
         group: &[Asked],
         read: &DirectRead,
     ) -> Result<Vec<DirectReach>, LedgerError> {
+        let each = group.iter().zip(&read.answers).map(|(asked, answer)| {
+            // What is on record already is not sent again, and what waits for its hour is counted then.
+            let is_now = asked.job.not_before().is_none_or(|start| start <= read.now);
+            let counts = answer.prior.is_none() && is_now;
+            counts.then_some((&asked.key, &asked.job, &answer.recipients[..]))
+        });
+        self.reach_of(each.collect(), read.now).await
+    }
+
+    /// The same of jobs that are due now. A job that was tried before was counted then.
+    pub(super) async fn reach_of_deferred(
+        &self,
+        taken: &[Result<DeferredJob, NotDue>],
+    ) -> Result<Vec<DirectReach>, LedgerError> {
+        let each = taken.iter().map(|taken| {
+            let first = taken.as_ref().ok().filter(|job| job.tries == 0)?;
+            Some((&first.key, &first.job, &first.recipients[..]))
+        });
+        let jobs: Vec<_> = each.collect();
+        if jobs.iter().all(Option::is_none) {
+            return Ok(vec![DirectReach::default(); jobs.len()]);
+        }
+        let now = self.ledger.now().await?;
+        self.reach_of(jobs, now).await
+    }
+
+    async fn reach_of(
+        &self,
+        jobs: Vec<Option<(&JobKey, &Job, &[FoundRecipient])>>,
+        now: Timestamp,
+    ) -> Result<Vec<DirectReach>, LedgerError> {
         let counted = {
             let texts = self.reached.texts();
-            let each = group.iter().zip(&read.answers);
-            // What is on record already is not sent again.
-            let new = each.map(|(asked, answer)| match answer.prior {
-                None => texts.counted(&self.policy, &asked.job, &asked.key, &answer.recipients),
-                Some(_) => None,
-            });
-            new.collect()
+            let counted = |(key, job, found)| texts.counted(&self.policy, job, key, found);
+            jobs.iter().map(|job| job.and_then(counted)).collect()
         };
-        let reach = self.reached.count(&self.ledger, counted, read.now).await?;
-        for (asked, reach) in group.iter().zip(&reach) {
-            if let (Some(over), Some(app)) = (reach.over_text, asked.job.app()) {
-                self.stopped(&asked.key.producer, app, over, read.now).await?;
+        let reach = self.reached.count(&self.ledger, counted, now).await?;
+        for (job, reach) in jobs.iter().zip(&reach) {
+            if let (Some((key, job, _)), Some(over)) = (job, reach.over_text)
+                && let Some(app) = job.app()
+            {
+                self.stopped(&key.producer, app, over, now).await?;
             }
         }
         Ok(reach)

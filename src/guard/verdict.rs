@@ -48,6 +48,8 @@ pub struct Finding {
     pub reason: String,
     /// What would mend it; safe to log.
     pub fix: String,
+    /// The rule did not find this: it broke.
+    pub broken: bool,
 }
 
 impl Finding {
@@ -59,12 +61,17 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Self {
         let (field, reason, fix) = (field.into(), reason.into(), fix.into());
-        Self { rule, severity, field, span: None, matched: None, reason, fix }
+        Self { rule, severity, field, span: None, matched: None, reason, fix, broken: false }
     }
 
     /// The same, with the text that gave rise to it.
     pub(super) fn matching(self, text: impl Into<String>) -> Self {
         Self { matched: Some(text.into()), ..self }
+    }
+
+    /// The same, of a rule that broke.
+    pub(super) fn of_broken(self) -> Self {
+        Self { broken: true, ..self }
     }
 
     /// The finding as it may be told: without the matched text.

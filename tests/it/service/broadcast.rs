@@ -1,11 +1,14 @@
 //! A broadcast that comes as direct jobs, one person each.
 
+use std::time::Duration;
+
 use bellwether::{
     clock::Clock,
     simulator::{Profile, SimulatorConfig},
 };
 use futures_util::future::join_all;
 use lapin::options::BasicPublishOptions;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use super::load::{Load, slow_providers};
@@ -33,9 +36,21 @@ fn limit_undeclared(stage: &Stage) {
 }
 
 async fn publish(stage: &Stage, load: &Load, prefix: &str, body: impl Fn(usize) -> String) {
+    publish_changed(stage, load, prefix, body, |_| {}).await;
+}
+
+async fn publish_changed(
+    stage: &Stage,
+    load: &Load,
+    prefix: &str,
+    body: impl Fn(usize) -> String,
+    change: impl Fn(&mut Value),
+) {
     let client = stage.client("cards").await;
     let publish = async |(number, user): (usize, &str)| {
-        let job = Stage::job(&format!("{prefix}-{number}"), "production", &[user], &body(number)).to_string();
+        let mut job = Stage::job(&format!("{prefix}-{number}"), "production", &[user], &body(number));
+        change(&mut job);
+        let job = job.to_string();
         let (exchange, key) = ("bellwether.jobs".into(), "direct".into());
         let (options, properties) = (BasicPublishOptions::default(), client.properties());
         let published = client.channel.basic_publish(exchange, key, options, job.as_bytes(), properties);
@@ -102,6 +117,7 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
     assert!(stopped.0.total_cmp(&1.0).is_eq() && stopped.1 == 1, "{stopped:?}");
     let audited = "select count(*) from audit where kind = 'broadcast.stopped'";
     assert_eq!(counted(&stage, audited).await, 1);
+    assert_eq!(listed(&stage).await, rung, "who was sent it is listed");
 
     publish(&stage, &load, "code", |n| format!("Kod do logowania: {n:06}. Nie podawaj go nikomu.")).await;
     eventually("every code arrives", async || {
@@ -109,6 +125,43 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
     })
     .await;
     assert!(first.stop().await.success() && second.stop().await.success());
+}
+
+/// How many phones the command lists that the audit's entry leads to.
+async fn listed(stage: &Stage) -> usize {
+    let mut connection = PgConnection::connect(&stage.database_url()).await.expect("the database answers");
+    let body: String = sqlx::query_scalar("select body from audit where kind = 'broadcast.stopped'")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the entry");
+    let entry: Value = serde_json::from_str(&body).expect("an entry is JSON");
+    let word = |field: &str| entry[field].as_str().expect("a word").to_owned();
+    let (producer, text, since) = (word("producer"), word("text"), word("since"));
+    let asked = ["delivery", "text", "--producer", &producer, "--text", &text, "--since", &since];
+    let answer = stage.run(&asked).await;
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let lines = String::from_utf8(answer.stdout).expect("UTF-8");
+    let jobs = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+    jobs.flat_map(|job| job["devices"].as_array().cloned().expect("devices"))
+        .filter(|device| device["outcome"] == "accepted")
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_that_waits_for_one_hour_is_stopped_when_the_hour_has_come() {
+    let stage = Stage::with(SimulatorConfig::quiet(Clock::system()), "").await;
+    limit_undeclared(&stage);
+    let people = LIMIT + LIMIT / 2;
+    let load = Load::on(&stage, people).await;
+    let serving = stage.serve().await;
+    let start = Clock::system().now() + Duration::from_secs(4);
+    let wait = |job: &mut Value| job["not_before"] = json!(start.to_string());
+    publish_changed(&stage, &load, "later", |_| "Wszystko na raz".to_owned(), wait).await;
+    eventually("every job ends", async || (counted(&stage, FINISHED).await == people).then_some(())).await;
+    let rung = reached(&stage, &load, "Wszystko");
+    assert!((1..=LIMIT).contains(&rung), "{rung} of {people} phones are reached");
+    assert_eq!(refused(&[&serving]).await + rung, people);
+    assert!(serving.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
