@@ -13,7 +13,7 @@ use crate::{
     model::{Digest, ProducerId},
 };
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 fn text(name: u32) -> TextLimit {
     let limit = ReachLimit { max_users: 100, within: WITHIN };

@@ -79,12 +79,12 @@ async fn refused(serving: &[&Serving]) -> usize {
 }
 
 /// The phones on whose screen such a text is.
-fn reached(stage: &Stage, load: &Load, shows: &str) -> usize {
+fn reached(stage: &Stage, load: &Load, part: &str) -> usize {
     let shown = |token: &str| {
         stage
             .simulator
             .phone(token)
-            .is_some_and(|phone| phone.screen.iter().any(|item| item.body.contains(shows)))
+            .is_some_and(|phone| phone.screen.iter().any(|item| item.body.contains(part)))
     };
     load.phones.iter().filter(|phone| shown(&phone.token)).count()
 }
