@@ -21,8 +21,8 @@ use crate::ledger::Shadow;
 use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
 use labels::{
     ApiLabels, AppLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels,
-    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, ScopeLabels, SendLabels, ShadowLabels,
-    StateLabels,
+    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, RuleLabels, ScopeLabels, SendLabels,
+    ShadowLabels, StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -59,6 +59,8 @@ struct Inner {
     api_requests: Family<ApiLabels, Counter>,
     webhook: Family<ResultLabels, Counter>,
     oldest_notice: Gauge,
+    broadcasts_stopped: Family<AppLabels, Counter>,
+    guard_broken: Family<RuleLabels, Counter>,
 }
 
 /// From a millisecond to 65 s, doubling: a loopback test and a provider's worst minute both fit.
@@ -100,6 +102,8 @@ impl Metrics {
             api_requests: Family::default(),
             webhook: Family::default(),
             oldest_notice: Gauge::default(),
+            broadcasts_stopped: Family::default(),
+            guard_broken: Family::default(),
         };
         inner.register(&mut registry);
         inner.registry = registry;
@@ -135,6 +139,11 @@ impl Metrics {
     pub fn finding(&self, rule: &str, verdict: &str) {
         let labels = FindingLabels { rule: rule.to_owned(), verdict: verdict.to_owned() };
         self.0.findings.get_or_create(&labels).inc();
+    }
+
+    /// A rule of the guard broke.
+    pub fn guard_broken(&self, rule: &'static str) {
+        self.0.guard_broken.get_or_create(&RuleLabels { rule }).inc();
     }
 
     /// A send ended, `took` after it began.
@@ -260,6 +269,11 @@ impl Metrics {
         self.0.api_requests.get_or_create(&ApiLabels { verb, code }).inc();
     }
 
+    /// A direct text of this app's reached as many people as it may. Once a window, by whichever process told it.
+    pub fn broadcast_stopped(&self, app: &AppId) {
+        self.0.broadcasts_stopped.get_or_create(&AppLabels { app: app.to_string() }).inc();
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -274,6 +288,17 @@ impl Inner {
         registry.register("registrations", "Messages about devices, by outcome", registrations);
         let displaced = self.displaced.clone();
         registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
+        registry.register(
+            "guard_broken",
+            "Rules of the guard that broke on a job",
+            self.guard_broken.clone(),
+        );
+        let stopped = self.broadcasts_stopped.clone();
+        registry.register(
+            "broadcasts_stopped",
+            "Direct texts that reached as many people as they may",
+            stopped,
+        );
         registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
         registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
         let send_seconds = self.send_seconds.clone();

@@ -19,7 +19,7 @@ const MAY_BE_IN_SHADOW: &[&str] = &[
     "language-mismatch",
 ];
 
-/// Rules that decide, always: who is asked and who may ask (I1), what can be sent at all, and when nothing is sent any more
+/// Rules that decide, always: who is asked and who may ask (I1), how many may be reached, what can be sent at all, and when nothing is sent any more
 /// (I9). To see what they would do is no reason to let through what they stop.
 const NEVER_IN_SHADOW: &[&str] = &[
     "label-missing",
@@ -27,6 +27,7 @@ const NEVER_IN_SHADOW: &[&str] = &[
     "test-to-production",
     "test-audience-too-big",
     "audience-above-limit",
+    "broadcast-in-disguise",
     "expired",
     "payload-limits",
     "plan-missing",

@@ -47,7 +47,7 @@ pub use guarding::{GuardSettings, ShadowRule};
 pub use load::{check, read_folder};
 pub use plan::{Breakers, Gate, Health, Plan, PlanPace, Stage, StageTake};
 pub use problem::{PolicyErrors, Problem};
-pub use producer::{DeclaredText, Producer};
+pub use producer::{DeclaredText, Producer, ReachLimit};
 pub use select::{Condition, Select, Served, Side, VersionBound};
 pub use text::{DirectText, Part};
 pub use words::{Country, Percent, QuietHours, Rate, Timezone};

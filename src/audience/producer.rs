@@ -29,6 +29,33 @@ pub struct Producer {
     pub direct_limit: u64,
     /// The direct texts that it has declared.
     pub direct_texts: Vec<DeclaredText>,
+    /// How many people any other direct text of it may reach.
+    pub undeclared: ReachLimit,
+}
+
+/// How many people a text may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReachLimit {
+    /// Most distinct users …
+    pub max_users: u64,
+    /// … within this time.
+    pub within: Duration,
+}
+
+impl ReachLimit {
+    /// For a text that nobody declared: what is wrong with it reaches 500 people before somebody is told, and few
+    /// producers have a text that says the same to so many in ten minutes and is not worth declaring.
+    pub const UNDECLARED: Self = Self { max_users: 500, within: Duration::from_mins(10) };
+
+    fn read(section: Section<'_>) -> Option<Self> {
+        let max_users = section
+            .need("max_users", "write how many people it may reach within the time")
+            .and_then(|item| item.count(above_zero));
+        let within =
+            section.need("within", "write a duration, such as \"10m\"").and_then(|i| i.parse(duration));
+        section.close();
+        Some(Self { max_users: max_users?, within: within? })
+    }
 }
 
 /// A direct text that a producer has declared, and how many people it may reach.
@@ -106,6 +133,7 @@ fn producer(name: &str, item: &Item<'_>) -> Option<Producer> {
     let direct_limit = section.get("direct_limit").map_or(Some(0), |item| item.count(Ok));
     let direct_texts =
         section.get("direct_text").map_or(Some(Vec::new()), |item| item.sections(declared_text));
+    let undeclared = section.get("undeclared").map(|item| item.section().and_then(ReachLimit::read));
     section.close();
     Some(Producer {
         id: id?,
@@ -117,6 +145,7 @@ fn producer(name: &str, item: &Item<'_>) -> Option<Producer> {
         devices_per_day: absent_or_sound(devices_per_day)?,
         direct_limit: direct_limit?,
         direct_texts: direct_texts?,
+        undeclared: absent_or_sound(undeclared)?.unwrap_or(ReachLimit::UNDECLARED),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Declared direct texts: literal parts, and `{placeholders}` for what differs from person to person.
 
+use std::collections::BTreeSet;
+
 use super::read::Wrong;
 
 /// A text with places for what differs, such as `Your code is {code}`.
@@ -18,7 +20,28 @@ pub enum Part {
 /// Fewer letters than this would match other texts too.
 const LITERAL_LETTERS: usize = 4;
 
+/// Longest value of a placeholder, in characters: a code, an amount, a name. Anything longer is a text of its own.
+const VALUE_LETTERS: usize = 64;
+
 impl DirectText {
+    /// Is `text` this one, with something in each place? Letter for letter: the literal parts stand in it in order and
+    /// nothing else does; a value is one line of 1 to 64 characters.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        // Where in the text the parts so far can end. A set, so that no text costs more than its length × 64.
+        let mut ends = BTreeSet::from([0]);
+        for part in &self.0 {
+            ends = match part {
+                Part::Literal(literal) => {
+                    let stands = |end: &usize| text[*end..].starts_with(literal.as_str());
+                    ends.into_iter().filter(stands).map(|end| end + literal.len()).collect()
+                }
+                Part::Placeholder(_) => ends.into_iter().flat_map(|end| values(text, end)).collect(),
+            };
+        }
+        ends.contains(&text.len())
+    }
+
     /// Its runs in order; two placeholders are never neighbours.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
@@ -64,6 +87,12 @@ impl DirectText {
     }
 }
 
+/// Where a value that begins at `start` can end.
+fn values(text: &str, start: usize) -> impl Iterator<Item = usize> {
+    let line = text[start..].char_indices().take(VALUE_LETTERS).take_while(|(_, letter)| *letter != '\n');
+    line.map(move |(at, letter)| start + at + letter.len_utf8())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +111,28 @@ mod tests {
         {
             assert!(DirectText::read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_is_known_by_its_literal_parts() {
+        let text = DirectText::read("Kod {code}. Ważny {time}.").expect("a text");
+        for same in ["Kod 1. Ważny 5 min.", "Kod 12. 34. Ważny do jutra, godz. 5.", "Kod Ważny. Ważny Ważny."]
+        {
+            assert!(text.matches(same), "{same}");
+        }
+        let long = format!("Kod {}. Ważny 5 min.", "1".repeat(65));
+        let others = [
+            "Kod . Ważny 5 min.",
+            "Kod 1. Ważny 5 min.!",
+            "kod 1. Ważny 5 min.",
+            "Kod 1\n2. Ważny x.",
+            "",
+            &long,
+        ];
+        for other in others {
+            assert!(!text.matches(other), "{other}");
+        }
+        let last = DirectText::read("Code: {code}").expect("a text");
+        assert!(last.matches("Code: 1") && !last.matches("Code: "));
     }
 }

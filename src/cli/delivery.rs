@@ -1,5 +1,7 @@
 //! `bellwether delivery`: who was sent what, when, with which result.
 
+mod text;
+
 use std::{
     collections::BTreeSet,
     io::{self, BufWriter, Write},
@@ -12,7 +14,7 @@ use serde_json::json;
 use super::{Exit, Output, exit::With, ledger, output, rollout::Campaign};
 use crate::{
     ledger::{Delivery, DeviceRecord, Ledger},
-    model::{Device, DeviceId, FrozenDevice, OutcomeCode, UserId},
+    model::{Device, DeviceId, Digest, FrozenDevice, OutcomeCode, ProducerId, UserId},
 };
 
 /// First-time chunks of one page: 20,000 devices, a few megabytes.
@@ -36,6 +38,18 @@ pub(super) enum Deliveries {
         /// How many campaigns back
         #[arg(long, value_name = "N", default_value_t = LATEST, value_parser = clap::value_parser!(u32).range(1..))]
         last: u32,
+    },
+    /// Every direct job with one text, with its devices and their outcomes, as a stream: who was sent what was stopped
+    Text {
+        /// Whose text
+        #[arg(long, value_name = "PRODUCER")]
+        producer: ProducerId,
+        /// The text, as the event `broadcast.stopped` names it
+        #[arg(long, value_name = "DIGEST")]
+        text: Digest,
+        /// Only jobs that arrived at or after this, such as 2026-11-21T12:00:00Z
+        #[arg(long, value_name = "INSTANT")]
+        since: jiff::Timestamp,
     },
     /// Every device of a campaign with its outcome, in the frozen order, as a stream
     Export {
@@ -71,10 +85,13 @@ fn outcome(word: &str) -> Result<OutcomeCode, String> {
 
 /// Runs the verb.
 pub(super) async fn run(config: &Path, output: Output, verb: Deliveries) -> anyhow::Result<Exit> {
-    let ledger = ledger::open(config).await?;
     match verb {
-        Deliveries::Show { user, device, last } => show(&ledger, output, user, device, last).await,
+        Deliveries::Show { user, device, last } => {
+            show(&ledger::open(config).await?, output, user, device, last).await
+        }
+        Deliveries::Text { producer, text, since } => text::run(config, &producer, text, since).await,
         Deliveries::Export { campaign, outcome, format } => {
+            let ledger = ledger::open(config).await?;
             export(&ledger, &campaign, &outcome.into_iter().collect(), format).await
         }
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     audience::Policy,
     clock::Clock,
-    guard::{self, Facts, Finding, FoundRecipient, Past, Severity, Verdict},
+    guard::{self, DirectReach, Facts, Finding, FoundRecipient, Past, Severity, Verdict},
     model::{Job, ProducerId, Recipients},
 };
 
@@ -96,6 +96,7 @@ fn judged(job: &Job, producer: &ProducerId, policy: &Policy, now: Timestamp) -> 
         max_recipients: usize::MAX,
         received_at: now,
         past: Past::default(),
+        reach: DirectReach::default(),
     };
     guard::clear(job, &job.key(producer), policy, &facts, now)
 }

@@ -7,7 +7,7 @@ use super::{
     tries::Attempt,
 };
 use crate::{
-    guard::{self, Finding},
+    guard::{self, DirectReach, Finding},
     intake::Receipt,
     ledger::{DeferredJob, NotDue, Pointer, RefusedJob, TargetOutcome},
     model::{Outcome, Reason},
@@ -40,15 +40,27 @@ impl DirectLane {
                 return;
             }
         };
-        let resends = due.into_iter().zip(taken).map(|((pointer, receipt), taken)| async move {
-            match taken {
-                Ok(job) => self.resend(job, receipt, arrived).await,
-                Err(NotDue::Later) => self.not_now(pointer, receipt).await,
-                Err(NotDue::Done | NotDue::Expired) => {
-                    self.end(Ended::settled(receipt, Some(pointer.key))).await;
+        let reach = match self.patience.ask("reach", || self.reach_of_deferred(&taken)).await {
+            Ok(reach) => reach,
+            Err(NoAnswer::Stopping) => return,
+            Err(NoAnswer::Refused(error)) => {
+                tracing::error!(%error, jobs = due.len(), "deferred jobs cannot be counted; they are tried again");
+                for (pointer, receipt) in due {
+                    self.not_now(pointer, receipt).await;
                 }
+                return;
             }
-        });
+        };
+        let resends =
+            due.into_iter().zip(taken).zip(reach).map(|(((pointer, receipt), taken), reach)| async move {
+                match taken {
+                    Ok(job) => self.resend(job, receipt, reach, arrived).await,
+                    Err(NotDue::Later) => self.not_now(pointer, receipt).await,
+                    Err(NotDue::Done | NotDue::Expired) => {
+                        self.end(Ended::settled(receipt, Some(pointer.key))).await;
+                    }
+                }
+            });
         resends.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -69,8 +81,14 @@ impl DirectLane {
         .await;
     }
 
-    async fn resend(&self, deferred: DeferredJob, receipt: Option<Receipt>, arrived: Arrived) {
-        let facts = self.facts(&deferred.recipients, deferred.received_at);
+    async fn resend(
+        &self,
+        deferred: DeferredJob,
+        receipt: Option<Receipt>,
+        reach: DirectReach,
+        arrived: Arrived,
+    ) {
+        let facts = self.facts(&deferred.recipients, deferred.received_at, reach);
         let attempt = Attempt::next(&deferred);
         let held = Some(attempt.key.clone());
         let now = self.clock.now();
@@ -84,6 +102,7 @@ impl DirectLane {
             }
             // The policy changed while the job rested: what was clear then is not clear now.
             Err(findings) => {
+                judge::count_findings(&findings, &deferred.key, &self.metrics);
                 let outcomes = rejected(&deferred, &findings);
                 let notes = findings.iter().map(Finding::note).collect();
                 let event =

@@ -27,6 +27,7 @@ use super::{
     judge::{self, Asked, Judged},
     keeping,
     patience::Patience,
+    reach::Reached,
     relay::{self, Relay},
     send::send_job,
     slots::DirectSlots,
@@ -38,7 +39,7 @@ use crate::{
     audience::Policy,
     clock::Clock,
     deliver::Deliver,
-    guard::{self, Cleared, Facts, FoundRecipient, Past},
+    guard::{self, Cleared, DirectReach, Facts, FoundRecipient, Past},
     intake::{Arrival, Delivery, Intake, Ladder},
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
@@ -104,6 +105,7 @@ pub struct DirectLane {
     pub(super) control: Control,
     pub(super) patience: Patience,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) reached: Reached,
     ended: mpsc::Sender<Ended>,
 }
 
@@ -152,6 +154,7 @@ impl DirectLane {
             stop,
             control,
             in_flight,
+            reached: Reached::default(),
             ended,
         });
         let committing = tokio::spawn(writer.run(to_commit));
@@ -267,9 +270,13 @@ impl DirectLane {
             Err(error) => return Err((group, error)),
         };
         self.metrics.set_up(crate::metrics::Dependency::Ledger, true);
+        let reach = match self.patience.answer(self.reach(&group, &read)).await {
+            Ok(reach) => reach,
+            Err(error) => return Err((group, error)),
+        };
         let mut cleared = Vec::with_capacity(group.len());
-        for (asked, answer) in group.into_iter().zip(read.answers) {
-            let facts = self.facts(&answer.recipients, asked.delivery.received_at);
+        for ((asked, answer), reach) in group.into_iter().zip(read.answers).zip(reach) {
+            let facts = self.facts(&answer.recipients, asked.delivery.received_at, reach);
             let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, read.now);
             match judge::judge(&asked, answer.prior.as_ref(), verdict, &self.metrics) {
                 Judged::Clear(proof, _) => cleared.push((asked, *proof, answer)),
@@ -366,8 +373,13 @@ impl DirectLane {
         self.end(Ended::refused(refusal, receipt, Some(asked.key))).await;
     }
 
-    pub(super) fn facts<'a>(&self, recipients: &'a [FoundRecipient], received_at: Timestamp) -> Facts<'a> {
-        Facts { recipients, max_recipients: self.max_recipients, received_at, past: Past::default() }
+    pub(super) fn facts<'a>(
+        &self,
+        recipients: &'a [FoundRecipient],
+        received_at: Timestamp,
+        reach: DirectReach,
+    ) -> Facts<'a> {
+        Facts { recipients, max_recipients: self.max_recipients, received_at, past: Past::default(), reach }
     }
 
     /// Hands an end to the committer.

@@ -112,9 +112,7 @@ pub(super) fn judge(
         None => {}
     }
     let verdict = verdict();
-    for finding in verdict.findings() {
-        metrics.finding(finding.rule.id(), finding.severity.as_str());
-    }
+    count_findings(verdict.findings(), &asked.key, metrics);
     match verdict {
         Verdict::Clear(cleared, findings) => {
             metrics.job(lane, JobVerdict::Clear);
@@ -127,6 +125,18 @@ pub(super) fn judge(
         Verdict::Refuse(findings) => {
             metrics.job(lane, JobVerdict::Refuse);
             Judged::Refused(findings.iter().map(Finding::note).collect())
+        }
+    }
+}
+
+/// Counts what the guard found, and calls somebody if a rule broke.
+pub(super) fn count_findings(findings: &[Finding], key: &JobKey, metrics: &Metrics) {
+    for finding in findings {
+        let rule = finding.rule.id();
+        metrics.finding(rule, finding.severity.as_str());
+        if finding.broken {
+            metrics.guard_broken(rule);
+            tracing::error!(job = %key, rule, verdict = finding.severity.as_str(), "a rule of the guard broke");
         }
     }
 }

@@ -25,6 +25,7 @@ mod outward;
 mod pacer;
 mod patience;
 mod probe;
+mod reach;
 pub mod registrations;
 mod relay;
 mod send;

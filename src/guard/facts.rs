@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::DirectReach;
 use crate::model::{CampaignId, Device, DeviceId, UserId};
 
 /// A named recipient as the registry knows it.
@@ -35,6 +36,8 @@ pub struct Facts<'a> {
     pub received_at: Timestamp,
     /// What the ledger knows of the past.
     pub past: Past,
+    /// Whom the texts of a direct job's producer have reached.
+    pub reach: DirectReach,
 }
 
 /// What was before the job. The default is nothing.
@@ -51,6 +54,6 @@ impl Facts<'_> {
     /// was frozen to is the ledger's affair.
     #[must_use]
     pub const fn of_campaign(received_at: Timestamp, past: Past) -> Self {
-        Self { recipients: &[], max_recipients: 0, received_at, past }
+        Self { recipients: &[], max_recipients: 0, received_at, past, reach: DirectReach { over_text: None } }
     }
 }

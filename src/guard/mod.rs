@@ -16,13 +16,17 @@ mod cleared;
 mod content;
 mod facts;
 mod fingerprint;
+mod reach;
 mod registration;
 mod rules;
 mod verdict;
+mod window;
 
 pub use cleared::{Cleared, NotAdmitted};
 pub use facts::{Facts, FoundRecipient, Past};
 pub use fingerprint::Fingerprint;
+pub use reach::{DirectReach, TextLimit};
 pub use registration::refuse_registration;
 pub use rules::{Rule, clear, is_flagged, recheck};
 pub use verdict::{Finding, Severity, Span, Verdict};
+pub use window::Window;

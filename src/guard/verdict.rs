@@ -51,6 +51,8 @@ pub struct Finding {
     pub reason: String,
     /// What would mend it; safe to log.
     pub fix: String,
+    /// The rule did not find this: it broke.
+    pub broken: bool,
 }
 
 impl Finding {
@@ -62,7 +64,7 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Self {
         let (field, reason, fix) = (field.into(), reason.into(), fix.into());
-        Self { rule, severity, field, span: None, matched: None, reason, fix }
+        Self { rule, severity, field, span: None, matched: None, reason, fix, broken: false }
     }
 
     /// The same, with the text that gave rise to it.
@@ -78,6 +80,11 @@ impl Finding {
             Severity::Note | Severity::Shadow => return self,
         };
         Self { severity: Severity::Shadow, reason, ..self }
+    }
+
+    /// The same, of a rule that broke.
+    pub(super) fn of_broken(self) -> Self {
+        Self { broken: true, ..self }
     }
 
     /// The finding as it may be told: without the matched text.

@@ -10,7 +10,9 @@ use super::{
     stored::Stored,
     tx::Tx,
 };
-use crate::model::{AppId, DeviceId, Digest, Intent, Job, JobKey, OutcomeCode, Reason, RecordId};
+use crate::model::{
+    AppId, DeviceId, Digest, Intent, Job, JobId, JobKey, OutcomeCode, ProducerId, Reason, RecordId,
+};
 
 /// Everything that is on record about a direct job.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +89,29 @@ impl Ledger {
             sqlx::query_as(WORDS).bind(producer).bind(id).bind(since).fetch_all(pool).await?
         });
         record(stored, words).map(Some)
+    }
+
+    /// A page of a producer's direct jobs that arrived since then, in the order of their ids, without the words for what
+    /// became of them. Reads the producer's whole part of the record: for a person who must know, not for a program.
+    pub async fn jobs_of(
+        &self,
+        producer: &ProducerId,
+        since: Timestamp,
+        after: Option<&JobId>,
+        limit: i64,
+    ) -> Result<Vec<JobRecord>, LedgerError> {
+        const JOBS: &str = "select * from direct_job where producer = $1 and job_id > $2 and received_at >= $3 \
+             and not campaign order by job_id limit $4";
+        let rows: Vec<JobRow> = on_pool!(self, pool => {
+            sqlx::query_as(JOBS)
+                .bind(producer.as_str())
+                .bind(after.map_or("", JobId::as_str))
+                .bind(rows::micros(since))
+                .bind(limit)
+                .fetch_all(pool)
+                .await?
+        });
+        rows.into_iter().map(|row| record(Stored::try_from(row)?, Vec::new())).collect()
     }
 
     /// Withdraws a job on its producer's behalf: devices still to do become Cancelled.

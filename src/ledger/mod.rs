@@ -34,6 +34,7 @@ mod operators;
 mod outbox;
 mod policies;
 mod postgres;
+mod reach;
 mod read;
 mod register;
 mod registrations;
@@ -83,6 +84,7 @@ pub use operators::{
 pub use outbox::Outgoing;
 pub use policies::{Activation, PolicyInForce, PolicyProposal};
 pub use postgres::PostgresLedger;
+pub use reach::{BroadcastStop, ReachAsk};
 pub use register::ImportCounts;
 pub use registrations::{Applied, AppliedBatch};
 pub use retention::Forgotten;

@@ -20,6 +20,8 @@ const BATCH: i64 = 1_000;
 pub struct Forgotten {
     /// Jobs whose text is gone.
     pub texts: u64,
+    /// Texts that are counted no longer.
+    pub reach: u64,
 }
 
 impl Ledger {
@@ -28,7 +30,7 @@ impl Ledger {
         const SQL: &str = "update direct_job set job = null where (producer, job_id) in ( \
              select producer, job_id from direct_job where finished_at < $1 and job is not null limit $2)";
         let before = micros(now.checked_sub(TEXT_KEPT).unwrap_or(Timestamp::MIN));
-        let mut forgotten = Forgotten::default();
+        let mut forgotten = Forgotten { reach: self.forget_reach(now).await?, ..Forgotten::default() };
         loop {
             let mut tx = self.begin().await?;
             let texts = on_either!(&mut tx, c => {

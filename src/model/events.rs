@@ -120,6 +120,26 @@ pub enum EventBody {
         /// Devices by outcome.
         outcomes: std::collections::BTreeMap<String, u32>,
     },
+    /// A direct text reached as many people as it may; what came after is refused. Told once a window.
+    #[serde(rename = "broadcast.stopped")]
+    BroadcastStopped {
+        /// Whose text.
+        producer: ProducerId,
+        /// To whose phones.
+        app: AppId,
+        /// Names the text; not the text.
+        #[schemars(with = "String")]
+        text: Digest,
+        /// Whether the producer has declared it.
+        declared: bool,
+        /// Most people …
+        max_users: u64,
+        /// … within so many seconds.
+        within_seconds: u64,
+        /// Nobody who was counted was sent it before this.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        since: Timestamp,
+    },
     /// A campaign's rollout changed its state.
     #[serde(rename = "rollout.changed")]
     RolloutChanged {
@@ -232,6 +252,7 @@ impl Event {
                 of("device.malformed", producer.as_ref().map_or("unknown", ProducerId::as_str))
             }
             EventBody::JobFinished { producer, .. } => of("job.finished", producer.as_str()),
+            EventBody::BroadcastStopped { producer, .. } => of("broadcast.stopped", producer.as_str()),
             EventBody::RolloutChanged { app, .. } => of("rollout.changed", app.as_str()),
             EventBody::HaltSet { .. } => "halt.set".into(),
             EventBody::HaltCleared { .. } => "halt.cleared".into(),

@@ -13,7 +13,7 @@ use std::{
 
 use bellwether::{
     audience::Policy,
-    guard::{self, Facts, FoundRecipient, Past, Verdict},
+    guard::{self, DirectReach, Facts, FoundRecipient, Past, Verdict},
     model::{
         AppId, Bucket, Device, DeviceId, Digest, Environment, Intent, Job, Platform, ProducerId, RecordId,
         Token, UserId,
@@ -97,7 +97,13 @@ impl Guarded {
         let past = Past { flagged: Some(self.now), duplicate: None };
         for producer in &self.producers {
             for recipients in [&[][..], &[FoundRecipient::User(customer.clone(), vec![device.clone()])]] {
-                let facts = Facts { recipients, max_recipients: 100, received_at: self.now, past };
+                let facts = Facts {
+                    recipients,
+                    max_recipients: 100,
+                    received_at: self.now,
+                    past,
+                    reach: DirectReach::default(),
+                };
                 let verdict = guard::clear(&job, &job.key(producer), &self.policy, &facts, self.now);
                 sound(&job, &verdict);
                 if job.intent() == Some(Intent::Test) && !recipients.is_empty() {

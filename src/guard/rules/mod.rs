@@ -1,6 +1,7 @@
 //! The rules in their order, and the two entry points.
 
 mod audience_above_limit;
+mod broadcast_in_disguise;
 mod contagion;
 mod duplicate_campaign;
 mod environment;
@@ -20,6 +21,8 @@ mod unfilled_template;
 mod properties;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+pub(super) use sample::policy as sample_policy;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -60,6 +63,8 @@ pub enum Rule {
     PlanMissing,
     /// A campaign that closely follows a notification that was stopped.
     Contagion,
+    /// A direct text that has reached as many people as it may.
+    BroadcastInDisguise,
     /// A campaign that says to an audience what another has just said to it.
     DuplicateCampaign,
     /// A text in a script that its readers do not read.
@@ -81,7 +86,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 15] = {
+const TABLE: [Entry; 16] = {
     use Severity::{Hold, Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -100,6 +105,7 @@ const TABLE: [Entry; 15] = {
         Entry { rule: Rule::PlanMissing,         id: "plan-missing",          broken: Refuse, again: false, check: plan_missing::check },
         // Not again: a person has looked at it, or nothing had happened when it came.
         Entry { rule: Rule::Contagion,           id: "contagion",             broken: Hold,   again: false, check: contagion::check },
+        Entry { rule: Rule::BroadcastInDisguise, id: "broadcast-in-disguise", broken: Refuse, again: true,  check: broadcast_in_disguise::check },
         Entry { rule: Rule::DuplicateCampaign,   id: "duplicate-campaign",    broken: Hold,   again: false, check: duplicate_campaign::check },
         Entry { rule: Rule::LanguageMismatch,    id: "language-mismatch",     broken: Note,   again: false, check: language_mismatch::check },
     ]
@@ -183,12 +189,31 @@ fn heaviest(findings: &[Finding]) -> Option<Severity> {
 fn run(entry: &Entry, case: &Case<'_>) -> Vec<Finding> {
     let findings = catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| {
         let reason = "the rule broke on this job, so nobody knows what it would have said";
-        vec![Finding::new((entry.rule, entry.broken), "job", reason, REPORT)]
+        vec![Finding::new((entry.rule, broken(entry, case)), "job", reason, REPORT).of_broken()]
     });
     if !findings.is_empty() && case.app.is_some_and(|app| app.guard.in_shadow(entry.id)) {
         return findings.into_iter().map(Finding::shadowed).collect();
     }
     findings
+}
+
+/// What a broken rule says. A campaign is not sent. A direct job is: a defect in a reader of texts must not keep one-time
+/// codes from people, and what one job can harm is bounded. Unless the broken rule is one of those bounds.
+fn broken(entry: &Entry, case: &Case<'_>) -> Severity {
+    if case.is_campaign() || bounds_direct(entry.rule) { entry.broken } else { Severity::Note }
+}
+
+/// The rules that hold whatever else breaks: who may ring whom, I1, the direct limits, I9.
+const fn bounds_direct(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::LabelMissing
+            | Rule::ProducerScope
+            | Rule::TestToProduction
+            | Rule::TestAudienceTooBig
+            | Rule::Expired
+            | Rule::BroadcastInDisguise
+    )
 }
 
 /// Makes the proof. Every `None` and `Err` here has been refused by a rule before; should a rule have
@@ -266,6 +291,25 @@ mod tests {
             };
             assert_eq!((findings[0].rule, findings.len()), (Rule::TestToProduction, 1));
         });
+    }
+
+    #[test]
+    fn a_rule_that_panics_is_closed_for_campaigns_and_open_for_direct_jobs_within_their_bounds() {
+        let judged = |rule, sample: Sample| {
+            let entry = Entry { rule, ..entry(Severity::Refuse) };
+            sample.with_case(|case| {
+                let verdict = judge(case, [&entry].into_iter());
+                assert!(verdict.findings().iter().all(|finding| finding.broken && finding.rule == rule));
+                matches!(verdict, Verdict::Clear(..))
+            })
+        };
+        for rule in Rule::ALL {
+            assert!(!judged(rule, Sample::campaign("production", "customers")), "{}", rule.id());
+        }
+        let open: Vec<_> = Rule::ALL.into_iter().filter(|rule| judged(*rule, Sample::direct())).collect();
+        let others = |rule: &Rule| !bounds_direct(*rule);
+        assert_eq!(open, Rule::ALL.into_iter().filter(others).collect::<Vec<_>>());
+        assert!(open.contains(&Rule::UnfilledTemplate) && !open.contains(&Rule::TestToProduction));
     }
 
     #[test]

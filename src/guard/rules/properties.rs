@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Rule, heaviest, sample::Sample};
 use crate::{
     audience::Policy,
-    guard::{Facts, Finding, FoundRecipient, Past, Severity, Verdict, clear, recheck},
+    guard::{DirectReach, Facts, Finding, FoundRecipient, Past, Severity, Verdict, clear, recheck},
     model::{CampaignId, Device, Environment, Intent, Job, ProducerId, UserId},
 };
 
@@ -83,7 +83,8 @@ fn ask_under(
     past: Past,
 ) -> Verdict {
     let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-    let facts = Facts { recipients, max_recipients: 100, received_at: now, past };
+    let facts =
+        Facts { recipients, max_recipients: 100, received_at: now, past, reach: DirectReach::default() };
     clear(job, &job.key(producer), policy, &facts, now)
 }
 
@@ -212,7 +213,13 @@ proptest! {
     #[test]
     fn i1_no_test_to_production_on_recheck((job, producer, found) in question()) {
         let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        let facts = Facts { recipients: &found, max_recipients: 100, received_at: now, past: Past::default() };
+        let facts = Facts {
+            recipients: &found,
+            max_recipients: 100,
+            received_at: now,
+            past: Past::default(),
+            reach: DirectReach::default(),
+        };
         let again = recheck(&job, &job.key(&producer), &policy(), &facts, now);
         let stranger = found.iter().flat_map(FoundRecipient::devices).any(|device| !is_tester(&device.user));
         if job.intent() == Some(Intent::Test) && stranger {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Rule, clear, recheck};
 use crate::{
     audience::{Policy, PolicyFile},
-    guard::{Cleared, Facts, Finding, FoundRecipient, Past, Verdict, case::Case},
+    guard::{Cleared, DirectReach, Facts, Finding, FoundRecipient, Past, TextLimit, Verdict, case::Case},
     model::{
         AppId, Bucket, CampaignId, Device, DeviceId, Digest, Environment, Job, JobKey, Platform, ProducerId,
         Recipients, RecordId, Token, UserId,
@@ -25,6 +25,7 @@ pub(super) struct Sample {
     /// Who the registry says owns the devices, instead of who was asked for.
     owner: Option<UserId>,
     past: Past,
+    reach: DirectReach,
 }
 
 impl Sample {
@@ -42,6 +43,7 @@ impl Sample {
             max_recipients: 100,
             owner: None,
             past: Past::default(),
+            reach: DirectReach::default(),
         }
     }
 
@@ -107,6 +109,10 @@ impl Sample {
         self
     }
 
+    pub(super) fn over_text(self, over: TextLimit) -> Self {
+        Self { reach: DirectReach { over_text: Some(over) }, ..self }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
@@ -149,7 +155,8 @@ impl Sample {
     fn facts<'a>(&self, recipients: &'a [FoundRecipient]) -> Facts<'a> {
         // The job arrived at noon, whatever the hour is now.
         let received_at = "2026-11-21T12:00:00Z".parse().expect("an instant");
-        Facts { recipients, max_recipients: self.max_recipients, received_at, past: self.past }
+        let (past, reach) = (self.past, self.reach);
+        Facts { recipients, max_recipients: self.max_recipients, received_at, past, reach }
     }
 
     pub(super) fn clear(&self) -> Verdict {
@@ -196,7 +203,7 @@ pub(super) fn device(owner: &UserId, n: usize, environment: Environment) -> Devi
     }
 }
 
-pub(super) fn policy() -> Policy {
+pub(in crate::guard) fn policy() -> Policy {
     policy_with("")
 }
 
@@ -217,6 +224,7 @@ pub(super) fn policy_with(of_bank: &str) -> Policy {
              audiences = [\"customers\", \"qa\", \"staff\", \"planless\"]\ndirect_limit = 20\n\
              [producers.shadowed]\nowners = [\"lead\"]\napps = [\"bank\", \"shadow\"]\n\
              intents = [\"production\"]\ndirect_limit = 20\n\
+             [[producers.cards.direct_text]]\ntext = \"Twój kod: {code}\"\nmax_users = 1000\nwithin = \"1h\"\n\
              [producers.qa]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\"]\n"
                 .to_owned(),
         ),

@@ -21,6 +21,7 @@ mod outbox;
 mod past;
 mod policies;
 mod postgres_only;
+mod reach;
 mod registrations;
 mod registry;
 mod schedules;
@@ -199,6 +200,9 @@ on_both_engines! {
         i11_both_lanes_draw_on_one_row_and_campaigns_leave_the_reserve,
         a_throttle_lowers_the_row_for_whoever_leases_next,
         i11_a_rollout_that_follows_a_signal_is_given_what_was_noted_until_that_is_over;
+    reach:
+        two_processes_never_lease_more_of_a_text_than_its_limit_in_any_window,
+        a_stopped_broadcast_is_told_once_a_window_by_one_process;
     selection:
         what_is_selected_is_what_a_plain_predicate_selects;
     audiences:

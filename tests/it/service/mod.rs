@@ -1,6 +1,7 @@
 //! The whole service, from a job on a real broker to the phone's screen and the record.
 
 mod afternoon;
+mod broadcast;
 mod campaigns;
 pub(crate) mod cli;
 mod crash;
