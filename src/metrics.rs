@@ -18,11 +18,11 @@ use prometheus_client::{
 pub use labels::{Dependency, JobVerdict, RegistrationOutcome};
 
 use crate::ledger::Shadow;
-use crate::model::{AppId, Lane, Outcome, Provider, RolloutState};
+use crate::model::{AppId, Lane, Outcome, ProducerId, Provider, RolloutState};
 use labels::{
     ApiLabels, AppLabels, CredentialLabels, DependencyLabels, FindingLabels, JobLabels, LaneLabels,
-    ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, RuleLabels, ScopeLabels, SendLabels,
-    ShadowLabels, StateLabels,
+    ProducerLabels, ProviderLabels, QueueLabels, RegistrationLabels, ResultLabels, RuleLabels, ScopeLabels,
+    SendLabels, ShadowLabels, StateLabels,
 };
 
 /// Every metric of the process. Cheap to clone.
@@ -60,6 +60,9 @@ struct Inner {
     webhook: Family<ResultLabels, Counter>,
     oldest_notice: Gauge,
     broadcasts_stopped: Family<AppLabels, Counter>,
+    producers_stopped: Family<ProducerLabels, Counter>,
+    producer_devices: Family<ProducerLabels, Gauge>,
+    producer_limit: Family<ProducerLabels, Gauge>,
     guard_broken: Family<RuleLabels, Counter>,
 }
 
@@ -103,6 +106,9 @@ impl Metrics {
             webhook: Family::default(),
             oldest_notice: Gauge::default(),
             broadcasts_stopped: Family::default(),
+            producers_stopped: Family::default(),
+            producer_devices: Family::default(),
+            producer_limit: Family::default(),
             guard_broken: Family::default(),
         };
         inner.register(&mut registry);
@@ -274,6 +280,19 @@ impl Metrics {
         self.0.broadcasts_stopped.get_or_create(&AppLabels { app: app.to_string() }).inc();
     }
 
+    /// A producer's direct jobs reached as many devices as they may in a day. Once a day, by whichever process told it.
+    pub fn producer_stopped(&self, producer: &ProducerId) {
+        self.0.producers_stopped.get_or_create(&ProducerLabels { producer: producer.to_string() }).inc();
+    }
+
+    /// How many devices a producer's direct jobs reached today over the fleet, and how many they may.
+    pub fn producer_day(&self, producer: &ProducerId, reached: u64, limit: u64) {
+        let labels = ProducerLabels { producer: producer.to_string() };
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.producer_devices.get_or_create(&labels).set(gauge(reached));
+        self.0.producer_limit.get_or_create(&labels).set(gauge(limit));
+    }
+
     /// A provider called a token gone, and the burst breaker did not believe it.
     pub fn token_gone_held(&self, app: &AppId, provider: Provider) {
         let labels = CredentialLabels { app: app.to_string(), provider: provider.as_str() };
@@ -282,12 +301,7 @@ impl Metrics {
 }
 
 impl Inner {
-    fn register(&self, registry: &mut Registry) {
-        registry.register("jobs", "Jobs judged, by lane and verdict", self.jobs.clone());
-        let registrations = self.registrations.clone();
-        registry.register("registrations", "Messages about devices, by outcome", registrations);
-        let displaced = self.displaced.clone();
-        registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
+    fn register_guard(&self, registry: &mut Registry) {
         registry.register(
             "guard_broken",
             "Rules of the guard that broke on a job",
@@ -299,7 +313,32 @@ impl Inner {
             "Direct texts that reached as many people as they may",
             stopped,
         );
+        let (stopped, devices) = (self.producers_stopped.clone(), self.producer_devices.clone());
+        registry.register(
+            "producers_stopped",
+            "Producers that reached as many devices as they may in a day",
+            stopped,
+        );
+        registry.register(
+            "producer_devices",
+            "Distinct devices of a producer's direct jobs today, over the fleet, as last handed in",
+            devices,
+        );
+        registry.register(
+            "producer_devices_limit",
+            "How many it may reach in a day",
+            self.producer_limit.clone(),
+        );
         registry.register("guard_findings", "Findings of the guard, by rule", self.findings.clone());
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("jobs", "Jobs judged, by lane and verdict", self.jobs.clone());
+        let registrations = self.registrations.clone();
+        registry.register("registrations", "Messages about devices, by outcome", registrations);
+        let displaced = self.displaced.clone();
+        registry.register("devices_displaced", "Phones gone because their owner has too many", displaced);
+        self.register_guard(registry);
         registry.register("sends", "Sends that ended, by outcome and reason", self.sends.clone());
         let send_seconds = self.send_seconds.clone();
         registry.register_with_unit("send", "From request to answer", Unit::Seconds, send_seconds);

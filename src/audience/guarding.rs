@@ -28,6 +28,7 @@ const NEVER_IN_SHADOW: &[&str] = &[
     "test-audience-too-big",
     "audience-above-limit",
     "broadcast-in-disguise",
+    "blast-radius",
     "expired",
     "payload-limits",
     "plan-missing",

@@ -1,6 +1,6 @@
 //! `bellwether delivery`: who was sent what, when, with which result.
 
-mod text;
+mod direct;
 
 use std::{
     collections::BTreeSet,
@@ -39,14 +39,14 @@ pub(super) enum Deliveries {
         #[arg(long, value_name = "N", default_value_t = LATEST, value_parser = clap::value_parser!(u32).range(1..))]
         last: u32,
     },
-    /// Every direct job with one text, with its devices and their outcomes, as a stream: who was sent what was stopped
-    Text {
-        /// Whose text
+    /// Every direct job of a producer, with its devices and their outcomes, as a stream: who was sent what was stopped
+    Direct {
+        /// Whose jobs
         #[arg(long, value_name = "PRODUCER")]
         producer: ProducerId,
-        /// The text, as the event `broadcast.stopped` names it
+        /// Only this text, as the event `broadcast.stopped` names it
         #[arg(long, value_name = "DIGEST")]
-        text: Digest,
+        text: Option<Digest>,
         /// Only jobs that arrived at or after this, such as 2026-11-21T12:00:00Z
         #[arg(long, value_name = "INSTANT")]
         since: jiff::Timestamp,
@@ -89,7 +89,7 @@ pub(super) async fn run(config: &Path, output: Output, verb: Deliveries) -> anyh
         Deliveries::Show { user, device, last } => {
             show(&ledger::open(config).await?, output, user, device, last).await
         }
-        Deliveries::Text { producer, text, since } => text::run(config, &producer, text, since).await,
+        Deliveries::Direct { producer, text, since } => direct::run(config, &producer, text, since).await,
         Deliveries::Export { campaign, outcome, format } => {
             let ledger = ledger::open(config).await?;
             export(&ledger, &campaign, &outcome.into_iter().collect(), format).await

@@ -21,6 +21,7 @@ use super::{
     burst::Bursts,
     commit::{Committer, Ended},
     control::Control,
+    days::Days,
     halts::{self, Arrived, HaltsHeard},
     in_flight::InFlight,
     in_force::InForce,
@@ -106,6 +107,7 @@ pub struct DirectLane {
     pub(super) patience: Patience,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) reached: Reached,
+    pub(super) days: Days,
     ended: mpsc::Sender<Ended>,
 }
 
@@ -136,7 +138,9 @@ impl DirectLane {
             committed: Arc::clone(&committed),
             patience: Patience::until(drained.clone(), metrics.clone()),
         };
+        let days = Days::new(&clock);
         let lane = Arc::new(Self {
+            days,
             patience: Patience::until(stop.clone(), metrics.clone()),
             bursts: Bursts::default(),
             slots: DirectSlots::new(&policy, &ledger, &clock, &stop),
@@ -176,6 +180,7 @@ impl DirectLane {
         let last_words = tokio::spawn(abandon_after(abandon, drained.clone()));
         batches.wait().await;
         listening.abort();
+        lane.days.hand_back(&lane.ledger).await;
         // The last sender goes with the lane, so the committer records what it has and returns.
         drop(lane);
         report("committer", committing.await);

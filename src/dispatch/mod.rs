@@ -12,6 +12,7 @@ mod campaigns;
 mod commit;
 pub mod control;
 pub mod coordinator;
+mod days;
 mod deferred;
 pub mod direct;
 mod halts;

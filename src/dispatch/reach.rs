@@ -14,11 +14,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{direct::DirectLane, judge::Asked};
+use super::{days::Rung, direct::DirectLane, judge::Asked};
 use crate::{
     audience::Policy,
-    guard::{DirectReach, FoundRecipient, TextLimit},
-    ledger::{BroadcastStop, DeferredJob, DirectRead, Ledger, LedgerError, NotDue, ReachAsk},
+    guard::{DirectReach, FoundRecipient, Sketch, TextLimit},
+    ledger::{BroadcastStop, Day, DeferredJob, DirectRead, Ledger, LedgerError, NotDue, ReachAsk},
     model::{AppId, Digest, Intent, Job, JobKey, ProducerId, UserId},
 };
 
@@ -138,7 +138,7 @@ impl Reached {
         }
         let reach = |job: Option<Counted>| {
             let over = job.filter(|job| !texts.now(job.text, now).count(job));
-            DirectReach { over_text: over.map(|job| job.text) }
+            DirectReach { over_text: over.map(|job| job.text), over_day: None }
         };
         Ok(jobs.into_iter().map(reach).collect())
     }
@@ -212,7 +212,20 @@ impl DirectLane {
             let counted = |(key, job, found)| texts.counted(&self.policy, job, key, found);
             jobs.iter().map(|job| job.and_then(counted)).collect()
         };
-        let reach = self.reached.count(&self.ledger, counted, now).await?;
+        let mut reach = self.reached.count(&self.ledger, counted, now).await?;
+        // What its text's limit stops reaches nobody, and is not counted.
+        let rung: Vec<_> = jobs
+            .iter()
+            .zip(&reach)
+            .map(|(job, reach)| reach.over_text.map_or_else(|| self.rung((*job)?), |_| None))
+            .collect();
+        let over = self.days.count(&self.ledger, &self.metrics, &rung, now).await?;
+        for ((rung, over), reach) in rung.iter().zip(over).zip(&mut reach) {
+            if let Some(rung) = rung.as_ref().filter(|_| over) {
+                reach.over_day = Some(rung.limit);
+                self.stopped_day(rung, now).await?;
+            }
+        }
         for (job, reach) in jobs.iter().zip(&reach) {
             if let (Some((key, job, _)), Some(over)) = (job, reach.over_text)
                 && let Some(app) = job.app()
@@ -221,6 +234,28 @@ impl DirectLane {
             }
         }
         Ok(reach)
+    }
+
+    /// A production job's part in the day of its producer, if that has a limit.
+    fn rung<'a>(&self, (key, job, found): (&'a JobKey, &Job, &[FoundRecipient])) -> Option<Rung<'a>> {
+        let limit = self.policy.producer(&key.producer)?.devices_per_day?;
+        let devices = found.iter().flat_map(FoundRecipient::devices).map(|device| Sketch::hash(device.id));
+        let devices = devices.collect();
+        (job.intent() == Some(Intent::Production)).then_some(Rung { producer: &key.producer, limit, devices })
+    }
+
+    /// The same as for a text, once a day.
+    async fn stopped_day(&self, rung: &Rung<'_>, now: Timestamp) -> Result<(), LedgerError> {
+        let Rung { producer, limit, .. } = *rung;
+        if !self.days.must_tell(producer, now) {
+            return Ok(());
+        }
+        if self.ledger.stop_producer(producer, Day::of(now), limit).await? {
+            self.metrics.producer_stopped(producer);
+            tracing::error!(%producer, devices_per_day = limit, "a producer has reached as many devices as it may today");
+        }
+        self.days.is_told(producer, now);
+        Ok(())
     }
 
     /// Calls somebody, once a window over the whole fleet. Until that is on record nothing of the batch goes on.

@@ -250,13 +250,15 @@ async fn known(ledger: &Ledger, campaign: CampaignId) -> Result<SubmittedView, L
 
 /// How to ask for a campaign's past. `None` for a job whose names the policy does not know, which is refused anyway.
 pub(super) fn past_ask<'a>(policy: &'a Policy, key: &'a JobKey, job: &'a Job) -> Option<PastAsk<'a>> {
-    let (audience, _) = whom(policy, job)?;
+    let (audience, at_most) = whom(policy, job)?;
     Some(PastAsk {
         producer: &key.producer,
         app: audience.app(),
         audience: &audience.name,
         fingerprint: Fingerprint::of(job.notification()),
         settings: &policy.app(audience.app())?.guard,
+        at_most,
+        devices_per_day: policy.producer(&key.producer)?.devices_per_day,
     })
 }
 

@@ -47,6 +47,17 @@ pub struct Past {
     pub duplicate: Option<(CampaignId, Timestamp)>,
     /// When a notification of the same producer was last stopped for what it is, if it was within `contagion_within`.
     pub flagged: Option<Timestamp>,
+    /// Set if the producer's day would come to more devices than it may reach.
+    pub over_day: Option<OverDay>,
+}
+
+/// A producer's day with a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverDay {
+    /// So many devices it may reach.
+    pub devices_per_day: u64,
+    /// So many it comes to: those whom its direct jobs have reached, and whom its campaigns may reach, this one among them.
+    pub today: u64,
 }
 
 impl Facts<'_> {
@@ -54,6 +65,12 @@ impl Facts<'_> {
     /// was frozen to is the ledger's affair.
     #[must_use]
     pub const fn of_campaign(received_at: Timestamp, past: Past) -> Self {
-        Self { recipients: &[], max_recipients: 0, received_at, past, reach: DirectReach { over_text: None } }
+        Self {
+            recipients: &[],
+            max_recipients: 0,
+            received_at,
+            past,
+            reach: DirectReach { over_text: None, over_day: None },
+        }
     }
 }

@@ -19,14 +19,16 @@ mod fingerprint;
 mod reach;
 mod registration;
 mod rules;
+mod sketch;
 mod verdict;
 mod window;
 
 pub use cleared::{Cleared, NotAdmitted};
-pub use facts::{Facts, FoundRecipient, Past};
+pub use facts::{Facts, FoundRecipient, OverDay, Past};
 pub use fingerprint::Fingerprint;
 pub use reach::{DirectReach, TextLimit};
 pub use registration::refuse_registration;
 pub use rules::{Rule, clear, is_flagged, recheck};
+pub use sketch::Sketch;
 pub use verdict::{Finding, Severity, Span, Verdict};
 pub use window::Window;

@@ -24,11 +24,13 @@ pub struct TextLimit {
     pub declared: bool,
 }
 
-/// What the direct lane knows of whom a job's text has reached.
+/// What the direct lane knows of whom a job's text and its producer have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DirectReach {
     /// Set if the fleet has no leave left for the job's people: the limit that is met.
     pub over_text: Option<TextLimit>,
+    /// Set if the fleet has no leave left for the job's devices today: how many its producer may reach.
+    pub over_day: Option<u64>,
 }
 
 impl TextLimit {

@@ -16,6 +16,7 @@
 mod audit;
 mod campaigns;
 mod commit;
+mod days;
 mod deferred;
 mod deliveries;
 mod devices;
@@ -72,6 +73,7 @@ pub use error::LedgerError;
 pub use halts::{Halt, HaltScope, Lift, UnknownScope};
 pub use idempotency::KeyUse;
 
+pub use days::{Day, DayAsk, DayLease};
 pub use import::{DeviceFormat, DeviceReader, RefusedLine};
 pub use importer::{ImportProgress, ImportStopped, Importer};
 pub use jobs::{Cancelling, JobRecord, TargetRecord};

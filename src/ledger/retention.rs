@@ -22,6 +22,8 @@ pub struct Forgotten {
     pub texts: u64,
     /// Texts that are counted no longer.
     pub reach: u64,
+    /// Days of producers that are long over.
+    pub days: u64,
 }
 
 impl Ledger {
@@ -30,7 +32,8 @@ impl Ledger {
         const SQL: &str = "update direct_job set job = null where (producer, job_id) in ( \
              select producer, job_id from direct_job where finished_at < $1 and job is not null limit $2)";
         let before = micros(now.checked_sub(TEXT_KEPT).unwrap_or(Timestamp::MIN));
-        let mut forgotten = Forgotten { reach: self.forget_reach(now).await?, ..Forgotten::default() };
+        let (reach, days) = (self.forget_reach(now).await?, self.forget_days(now).await?);
+        let mut forgotten = Forgotten { reach, days, ..Forgotten::default() };
         loop {
             let mut tx = self.begin().await?;
             let texts = on_either!(&mut tx, c => {

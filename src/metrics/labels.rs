@@ -51,6 +51,11 @@ pub(super) struct RuleLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ProducerLabels {
+    pub(super) producer: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct LaneLabels {
     pub(super) lane: &'static str,
 }

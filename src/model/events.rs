@@ -140,6 +140,18 @@ pub enum EventBody {
         #[schemars(with = "String", extend("format" = "date-time"))]
         since: Timestamp,
     },
+    /// A producer's direct jobs reached as many devices as they may in a day; whoever was not rung yet is refused. Told once a
+    /// day.
+    #[serde(rename = "producer.stopped")]
+    ProducerStopped {
+        /// Which producer.
+        producer: ProducerId,
+        /// Most distinct devices.
+        devices_per_day: u64,
+        /// When the day began.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        since: Timestamp,
+    },
     /// A campaign's rollout changed its state.
     #[serde(rename = "rollout.changed")]
     RolloutChanged {
@@ -253,6 +265,7 @@ impl Event {
             }
             EventBody::JobFinished { producer, .. } => of("job.finished", producer.as_str()),
             EventBody::BroadcastStopped { producer, .. } => of("broadcast.stopped", producer.as_str()),
+            EventBody::ProducerStopped { producer, .. } => of("producer.stopped", producer.as_str()),
             EventBody::RolloutChanged { app, .. } => of("rollout.changed", app.as_str()),
             EventBody::HaltSet { .. } => "halt.set".into(),
             EventBody::HaltCleared { .. } => "halt.cleared".into(),

@@ -94,7 +94,7 @@ impl Guarded {
         assert_eq!(again.digest(), job.digest(), "the canonical form is canonical");
         let customer = UserId::parse("a-customer").expect("a user");
         let device = a_device(&customer);
-        let past = Past { flagged: Some(self.now), duplicate: None };
+        let past = Past { flagged: Some(self.now), ..Past::default() };
         for producer in &self.producers {
             for recipients in [&[][..], &[FoundRecipient::User(customer.clone(), vec![device.clone()])]] {
                 let facts = Facts {

@@ -1,6 +1,7 @@
 //! The rules in their order, and the two entry points.
 
 mod audience_above_limit;
+mod blast_radius;
 mod broadcast_in_disguise;
 mod contagion;
 mod duplicate_campaign;
@@ -67,6 +68,8 @@ pub enum Rule {
     BroadcastInDisguise,
     /// A campaign that says to an audience what another has just said to it.
     DuplicateCampaign,
+    /// A producer that would reach more devices in a day than it may.
+    BlastRadius,
     /// A text in a script that its readers do not read.
     LanguageMismatch,
 }
@@ -86,7 +89,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 16] = {
+const TABLE: [Entry; 17] = {
     use Severity::{Hold, Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -107,6 +110,8 @@ const TABLE: [Entry; 16] = {
         Entry { rule: Rule::Contagion,           id: "contagion",             broken: Hold,   again: false, check: contagion::check },
         Entry { rule: Rule::BroadcastInDisguise, id: "broadcast-in-disguise", broken: Refuse, again: true,  check: broadcast_in_disguise::check },
         Entry { rule: Rule::DuplicateCampaign,   id: "duplicate-campaign",    broken: Hold,   again: false, check: duplicate_campaign::check },
+        // Not again: a day is counted once, and a person has looked at a campaign.
+        Entry { rule: Rule::BlastRadius,         id: "blast-radius",          broken: Hold,   again: false, check: blast_radius::check },
         Entry { rule: Rule::LanguageMismatch,    id: "language-mismatch",     broken: Note,   again: false, check: language_mismatch::check },
     ]
 };
@@ -213,6 +218,7 @@ const fn bounds_direct(rule: Rule) -> bool {
             | Rule::TestAudienceTooBig
             | Rule::Expired
             | Rule::BroadcastInDisguise
+            | Rule::BlastRadius
     )
 }
 

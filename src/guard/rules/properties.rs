@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Rule, heaviest, sample::Sample};
 use crate::{
     audience::Policy,
-    guard::{DirectReach, Facts, Finding, FoundRecipient, Past, Severity, Verdict, clear, recheck},
+    guard::{DirectReach, Facts, Finding, FoundRecipient, OverDay, Past, Severity, Verdict, clear, recheck},
     model::{CampaignId, Device, Environment, Intent, Job, ProducerId, UserId},
 };
 
@@ -102,7 +102,13 @@ fn past() -> impl Strategy<Value = Past> {
         now - jiff::SignedDuration::from_mins(minutes)
     };
     let duplicate = proptest::option::of((any::<u128>(), 0..1_500_i64));
-    (duplicate, proptest::option::of(0..60_i64)).prop_map(move |(duplicate, flagged)| Past {
+    let over_day = proptest::option::of((1..1_000_u64, 1..1_000_u64));
+    let over_day = over_day.prop_map(|over| {
+        over.map(|(devices_per_day, more)| OverDay { devices_per_day, today: devices_per_day + more })
+    });
+    let all = (duplicate, proptest::option::of(0..60_i64), over_day);
+    all.prop_map(move |(duplicate, flagged, over_day)| Past {
+        over_day,
         duplicate: duplicate
             .map(|(id, minutes)| (CampaignId::from_uuid(uuid::Uuid::from_u128(id)), at(minutes))),
         flagged: flagged.map(at),

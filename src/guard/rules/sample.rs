@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::{Rule, clear, recheck};
 use crate::{
     audience::{Policy, PolicyFile},
-    guard::{Cleared, DirectReach, Facts, Finding, FoundRecipient, Past, TextLimit, Verdict, case::Case},
+    guard::{
+        Cleared, DirectReach, Facts, Finding, FoundRecipient, OverDay, Past, TextLimit, Verdict, case::Case,
+    },
     model::{
         AppId, Bucket, CampaignId, Device, DeviceId, Digest, Environment, Job, JobKey, Platform, ProducerId,
         Recipients, RecordId, Token, UserId,
@@ -110,7 +112,14 @@ impl Sample {
     }
 
     pub(super) fn over_text(self, over: TextLimit) -> Self {
-        Self { reach: DirectReach { over_text: Some(over) }, ..self }
+        Self { reach: DirectReach { over_text: Some(over), over_day: None }, ..self }
+    }
+
+    /// The producer may reach so many a day, and did so; or would, with a hundred more.
+    pub(super) fn over_day(mut self, devices_per_day: u64) -> Self {
+        self.reach.over_day = Some(devices_per_day);
+        self.past.over_day = Some(OverDay { devices_per_day, today: devices_per_day + 100 });
+        self
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -1,7 +1,8 @@
-//! What the guard is told of the past: what was said to an audience lately, and when a producer's notification was stopped.
+//! What the guard is told of the past: what was said to an audience lately, when a producer's notification was stopped,
+//! and what its day comes to.
 //!
-//! Both are asked before the guard judges, and once more in the transaction that puts the campaign on record, under a lock on
-//! its audience: of two that say the same at the same moment in two processes, the second to be stored is judged again.
+//! All are asked before the guard judges, and once more in the transaction that puts the campaign on record, under locks on
+//! its producer and its audience: of two that say the same at the same moment in two processes, the second to be stored is judged again.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +12,9 @@ use uuid::Uuid;
 
 use crate::{
     audience::GuardSettings,
-    guard::{Fingerprint, Past, is_flagged},
+    guard::{Fingerprint, OverDay, Past, is_flagged},
     ledger::{
-        Ledger, LedgerError, RefusedJob,
+        Day, Ledger, LedgerError, RefusedJob,
         rows::{digest, instant, micros},
         tx::{Tx, on_either},
     },
@@ -26,6 +27,9 @@ const COMPARED: i64 = 500;
 
 /// The advisory lock of an audience; the first number tells it from other locks.
 const AUDIENCE_LOCK: i32 = 0x5A1D;
+
+/// The same of a producer. It is taken first.
+const PRODUCER_LOCK: i32 = 0x5A1E;
 
 /// A campaign, as far as the past matters to it.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,10 @@ pub struct PastAsk<'a> {
     pub fingerprint: Fingerprint,
     /// How far back to look.
     pub settings: &'a GuardSettings,
+    /// How many devices it may come to.
+    pub at_most: u64,
+    /// How many devices its producer may reach in a day.
+    pub devices_per_day: Option<u64>,
 }
 
 #[derive(FromRow)]
@@ -71,24 +79,56 @@ impl Tx {
         let since = now.checked_sub(ask.settings.contagion_within).unwrap_or(Timestamp::MIN);
         let flagged = self.flagged(ask.producer).await?.filter(|at| *at >= since);
         let since = now.checked_sub(ask.settings.duplicate_within).unwrap_or(Timestamp::MIN);
-        Ok(Past { duplicate: self.said(ask, since, but).await?, flagged })
+        let over_day = match ask.devices_per_day {
+            Some(limit) => self.over_day(ask, limit, now, but).await?,
+            None => None,
+        };
+        Ok(Past { duplicate: self.said(ask, since, but).await?, flagged, over_day })
     }
 
-    /// Waits until nobody else puts a campaign to this audience on record. A statement of its own: the next one must see
-    /// what whoever held the lock before has committed. On SQLite there is one writer anyway.
-    pub(super) async fn lock_audience(
+    /// Waits until nobody else puts a campaign of this producer's, or to this audience, on record. Statements of their own: the
+    /// next one must see what whoever held the locks before has committed. On SQLite there is one writer anyway.
+    pub(super) async fn lock_past(
         &mut self,
+        producer: &ProducerId,
         app: &AppId,
         audience: &AudienceName,
     ) -> Result<(), LedgerError> {
+        let locks = [(PRODUCER_LOCK, producer.to_string()), (AUDIENCE_LOCK, format!("{app} {audience}"))];
         if let Self::Postgres(tx) = self {
-            sqlx::query("select pg_advisory_xact_lock($1, hashtext($2))")
-                .bind(AUDIENCE_LOCK)
-                .bind(format!("{app} {audience}"))
-                .execute(&mut **tx)
-                .await?;
+            for (kind, name) in locks {
+                sqlx::query("select pg_advisory_xact_lock($1, hashtext($2))")
+                    .bind(kind)
+                    .bind(name)
+                    .execute(&mut **tx)
+                    .await?;
+            }
         }
         Ok(())
+    }
+
+    /// What the producer's day comes to with this campaign, if that is more than it may reach. Of each campaign that may still
+    /// send today, or has, those count whom it was frozen to, or as many as it may come to.
+    async fn over_day(
+        &mut self,
+        ask: &PastAsk<'_>,
+        devices_per_day: u64,
+        now: Timestamp,
+        but: Option<i64>,
+    ) -> Result<Option<OverDay>, LedgerError> {
+        const SQL: &str = "select k.id, case when r.frozen_digest is null then k.at_most else r.frozen end \
+             from campaign k join rollout r on r.id = k.id \
+             where k.producer = $1 and k.expires_at >= $2 and k.intent = 'production' \
+             and (r.finished_at is null or (r.finished_at >= $2 and r.stage >= 0))";
+        let day = Day::of(now);
+        let campaigns: Vec<(i64, i64)> = on_either!(&mut *self, c => {
+            sqlx::query_as(SQL).bind(ask.producer.as_str()).bind(day.start()).fetch_all(c).await?
+        });
+        let others = campaigns.into_iter().filter(|(id, _)| Some(*id) != but);
+        let others = others.map(|(_, devices)| u64::try_from(devices).unwrap_or(0));
+        let direct = self.direct_today(ask.producer, day).await?;
+        let today = others.fold(direct.saturating_add(ask.at_most), u64::saturating_add);
+        Ok((today > devices_per_day).then_some(OverDay { devices_per_day, today }))
     }
 
     /// The latest campaign that says the same. One that was over before its first stage opened has said nothing.

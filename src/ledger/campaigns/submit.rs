@@ -245,7 +245,7 @@ impl Ledger {
         let held = new.findings.iter().any(FindingNote::holds);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
-        tx.lock_audience(new.app, new.audience).await?;
+        tx.lock_past(&new.key.producer, new.app, new.audience).await?;
         // Two who retry the same campaign wait for each other here, and one of them is refused.
         if let Some(source) = new.retry_of
             && let Some(retry) = tx.standing_retry(source).await?
@@ -268,6 +268,7 @@ impl Ledger {
             let is_news = |now: bool, told: bool| now && !told;
             if is_news(past.duplicate.is_some(), told.duplicate.is_some())
                 || is_news(past.flagged.is_some(), told.flagged.is_some())
+                || is_news(past.over_day.is_some(), told.over_day.is_some())
             {
                 return Ok(Submitted::JudgeAgain);
             }

@@ -5,6 +5,7 @@ mod audiences;
 mod audit;
 mod campaign_set;
 mod campaigns;
+mod days;
 mod deferred;
 mod direct;
 mod doubt;
@@ -101,7 +102,13 @@ macro_rules! on_both_engines {
 }
 
 on_both_engines! {
+    days:
+        processes_never_reach_more_devices_of_a_day_than_a_producer_may,
+        what_a_process_hands_back_is_given_to_another_and_saying_it_again_changes_nothing,
+        a_stopped_producer_is_told_once_a_day_by_one_process;
     past:
+        a_producers_day_is_what_its_direct_jobs_reached_and_its_campaigns_may,
+        of_two_campaigns_beyond_a_producers_day_at_one_moment_the_second_is_judged_again,
         a_campaign_that_says_the_same_is_found_while_it_may_have_been_heard,
         of_two_equal_campaigns_at_one_moment_the_second_is_judged_again,
         what_was_stopped_for_what_it_is_is_remembered_by_producer;

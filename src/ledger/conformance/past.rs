@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     audience::{Class, GuardSettings},
-    guard::{Fingerprint, Past},
-    ledger::{Ledger, NewCampaign, OverBecause, PastAsk, RefusedJob, Ruled, Submitted},
+    guard::{Fingerprint, OverDay, Past, Sketch},
+    ledger::{Day, DayAsk, Ledger, NewCampaign, OverBecause, PastAsk, RefusedJob, Ruled, Submitted},
     model::{AudienceName, Event, EventBody, FindingNote, Intent, Job, JobKey, ProducerId},
     rollout::FrozenPlan,
 };
@@ -37,7 +37,8 @@ fn ask<'a>(
 ) -> PastAsk<'a> {
     static ID: std::sync::LazyLock<crate::model::AppId> = std::sync::LazyLock::new(app);
     let fingerprint = Fingerprint::of(job.notification());
-    PastAsk { producer: &key.producer, app: &ID, audience, fingerprint, settings }
+    let (at_most, devices_per_day) = (9_999, None);
+    PastAsk { producer: &key.producer, app: &ID, audience, fingerprint, settings, at_most, devices_per_day }
 }
 
 fn everyone() -> AudienceName {
@@ -45,7 +46,18 @@ fn everyone() -> AudienceName {
 }
 
 /// Puts a campaign on record that was judged by this past.
-async fn submit(ledger: &Ledger, set: &Set<'_>, (job, key): &(Job, JobKey), told: Past) -> Submitted {
+async fn submit(ledger: &Ledger, set: &Set<'_>, job: &(Job, JobKey), told: Past) -> Submitted {
+    submit_within(ledger, set, job, told, None).await
+}
+
+/// The same of a producer that may reach so many devices a day.
+async fn submit_within(
+    ledger: &Ledger,
+    set: &Set<'_>,
+    (job, key): &(Job, JobKey),
+    told: Past,
+    devices_per_day: Option<u64>,
+) -> Submitted {
     let now = ledger.now().await.expect("the clock");
     let (audience, settings) = (everyone(), GuardSettings::default());
     let named = set.policy.audience(&audience).expect("it is there");
@@ -65,7 +77,7 @@ async fn submit(ledger: &Ledger, set: &Set<'_>, (job, key): &(Job, JobKey), told
         requester: None,
         retry_of: None,
         mends: None,
-        judged_by: Some((ask(job, key, &audience, &settings), told)),
+        judged_by: Some((PastAsk { devices_per_day, ..ask(job, key, &audience, &settings) }, told)),
         received_at: now,
         expires_at: job.expires_at(now),
     };
@@ -89,6 +101,58 @@ pub(super) async fn a_campaign_that_says_the_same_is_found_while_it_may_have_bee
     let over = Ruled::Over(OverBecause::Expired);
     assert!(set.ruled(&ruling, &seen, over).await.expect("it rules"));
     assert_eq!(past(&store.ledger, &second.0, &second.1).await.duplicate, None);
+}
+
+pub(super) async fn a_producers_day_is_what_its_direct_jobs_reached_and_its_campaigns_may(store: &Store) {
+    let set = Set::with(store, 3, ALL, "").await;
+    let ledger = &store.ledger;
+    let (audience, settings) = (everyone(), GuardSettings::default());
+    let (first, second) = (job("n-1", "Nowa oferta"), job("n-2", "Przerwa techniczna dziś w nocy"));
+    let told = async |limit: u64| {
+        let (job, key) = &second;
+        let ask =
+            PastAsk { devices_per_day: Some(limit), at_most: 100, ..ask(job, key, &audience, &settings) };
+        ledger.past(&ask).await.expect("an answer").over_day
+    };
+    let over = |devices_per_day, today| Some(OverDay { devices_per_day, today });
+    assert_eq!((told(99).await, told(100).await), (over(99, 100), None));
+    // What its direct jobs reached, and what processes have leased for more.
+    let (day, process) = (Day::of(ledger.now().await.expect("the clock")), uuid::Uuid::from_u128(1));
+    let mut counted = Sketch::default();
+    (0..30).for_each(|n| counted.add(n << 32));
+    let producer = &first.1.producer;
+    let lease = DayAsk { producer, day, limit: 1_000, process, counted: &counted, keep: 0, want: 20 };
+    ledger.lease_day(&lease).await.expect("an answer");
+    assert_eq!((told(149).await, told(150).await), (over(149, 150), None));
+    // A campaign that waits may come to its bound; once it is frozen, to those whom it was frozen to.
+    let Submitted::Stored(id) = submit(ledger, &set, &first, Past::default()).await else {
+        panic!("it is new")
+    };
+    assert_eq!(told(10_148).await, over(10_148, 10_149));
+    assert_eq!(told(10_149).await, None);
+    let ruling = set.rule().await;
+    let campaign = ledger.campaign(id).await.expect("an answer").expect("it is on record");
+    set.freeze(&ruling, &campaign, 10).await;
+    assert_eq!((told(152).await, told(153).await), (over(152, 153), None));
+    // One that ended before anybody was sent anything reaches nobody.
+    let seen = set.seen(id).await;
+    assert!(set.ruled(&ruling, &seen, Ruled::Over(OverBecause::Expired)).await.expect("it rules"));
+    assert_eq!(told(150).await, None);
+}
+
+pub(super) async fn of_two_campaigns_beyond_a_producers_day_at_one_moment_the_second_is_judged_again(
+    store: &Store,
+) {
+    let set = Set::with(store, 3, ALL, "").await;
+    let other = store.other_process().await;
+    let (one, two) = (job("n-1", "Nowa oferta"), job("n-2", "Przerwa techniczna dziś w nocy"));
+    let limit = Some(15_000);
+    let (here, there) = tokio::join!(
+        submit_within(&store.ledger, &set, &one, Past::default(), limit),
+        submit_within(&other, &set, &two, Past::default(), limit)
+    );
+    let again = [here, there].iter().filter(|done| **done == Submitted::JudgeAgain).count();
+    assert_eq!(again, 1, "{here:?} {there:?}");
 }
 
 pub(super) async fn of_two_equal_campaigns_at_one_moment_the_second_is_judged_again(store: &Store) {

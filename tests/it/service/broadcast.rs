@@ -25,6 +25,15 @@ fn people() -> usize {
     std::env::var("BELLWETHER_BROADCAST").map_or(600, |count| count.parse().expect("a number of people"))
 }
 
+/// A policy under which the first producer reaches few devices a day.
+fn limit_day(stage: &Stage, devices: usize) {
+    let file = stage.folder().join("audiences/producers.toml");
+    let text = std::fs::read_to_string(&file).expect("producers.toml");
+    let limited = text.replacen("devices_per_day = 2_000_000", &format!("devices_per_day = {devices}"), 1);
+    assert_ne!(limited, text, "the first producer has a limit");
+    std::fs::write(&file, limited).expect("producers.toml is written");
+}
+
 /// A policy under which undeclared texts of the first producer reach few.
 fn limit_undeclared(stage: &Stage) {
     let file = stage.folder().join("audiences/producers.toml");
@@ -70,7 +79,12 @@ async fn counted(stage: &Stage, sql: &'static str) -> usize {
 const FINISHED: &str = "select count(*) from direct_job where state = 'finished'";
 
 async fn refused(serving: &[&Serving]) -> usize {
-    let labels = ["rule=\"broadcast-in-disguise\"", "verdict=\"refuse\""];
+    refused_by("broadcast-in-disguise", serving).await
+}
+
+async fn refused_by(rule: &str, serving: &[&Serving]) -> usize {
+    let rule = format!("rule=\"{rule}\"");
+    let labels = [rule.as_str(), "verdict=\"refuse\""];
     let mut refused = 0.0;
     for serving in serving {
         refused += serving.metric("bellwether_guard_findings_total", &labels).await;
@@ -117,7 +131,7 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
     assert!(stopped.0.total_cmp(&1.0).is_eq() && stopped.1 == 1, "{stopped:?}");
     let audited = "select count(*) from audit where kind = 'broadcast.stopped'";
     assert_eq!(counted(&stage, audited).await, 1);
-    assert_eq!(listed(&stage).await, rung, "who was sent it is listed");
+    assert_eq!(listed(&stage, "broadcast.stopped").await, rung, "who was sent it is listed");
 
     publish(&stage, &load, "code", |n| format!("Kod do logowania: {n:06}. Nie podawaj go nikomu.")).await;
     eventually("every code arrives", async || {
@@ -127,17 +141,81 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
     assert!(first.stop().await.success() && second.stop().await.success());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaked_credential_that_writes_to_each_another_text_is_stopped_at_its_producers_day() {
+    let stage = Stage::with(slow_providers(Profile::quiet(), 5), "").await;
+    let people = people();
+    let limit = people / 2;
+    limit_day(&stage, limit);
+    let load = Load::on(&stage, people).await;
+    let first = stage.serve().await;
+    let second = stage.serve().await;
+    let fleet = [&first, &second];
+    publish(&stage, &load, "leak", |n| format!("Wygrana nr {n} czeka na Ciebie")).await;
+    eventually("every job ends", async || {
+        let ended = refused_by("blast-radius", &fleet).await + counted(&stage, FINISHED).await;
+        (ended == people).then_some(())
+    })
+    .await;
+    let rung = reached(&stage, &load, "Wygrana");
+    assert!((limit - limit / 10..=limit).contains(&rung), "{rung} of {people} phones are reached");
+    let mut stopped = (0.0, 0);
+    for serving in fleet {
+        stopped.0 += serving.metric("bellwether_producers_stopped_total", &["cards"]).await;
+        stopped.1 += serving.log().matches("a producer has reached as many devices as it may today").count();
+    }
+    assert!(stopped.0.total_cmp(&1.0).is_eq() && stopped.1 == 1, "paged once: {stopped:?}");
+    let audited = "select count(*) from audit where kind = 'producer.stopped'";
+    assert_eq!(counted(&stage, audited).await, 1);
+    assert_eq!(listed(&stage, "producer.stopped").await, rung, "who was sent it is listed");
+
+    // A process that comes after them knows of the day, and has what they handed back.
+    assert!(first.stop().await.success() && second.stop().await.success());
+    let third = stage.serve().await;
+    publish(&stage, &load, "more", |n| format!("Odbierz nagrodę nr {n}")).await;
+    eventually("every job ends", async || {
+        let ended = refused_by("blast-radius", &[&third]).await + counted(&stage, FINISHED).await;
+        (ended == people + rung).then_some(())
+    })
+    .await;
+    let both = load
+        .phones
+        .iter()
+        .filter(|phone| stage.simulator.phone(&phone.token).is_some_and(|phone| !phone.screen.is_empty()));
+    assert!(both.count() <= limit, "the day is the producer's, whoever serves it");
+    assert!(third.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phones_that_ring_many_times_a_day_are_one_of_the_producers_day_each() {
+    let stage = Stage::with(SimulatorConfig::quiet(Clock::system()), "").await;
+    limit_day(&stage, LIMIT);
+    let load = Load::on(&stage, LIMIT).await;
+    let serving = stage.serve().await;
+    for time in ["first", "second", "third"] {
+        let code = |n| format!("Kod do logowania: {n:06}. Nie podawaj go nikomu.");
+        publish(&stage, &load, time, code).await;
+    }
+    eventually("every job is sent", async || (counted(&stage, FINISHED).await == 3 * LIMIT).then_some(()))
+        .await;
+    assert_eq!(refused_by("blast-radius", &[&serving]).await, 0);
+    assert!(serving.stop().await.success());
+}
+
 /// How many phones the command lists that the audit's entry leads to.
-async fn listed(stage: &Stage) -> usize {
+async fn listed(stage: &Stage, kind: &str) -> usize {
     let mut connection = PgConnection::connect(&stage.database_url()).await.expect("the database answers");
-    let body: String = sqlx::query_scalar("select body from audit where kind = 'broadcast.stopped'")
+    let body: String = sqlx::query_scalar("select body from audit where kind = $1")
+        .bind(kind)
         .fetch_one(&mut connection)
         .await
         .expect("the entry");
     let entry: Value = serde_json::from_str(&body).expect("an entry is JSON");
     let word = |field: &str| entry[field].as_str().expect("a word").to_owned();
-    let (producer, text, since) = (word("producer"), word("text"), word("since"));
-    let asked = ["delivery", "text", "--producer", &producer, "--text", &text, "--since", &since];
+    let (producer, since) = (word("producer"), word("since"));
+    let text = entry["text"].as_str();
+    let mut asked = vec!["delivery", "direct", "--producer", &producer, "--since", &since];
+    asked.extend(text.into_iter().flat_map(|text| ["--text", text]));
     let answer = stage.run(&asked).await;
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let lines = String::from_utf8(answer.stdout).expect("UTF-8");

@@ -1,4 +1,4 @@
-//! `bellwether delivery text`: who was sent a text that was stopped.
+//! `bellwether delivery direct`: whom the direct jobs of a producer rang, such as one that was stopped.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -18,12 +18,12 @@ use crate::{
 /// Jobs of one page: a few megabytes at most.
 const PAGE: i64 = 500;
 
-/// One JSON object a job with that text, in the order of the jobs' ids. By the policy of the configuration: a text that was
-/// declared since has another name.
+/// One JSON object a job, in the order of the jobs' ids: every job, or those with one text. A text is known by the policy of
+/// the configuration: one that was declared since has another name.
 pub(super) async fn run(
     config: &Path,
     producer: &ProducerId,
-    text: Digest,
+    text: Option<Digest>,
     since: Timestamp,
 ) -> anyhow::Result<Exit> {
     let policy = ledger::policy(config)?;
@@ -32,7 +32,10 @@ pub(super) async fn run(
     };
     let ledger = ledger::open(config).await?;
     let is_it = |record: &JobRecord| {
-        record.job.as_ref().is_some_and(|job| TextLimit::of(job.notification(), known).text == text)
+        let has = |text| {
+            record.job.as_ref().is_some_and(|job| TextLimit::of(job.notification(), known).text == text)
+        };
+        text.is_none_or(has)
     };
     let written = write(&ledger, producer, since, is_it).await;
     match written {
