@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A fleet under fire: campaigns whose processes die, hang, lie about the time, come and go, and are halted at full speed.
+# A fleet under fire: campaigns whose processes die, hang, lie about the time, come and go, and are halted at full speed; and a
+# producer that sends a broadcast as 10,000 direct jobs.
 #
 #   deploy/chaos.sh [--seed S] [--kills N] [--devices M] [--only TEST] [--release]
 #
 #   --seed S     which schedule; the same seed is the same schedule (default 1)
 #   --kills N    how many times a process is ended by kill -9 (default 20)
 #   --devices M  how many phones the campaign has (default 60000)
-#   --only TEST  only one of chaos, fenced, paced, halted, changed, watched, outage
+#   --only TEST  only one of chaos, fenced, paced, halted, changed, watched, outage, broadcast
 #   --release    build the program as it is shipped; by default as it is tested
 #
 # Services (deploy/services.sh) and simulators are started here, on loopback, and ended with the script. Every figure is
@@ -55,10 +56,17 @@ set -a
 eval "$(deploy/services.sh env "$DIR/services")"
 set +a
 
+TESTS=("fleet::$ONLY")
+case $ONLY in
+  broadcast) TESTS=(service::broadcast) ;;
+  '') TESTS+=(service::broadcast) ;;
+esac
+
 # One at a time: each has the machine for itself.
 STATUS=0
 BELLWETHER_TEST_FLEET="$SEED,$KILLS,$DEVICES" \
-  cargo test --locked "${PROFILE[@]}" --test it "fleet::$ONLY" -- --nocapture --test-threads=1 2>&1 |
+  BELLWETHER_TEST_BROADCAST=10000 \
+  cargo test --locked "${PROFILE[@]}" --test it -- "${TESTS[@]}" --nocapture --test-threads=1 2>&1 |
   tee "$DIR/log" || STATUS=1
 SHORT=$(grep -a '^kills ' "$DIR/log" | tail -n 1 || true)
 [ "$STATUS" = 0 ] || say "a test failed: see above"

@@ -11,7 +11,7 @@ use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use super::load::{Load, slow_providers};
+use super::load::{Load, say, slow_providers};
 use crate::harness::{
     broker::{eventually, within},
     service::{Serving, Stage},
@@ -20,9 +20,9 @@ use crate::harness::{
 /// How many people a text that is not declared may reach here.
 const LIMIT: usize = 100;
 
-/// One job a person; `BELLWETHER_BROADCAST` of them, if that is set, or few enough for every run.
+/// One job a person; `BELLWETHER_TEST_BROADCAST` of them, if that is set, or few enough for every run.
 fn people() -> usize {
-    std::env::var("BELLWETHER_BROADCAST").map_or(600, |count| count.parse().expect("a number of people"))
+    std::env::var("BELLWETHER_TEST_BROADCAST").map_or(600, |count| count.parse().expect("a number of people"))
 }
 
 /// A policy under which the first producer reaches few devices a day.
@@ -118,6 +118,9 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
     })
     .await;
     let rung = reached(&stage, &load, "warunki");
+    say(format_args!(
+        "one text to {people} people by two processes, {LIMIT} allowed: {rung} phones are reached"
+    ));
     assert!((LIMIT / 2..=LIMIT).contains(&rung), "{rung} of {people} phones are reached");
     for serving in fleet {
         assert!(serving.metric("bellwether_jobs_total", &[]).await > 0.0, "both have worked");
@@ -138,6 +141,7 @@ async fn an_undeclared_text_is_stopped_at_its_limit_fleet_wide_and_one_time_code
         (reached(&stage, &load, "Kod do logowania") == people).then_some(())
     })
     .await;
+    say(format_args!("{people} codes under a declared text: every phone has its own"));
     assert!(first.stop().await.success() && second.stop().await.success());
 }
 
@@ -158,6 +162,9 @@ async fn a_leaked_credential_that_writes_to_each_another_text_is_stopped_at_its_
     })
     .await;
     let rung = reached(&stage, &load, "Wygrana");
+    say(format_args!(
+        "{people} texts to as many people, {limit} devices a day allowed: {rung} phones are reached"
+    ));
     assert!((limit - limit / 10..=limit).contains(&rung), "{rung} of {people} phones are reached");
     let mut stopped = (0.0, 0);
     for serving in fleet {
