@@ -12,7 +12,7 @@ use super::{
     exit::With,
     ledger,
     output::{self, Paint},
-    rollout::{FindingArgs, accept_finding, client, planned as planned_boxes},
+    rollout::{FindingArgs, Reasoned, accept_finding, client, planned as planned_boxes, prove},
 };
 use crate::{
     api::{views, wire::SubmittedView},
@@ -37,6 +37,8 @@ pub(super) enum Campaign {
     },
     /// Answer for one finding of the guard that holds a campaign; `rollout show` lists them
     AcceptFinding(FindingArgs),
+    /// Say that a test campaign looked right on a phone: campaigns of the same words need that where the audience asks for a proof
+    Prove(Reasoned),
 }
 
 /// Runs the verb.
@@ -45,6 +47,7 @@ pub(super) async fn run(config: &Path, output: Output, verb: Campaign) -> anyhow
         Campaign::Plan { file } => plan(config, output, file.as_deref()).await,
         Campaign::Submit { file, producer } => submit(output, file.as_deref(), producer).await,
         Campaign::AcceptFinding(args) => accept_finding(output, &args).await,
+        Campaign::Prove(args) => prove(output, &args).await,
     }
 }
 
