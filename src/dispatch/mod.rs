@@ -48,7 +48,7 @@ pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use probe::{NoNumber, Probes, ProbesUnusable};
 pub use registrations::RegistrationParts;
-pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
+pub use submit::{Findings, Prospect, RetryRefused, prospect, retry, submit, submit_on_behalf};
 pub use watched::Watched;
 pub use webhook::{Webhook, WebhookUnusable};
 pub use worker::{Worker, WorkerParts};
