@@ -17,8 +17,8 @@ use crate::{
     config::{self, Config},
     deliver::Deliver,
     dispatch::{
-        self, Coordinator, CoordinatorParts, DirectLane, Parts, Probes, RegistrationParts, Webhook, Worker,
-        WorkerParts,
+        self, Coordinator, CoordinatorParts, DirectLane, Parts, Probes, RegistrationParts, Watched, Webhook,
+        Worker, WorkerParts,
         control::Control,
         in_force::{InForce, Watch},
     },
@@ -98,6 +98,8 @@ impl fmt::Display for Roles {
 pub struct Fleet {
     pub(super) ledger: Arc<Ledger>,
     pub(super) policy: Arc<Policy>,
+    /// Who judges by it, for every role.
+    guard: Watched,
     /// Whether the policy is the one in force.
     pub in_force: InForce,
     watch: Option<Watch>,
@@ -133,6 +135,7 @@ impl Fleet {
         let (in_force, watch) = InForce::unknown();
         Ok(Self {
             ledger,
+            guard: Watched::new(Arc::clone(&policy), metrics.clone()),
             policy,
             in_force,
             watch: Some(watch),
@@ -198,10 +201,11 @@ impl Fleet {
             () = self.stop.cancelled() => None,
             ended = &mut door => Some(ended),
             Some(ended) = others.join_next() => ended.err().map(Err),
+            () = self.guard.given_up() => None,
         };
         // A part that died is no reason to leave the others half done: the process stops in order, and says so.
         self.stop.cancel();
-        let mut died = early.is_some();
+        let mut died = early.is_some() || self.guard.has_given_up();
         while let Some(ended) = others.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a role of this process died");
@@ -227,6 +231,7 @@ impl Fleet {
         let api = Api::new(ApiParts {
             ledger: Arc::clone(&self.ledger),
             policy: Arc::clone(&self.policy),
+            guard: self.guard.clone(),
             in_force: self.in_force.clone(),
             folder: self.folder.clone(),
             control: self.control.clone(),
@@ -247,6 +252,7 @@ impl Fleet {
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
             policy: Arc::clone(&self.policy),
+            guard: self.guard.clone(),
             in_force: self.in_force.clone(),
             claim: self.direct.claim,
             ladder: self.direct.ladder,
@@ -293,6 +299,7 @@ impl Fleet {
             ledger: Arc::clone(&self.ledger),
             deliver: Arc::clone(&self.deliver),
             policy: Arc::clone(&self.policy),
+            guard: self.guard.clone(),
             in_force: self.in_force.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

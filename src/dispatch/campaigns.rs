@@ -19,10 +19,11 @@ use super::{
     judge::{self, Asked, Judged},
     patience::NoAnswer,
     submit::{past_ask, whom},
+    watched::{Asking, Question},
 };
 use crate::{
     audience::Audience,
-    guard::{self, Facts, Past},
+    guard::Past,
     ledger::{DirectAsk, LedgerError, NewCampaign, PriorJob, Submitted},
     model::{FindingNote, Job},
     rollout::FrozenPlan,
@@ -57,9 +58,16 @@ impl DirectLane {
                 return None;
             }
         };
-        let facts = Facts::of_campaign(asked.delivery.received_at, past);
-        let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, now);
-        match judge::judge(&asked, prior.as_ref(), verdict, &self.metrics) {
+        let judged = if let Some(prior) = prior {
+            judge::on_record(&asked, &prior, &self.metrics)
+        } else {
+            let (received_at, what) = (asked.delivery.received_at, (&asked.key, &asked.job));
+            let question = Question::of_campaign(Asking::All, what, received_at, past);
+            // Without an answer the process stops, and leaves it to the broker.
+            let (_, verdict) = self.guard.ask(vec![question], now).await.ok()?.pop()?;
+            judge::by_verdict(asked.job.lane(), verdict, &self.metrics)
+        };
+        match judged {
             Judged::Clear(_, findings) | Judged::Held(findings) => {
                 return self.submit(asked, findings, past, now).await;
             }

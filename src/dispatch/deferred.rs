@@ -3,11 +3,17 @@
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
-    commit::Ended, direct::DirectLane, halts::Arrived, judge, patience::NoAnswer, send::send_job,
+    commit::Ended,
+    direct::DirectLane,
+    halts::Arrived,
+    judge,
+    patience::NoAnswer,
+    send::send_job,
     tries::Attempt,
+    watched::{Asking, GivenUp},
 };
 use crate::{
-    guard::{self, DirectReach, Finding},
+    guard::{DirectReach, Finding, Verdict},
     intake::Receipt,
     ledger::{DeferredJob, NotDue, Pointer, RefusedJob, TargetOutcome},
     model::{Outcome, Reason},
@@ -29,7 +35,7 @@ impl DirectLane {
         let arrived = self.arrived();
         let taken =
             self.patience.ask("take deferred", || self.ledger.take_deferred(&pointers, self.claim)).await;
-        let taken = match taken {
+        let mut taken = match taken {
             Ok(taken) => taken,
             Err(NoAnswer::Stopping) => return,
             Err(NoAnswer::Refused(error)) => {
@@ -51,16 +57,18 @@ impl DirectLane {
                 return;
             }
         };
-        let resends =
-            due.into_iter().zip(taken).zip(reach).map(|(((pointer, receipt), taken), reach)| async move {
-                match taken {
-                    Ok(job) => self.resend(job, receipt, reach, arrived).await,
-                    Err(NotDue::Later) => self.not_now(pointer, receipt).await,
-                    Err(NotDue::Done | NotDue::Expired) => {
+        let Ok(verdicts) = self.asked_again(&mut taken, reach).await else { return };
+        let resends = due.into_iter().zip(taken).zip(verdicts).map(
+            |(((pointer, receipt), taken), verdict)| async move {
+                match (taken, verdict) {
+                    (Ok(job), Some(verdict)) => self.resend(job, receipt, verdict, arrived).await,
+                    (Ok(_), None) | (Err(NotDue::Later), _) => self.not_now(pointer, receipt).await,
+                    (Err(NotDue::Done | NotDue::Expired), _) => {
                         self.end(Ended::settled(receipt, Some(pointer.key))).await;
                     }
                 }
-            });
+            },
+        );
         resends.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -81,19 +89,41 @@ impl DirectLane {
         .await;
     }
 
+    /// Asks the guard again of what is due, in one go.
+    async fn asked_again(
+        &self,
+        taken: &mut [Result<DeferredJob, NotDue>],
+        reach: Vec<DirectReach>,
+    ) -> Result<Vec<Option<Verdict>>, GivenUp> {
+        let question = |job: &mut DeferredJob, reach| {
+            let (what, recipients) =
+                ((job.key.clone(), job.job.clone()), std::mem::take(&mut job.recipients));
+            self.question(Asking::Again, what, recipients, job.received_at, reach)
+        };
+        let due =
+            taken.iter_mut().zip(reach).filter_map(|(taken, reach)| Some((taken.as_mut().ok()?, reach)));
+        let questions = due.map(|(job, reach)| question(job, reach)).collect();
+        let mut answered = self.guard.ask(questions, self.clock.now()).await?.into_iter();
+        let mut verdict = |job: &mut DeferredJob| {
+            let (question, verdict) = answered.next()?;
+            job.recipients = question.recipients;
+            Some(verdict)
+        };
+        Ok(taken.iter_mut().map(|taken| taken.as_mut().ok().and_then(&mut verdict)).collect())
+    }
+
     async fn resend(
         &self,
         deferred: DeferredJob,
         receipt: Option<Receipt>,
-        reach: DirectReach,
+        verdict: Verdict,
         arrived: Arrived,
     ) {
-        let facts = self.facts(&deferred.recipients, deferred.received_at, reach);
         let attempt = Attempt::next(&deferred);
         let held = Some(attempt.key.clone());
         let now = self.clock.now();
-        match guard::recheck(&deferred.job, &deferred.key, &self.policy, &facts, now) {
-            Ok(proof) => {
+        match verdict {
+            Verdict::Clear(proof, _) => {
                 let mut open = deferred.open(&proof);
                 let tried = send_job(self, &mut open, &proof, arrived).await;
                 let (hash, now) = (self.policy.hash(), self.clock.now());
@@ -101,8 +131,8 @@ impl DirectLane {
                 self.end(Ended::finished(finished, deferral, receipt, held)).await;
             }
             // The policy changed while the job rested: what was clear then is not clear now.
-            Err(findings) => {
-                judge::count_findings(&findings, &deferred.key, &self.metrics);
+            Verdict::Hold(findings) | Verdict::Refuse(findings) => {
+                judge::count_findings(&findings, &self.metrics);
                 let outcomes = rejected(&deferred, &findings);
                 let notes = findings.iter().map(Finding::note).collect();
                 let event =

@@ -35,12 +35,13 @@ use super::{
     sweep,
     throttles::Throttles,
     tries::{Attempt, Rest},
+    watched::Watched,
 };
 use crate::{
     audience::Policy,
     clock::Clock,
     deliver::Deliver,
-    guard::{self, Cleared, DirectReach, Facts, FoundRecipient, Past},
+    guard::{Cleared, FoundRecipient},
     intake::{Arrival, Delivery, Intake, Ladder},
     ledger::{DirectAnswer, DirectAsk, Ledger, LedgerError, NotStarted, OpenJob, OpenRequest},
     metrics::{JobVerdict, Metrics},
@@ -65,6 +66,8 @@ pub struct Parts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
+    /// Who judges by them.
+    pub guard: Watched,
     /// Whether they are in force.
     pub in_force: InForce,
     /// How long a job on record belongs to the process that sends it: if that dies, another takes it up after this, or,
@@ -92,6 +95,7 @@ pub struct DirectLane {
     pub(super) ledger: Arc<Ledger>,
     pub(super) deliver: Arc<Deliver>,
     pub(super) policy: Arc<Policy>,
+    pub(super) guard: Watched,
     pub(super) in_force: InForce,
     pub(super) slots: DirectSlots,
     pub(super) throttles: Throttles,
@@ -115,7 +119,7 @@ impl DirectLane {
     /// Runs the lane until it is told to stop, then drains it: what was begun is finished and recorded.
     pub async fn run(parts: Parts) {
         let Parts { mut intake, ledger, deliver, policy, in_force, claim, ladder, .. } = parts;
-        let Parts { max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
+        let Parts { guard, max_recipients, metrics, clock, stop, control, others_ended, .. } = parts;
         let (settle, drained) = (intake.settle(), CancellationToken::new());
         let (committed, in_flight) = (Arc::new(Notify::new()), Arc::new(InFlight::default()));
         let (ended, to_commit) = mpsc::channel(4 * BATCH);
@@ -149,6 +153,7 @@ impl DirectLane {
             ledger,
             deliver,
             policy,
+            guard,
             in_force,
             claim,
             ladder,
@@ -280,10 +285,12 @@ impl DirectLane {
             Err(error) => return Err((group, error)),
         };
         let mut cleared = Vec::with_capacity(group.len());
-        for ((asked, answer), reach) in group.into_iter().zip(read.answers).zip(reach) {
-            let facts = self.facts(&answer.recipients, asked.delivery.received_at, reach);
-            let verdict = || guard::clear(&asked.job, &asked.key, &self.policy, &facts, read.now);
-            match judge::judge(&asked, answer.prior.as_ref(), verdict, &self.metrics) {
+        let Ok(judged) = self.judge_group(group, read.answers, reach, read.now).await else {
+            // The process stops, and leaves them to the broker.
+            return Ok(());
+        };
+        for (asked, answer, judged) in judged {
+            match judged {
                 Judged::Clear(proof, _) => cleared.push((asked, *proof, answer)),
                 Judged::Known => {
                     self.end(Ended::settled(Some(asked.delivery.receipt), Some(asked.key))).await;
@@ -376,15 +383,6 @@ impl DirectLane {
         let receipt = asked.delivery.receipt;
         let refusal = judge::refuse(&asked, findings, now);
         self.end(Ended::refused(refusal, receipt, Some(asked.key))).await;
-    }
-
-    pub(super) fn facts<'a>(
-        &self,
-        recipients: &'a [FoundRecipient],
-        received_at: Timestamp,
-        reach: DirectReach,
-    ) -> Facts<'a> {
-        Facts { recipients, max_recipients: self.max_recipients, received_at, past: Past::default(), reach }
     }
 
     /// Hands an end to the committer.

@@ -4,12 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use jiff::Timestamp;
 
+use super::{
+    direct::DirectLane,
+    watched::{Asking, GivenUp, Question},
+};
 use crate::{
-    guard::{Cleared, Finding, Verdict},
+    guard::{Cleared, DirectReach, Finding, FoundRecipient, Past, Verdict},
     intake::{DeadLetter, DeadReason, Delivery},
-    ledger::{PriorJob, RefusedJob},
+    ledger::{DirectAnswer, PriorJob, RefusedJob},
     metrics::{JobVerdict, Metrics},
-    model::{Digest, Event, EventBody, FindingNote, Job, JobKey, Malformed, MalformedCode},
+    model::{Digest, Event, EventBody, FindingNote, Job, JobKey, Lane, Malformed, MalformedCode},
 };
 
 /// A message whose form is right and whose producer is known.
@@ -92,27 +96,19 @@ pub(super) enum Judged {
     Refused(Vec<FindingNote>),
 }
 
-/// Combines the record's answer and the guard's verdict.
-pub(super) fn judge(
-    asked: &Asked,
-    prior: Option<&PriorJob>,
-    verdict: impl FnOnce() -> Verdict,
-    metrics: &Metrics,
-) -> Judged {
-    let lane = asked.job.lane();
-    match prior {
-        Some(prior) if prior.digest == asked.job.digest() => {
-            metrics.job(lane, JobVerdict::Known);
-            return Judged::Known;
-        }
-        Some(_) => {
-            metrics.job(lane, JobVerdict::Refuse);
-            return Judged::Refused(vec![id_reused()]);
-        }
-        None => {}
+/// What becomes of a job whose id is on record already.
+pub(super) fn on_record(asked: &Asked, prior: &PriorJob, metrics: &Metrics) -> Judged {
+    if prior.digest == asked.job.digest() {
+        metrics.job(asked.job.lane(), JobVerdict::Known);
+        return Judged::Known;
     }
-    let verdict = verdict();
-    count_findings(verdict.findings(), &asked.key, metrics);
+    metrics.job(asked.job.lane(), JobVerdict::Refuse);
+    Judged::Refused(vec![id_reused()])
+}
+
+/// What becomes of a new job, by the guard's verdict.
+pub(super) fn by_verdict(lane: Lane, verdict: Verdict, metrics: &Metrics) -> Judged {
+    count_findings(verdict.findings(), metrics);
     match verdict {
         Verdict::Clear(cleared, findings) => {
             metrics.job(lane, JobVerdict::Clear);
@@ -129,15 +125,56 @@ pub(super) fn judge(
     }
 }
 
-/// Counts what the guard found, and calls somebody if a rule broke.
-pub(super) fn count_findings(findings: &[Finding], key: &JobKey, metrics: &Metrics) {
-    for finding in findings {
-        let rule = finding.rule.id();
-        metrics.finding(rule, finding.severity.as_str());
-        if finding.broken {
-            metrics.guard_broken(rule);
-            tracing::error!(job = %key, rule, verdict = finding.severity.as_str(), "a rule of the guard broke");
+impl DirectLane {
+    /// Has the guard judge what is new of a batch, in one go. The order is lost.
+    pub(super) async fn judge_group(
+        &self,
+        group: Vec<Asked>,
+        answers: Vec<DirectAnswer>,
+        reach: Vec<DirectReach>,
+        now: Timestamp,
+    ) -> Result<Vec<(Asked, DirectAnswer, Judged)>, GivenUp> {
+        let (mut judged, mut waiting) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        let mut questions = Vec::with_capacity(group.len());
+        for ((asked, mut answer), reach) in group.into_iter().zip(answers).zip(reach) {
+            if let Some(prior) = &answer.prior {
+                let on_record = on_record(&asked, prior, &self.metrics);
+                judged.push((asked, answer, on_record));
+                continue;
+            }
+            let Asked { key, job, delivery } = asked;
+            let recipients = std::mem::take(&mut answer.recipients);
+            questions.push(self.question(Asking::All, (key, job), recipients, delivery.received_at, reach));
+            waiting.push((delivery, answer));
         }
+        let answered = self.guard.ask(questions, now).await?;
+        for ((question, verdict), (delivery, mut answer)) in answered.into_iter().zip(waiting) {
+            let Question { key, job, recipients, .. } = question;
+            answer.recipients = recipients;
+            let by_verdict = by_verdict(job.lane(), verdict, &self.metrics);
+            judged.push((Asked { key, job, delivery }, answer, by_verdict));
+        }
+        Ok(judged)
+    }
+
+    /// What the guard is asked of a job of named recipients.
+    pub(super) fn question(
+        &self,
+        asking: Asking,
+        (key, job): (JobKey, Job),
+        recipients: Vec<FoundRecipient>,
+        received_at: Timestamp,
+        reach: DirectReach,
+    ) -> Question {
+        let (max_recipients, past) = (self.max_recipients, Past::default());
+        Question { asking, key, job, recipients, max_recipients, received_at, past, reach }
+    }
+}
+
+/// Counts what the guard found.
+pub(super) fn count_findings(findings: &[Finding], metrics: &Metrics) {
+    for finding in findings {
+        metrics.finding(finding.rule.id(), finding.severity.as_str());
     }
 }
 

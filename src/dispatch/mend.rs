@@ -11,10 +11,12 @@
 
 use jiff::Timestamp;
 
-use super::submit::{Findings, Taken, following_id, out_of_scope, put};
+use super::{
+    submit::{Findings, Taken, following_id, out_of_scope, put},
+    watched::Watched,
+};
 use crate::{
     api::wire::SubmittedView,
-    audience::Policy,
     ledger::{CampaignRecord, Ledger, LedgerError},
     model::{CampaignId, Job, Malformed, Mend, Mends, Notification, OperatorName},
 };
@@ -63,7 +65,7 @@ pub enum MendRefused {
 /// Makes a new campaign of those whom one that is over reached: accepted or unknown, frozen from the ledger.
 pub async fn mend(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     campaign: CampaignId,
     how: Mend,
     words: Words,
@@ -75,7 +77,7 @@ pub async fn mend(
     };
     let Some(said) = &old.job else { return Ok(Err(MendRefused::Forgotten)) };
     let producer = &old.key.producer;
-    if !policy.producer(producer).is_some_and(|known| known.owners.contains(operator)) {
+    if !guard.policy().producer(producer).is_some_and(|known| known.owners.contains(operator)) {
         let reason = format!("{operator} is no owner of the producer {producer}, in whose name it is said");
         return Ok(Err(MendRefused::Guard(vec![out_of_scope("producer", reason)])));
     }
@@ -87,7 +89,7 @@ pub async fn mend(
     };
     let mends = Some(Mends { how, of: old.rollout });
     let taken = Taken { plan: old.plan.at_once(), retry_of: None, mends };
-    let put = put(ledger, policy, &job, &job.key(producer), operator, Some(taken)).await?;
+    let put = put(ledger, guard, &job, &job.key(producer), operator, Some(taken)).await?;
     Ok(match put {
         Ok(view) => Ok(view),
         // Somebody was quicker.

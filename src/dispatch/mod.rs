@@ -35,6 +35,7 @@ pub mod submit;
 mod sweep;
 mod throttles;
 mod tries;
+pub(crate) mod watched;
 mod webhook;
 pub mod worker;
 
@@ -49,6 +50,7 @@ pub use probe::{NoNumber, Probes, ProbesUnusable};
 pub use reach::ReachBench;
 pub use registrations::RegistrationParts;
 pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
+pub use watched::Watched;
 pub use webhook::{Webhook, WebhookUnusable};
 pub use worker::{Worker, WorkerParts};
 

@@ -10,8 +10,11 @@
 use crate::{
     api::wire::SubmittedView,
     audience::{Audience, Policy, Producer},
-    dispatch::judge,
-    guard::{self, Facts, Finding, Fingerprint, Past, Verdict},
+    dispatch::{
+        judge,
+        watched::{Asking, Question, Watched},
+    },
+    guard::{Finding, Fingerprint, Past, Verdict},
     ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, PastAsk, RefusedJob, Submitted},
     model::{
         CampaignId, FindingNote, Job, JobId, JobKey, Mends, OperatorName, ProducerId, Recipients, RolloutId,
@@ -60,12 +63,12 @@ pub enum RetryRefused {
 /// is the only one of the person's own that may send it. Answered from the record if it is there already.
 pub async fn submit(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     job: &Job,
     operator: &OperatorName,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
-    match on_whose_behalf(policy, job, operator) {
-        Ok(producer) => submit_on_behalf(ledger, policy, job, operator, &producer.id).await,
+    match on_whose_behalf(guard.policy(), job, operator) {
+        Ok(producer) => submit_on_behalf(ledger, guard, job, operator, &producer.id).await,
         Err(finding) => Ok(Err(vec![*finding])),
     }
 }
@@ -73,23 +76,23 @@ pub async fn submit(
 /// The same on behalf of a producer that is named; the person must be one of its owners.
 pub async fn submit_on_behalf(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     job: &Job,
     operator: &OperatorName,
     producer: &ProducerId,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
-    if !policy.producer(producer).is_some_and(|known| known.owners.contains(operator)) {
+    if !guard.policy().producer(producer).is_some_and(|known| known.owners.contains(operator)) {
         let reason = format!("{operator} is no owner of the producer {producer}");
         return Ok(Err(vec![out_of_scope("producer", reason)]));
     }
-    put(ledger, policy, job, &job.key(producer), operator, None).await
+    put(ledger, guard, job, &job.key(producer), operator, None).await
 }
 
 /// Makes a new campaign of those whom one that is over was not sent to: no accepted, unknown or token-gone outcome. It has a
 /// digest of its own and needs approvals of its own; its requester is whoever retries it. The text and its expiry stay.
 pub async fn retry(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     campaign: CampaignId,
     operator: &OperatorName,
 ) -> Result<Result<SubmittedView, RetryRefused>, LedgerError> {
@@ -108,7 +111,7 @@ pub async fn retry(
     let tries = ledger.retries(old.rollout).await? + 1;
     let job = job.renamed(following_id(&old, "retry", tries));
     let taken = Taken { plan: old.plan.clone(), retry_of: Some(old.rollout), mends: old.mends };
-    let put = put(ledger, policy, &job, &job.key(&old.key.producer), operator, Some(taken)).await?;
+    let put = put(ledger, guard, &job, &job.key(&old.key.producer), operator, Some(taken)).await?;
     Ok(match put {
         Ok(view) => Ok(view),
         // Somebody was quicker.
@@ -165,7 +168,7 @@ fn on_whose_behalf<'p>(
 /// Judges a campaign, and puts it on record.
 pub(super) async fn put(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     job: &Job,
     key: &JobKey,
     operator: &OperatorName,
@@ -177,7 +180,7 @@ pub(super) async fn put(
     }
     // What happens between the guard's look at the past and the record is looked at again; each thing happens once.
     loop {
-        if let Some(put) = try_put(ledger, policy, job, key, operator, taken.as_ref()).await? {
+        if let Some(put) = try_put(ledger, guard, job, key, operator, taken.as_ref()).await? {
             return Ok(put);
         }
     }
@@ -186,13 +189,13 @@ pub(super) async fn put(
 /// `None`: the guard is to be asked again.
 async fn try_put(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     job: &Job,
     key: &JobKey,
     operator: &OperatorName,
     taken: Option<&Taken>,
 ) -> Result<Option<Result<SubmittedView, Findings>>, LedgerError> {
-    let now = ledger.now().await?;
+    let (now, policy) = (ledger.now().await?, guard.policy());
     let ask = past_ask(policy, key, job);
     let mut past = match &ask {
         Some(ask) => ledger.past(ask).await?,
@@ -203,7 +206,8 @@ async fn try_put(
     if let Some(taken) = taken {
         past = Past { proven: past.proven || taken.retry_of.is_some(), ..Past::default() };
     }
-    let verdict = guard::clear(job, key, policy, &Facts::of_campaign(now, past), now);
+    let question = Question::of_campaign(Asking::All, (key, job), now, past);
+    let verdict = guard.ask_one(question, now).await;
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
     let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =

@@ -7,7 +7,7 @@
 //! - **I1 no-test-to-production**: a test-intent job never reaches a device outside a test-class
 //!   audience. The rule refuses, and [`Cleared::admits`] asks again for every single device.
 //! - **I3 unknown-is-no**: a missing label, an unknown app or producer is a Refuse, and so is a rule that
-//!   panics.
+//!   panics, or that does not come back: see [`Watch`].
 //! - **I12 silent-logs**: of a finding, only `matched` may quote the notification, and it is shown to
 //!   authorised operators alone.
 
@@ -21,6 +21,7 @@ mod registration;
 mod rules;
 mod sketch;
 mod verdict;
+mod watch;
 mod window;
 
 pub use cleared::{Cleared, NotAdmitted};
@@ -28,7 +29,10 @@ pub use facts::{Facts, FoundRecipient, OverDay, Past};
 pub use fingerprint::Fingerprint;
 pub use reach::{DirectReach, TextLimit};
 pub use registration::refuse_registration;
-pub use rules::{Rule, clear, is_flagged, recheck};
+pub use rules::{Rule, Rules, clear, is_flagged, not_come_back, recheck};
+#[cfg(test)]
+pub(crate) use rules::{sample_policy, stuck};
 pub use sketch::Sketch;
 pub use verdict::{Finding, Severity, Span, Verdict};
+pub use watch::{Progress, Step, Watch};
 pub use window::Window;

@@ -91,13 +91,13 @@ async fn submit(
         return Err(ApiError::malformed(detail));
     }
     takes(&api)?;
-    let (ledger, policy, by) = (api.ledger(), api.policy(), &caller.0.operator);
+    let (ledger, guard, by) = (api.ledger(), api.guard(), &caller.0.operator);
     let submitted = match behalf.producer {
-        None => dispatch::submit(ledger, policy, &job, by).await?,
+        None => dispatch::submit(ledger, guard, &job, by).await?,
         Some(name) => {
             let producer = ProducerId::parse(&name)
                 .map_err(|error| ApiError::malformed(format!("producer: {error}")))?;
-            dispatch::submit_on_behalf(ledger, policy, &job, by, &producer).await?
+            dispatch::submit_on_behalf(ledger, guard, &job, by, &producer).await?
         }
     };
     Ok(put(&api, submitted.map_err(|findings| refused(&findings))?))

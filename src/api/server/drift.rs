@@ -12,8 +12,12 @@ use super::{Api, ApiError};
 use crate::{
     api::wire::{Code, Problem},
     audience::{self, Policy, PolicyFile},
-    dispatch::{control::ControlMessage, outlook},
-    guard::{self, Facts, Finding, Past, Verdict},
+    dispatch::{
+        control::ControlMessage,
+        outlook,
+        watched::{Asking, Question},
+    },
+    guard::{Finding, Past, Verdict},
     ledger::{CampaignRecord, PolicyInForce, RolloutRecord},
     model::{Digest, OperatorName},
 };
@@ -75,8 +79,9 @@ pub(super) async fn guarded(api: &Api, known: &CampaignRecord) -> Result<(), Api
         let detail = "its text is forgotten, so nobody can approve it; send it again with a new id";
         return Err(ApiError::new(Code::RefusedByGuard, detail));
     };
-    let (now, facts) = (api.ledger().now().await?, Facts::of_campaign(known.received_at, Past::default()));
-    let Verdict::Refuse(findings) = guard::clear(job, &known.key, api.policy(), &facts, now) else {
+    let now = api.ledger().now().await?;
+    let question = Question::of_campaign(Asking::All, (&known.key, job), known.received_at, Past::default());
+    let Verdict::Refuse(findings) = api.guard().ask_one(question, now).await else {
         return Ok(());
     };
     let told = |finding: &Finding| {

@@ -92,7 +92,7 @@ async fn mend_it(
     caller.need(&campaigns::enqueues(known.intent))?;
     campaigns::takes(&api)?;
     let words = Words { notification: body.notification, expires_at: body.expires_at };
-    let mended = mend(api.ledger(), api.policy(), id, how, words, &caller.0.operator).await?;
+    let mended = mend(api.ledger(), api.guard(), id, how, words, &caller.0.operator).await?;
     Ok(campaigns::put(
         &api,
         mended.map_err(|refused| match refused {

@@ -49,7 +49,7 @@ use crate::{
     audience::Policy,
     clock::Clock,
     config,
-    dispatch::{control::Control, in_force::InForce},
+    dispatch::{Watched, control::Control, in_force::InForce},
     ledger::Ledger,
     metrics::Metrics,
     rollout::downstream::Looks,
@@ -76,6 +76,8 @@ pub struct ApiParts {
     pub ledger: Arc<Ledger>,
     /// The policy that this process was started with.
     pub policy: Arc<Policy>,
+    /// Who judges by it.
+    pub guard: Watched,
     /// Whether that is in force.
     pub in_force: InForce,
     /// Where its files are, read anew before what widens.
@@ -109,6 +111,10 @@ impl Api {
 
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.parts.policy
+    }
+
+    fn guard(&self) -> &Watched {
+        &self.0.parts.guard
     }
 
     fn in_force(&self) -> &InForce {

@@ -240,7 +240,7 @@ async fn retry(
     let (known, _) = find(&api, id).await?;
     caller.need(&campaigns::enqueues(known.intent))?;
     campaigns::takes(&api)?;
-    let retried = submit::retry(api.ledger(), api.policy(), id, &caller.0.operator).await?;
+    let retried = submit::retry(api.ledger(), api.guard(), id, &caller.0.operator).await?;
     Ok(campaigns::put(
         &api,
         retried.map_err(|refused| match refused {

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     dispatch::{
         outlook::{at_most, electorate},
-        submit::tests::{campaign, job, ledger, name, policy, submitted},
+        submit::tests::{campaign, job, ledger, name, policy, submitted, watched},
     },
     ledger::{Asked, FreezeSource, Verb},
     model::{AudienceName, Intent},
@@ -53,7 +53,7 @@ async fn mended(
     words: Words,
     by: &str,
 ) -> Result<SubmittedView, MendRefused> {
-    mend(ledger, &policy(), of, how, words, &name(by)).await.expect("the ledger answers")
+    mend(ledger, &watched(policy()), of, how, words, &name(by)).await.expect("the ledger answers")
 }
 
 #[tokio::test]

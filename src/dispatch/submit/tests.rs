@@ -43,6 +43,10 @@ fn policy_with(guard: &str) -> Policy {
     Policy::parse(&files).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+pub(in crate::dispatch) fn watched(policy: Policy) -> Watched {
+    Watched::new(std::sync::Arc::new(policy), crate::metrics::Metrics::new())
+}
+
 pub(in crate::dispatch) async fn ledger() -> Ledger {
     let ledger = Ledger::connect("sqlite::memory:", LedgerOptions::default()).await.expect("it opens");
     ledger.migrate().await.expect("the migrations apply");
@@ -71,7 +75,7 @@ pub(in crate::dispatch) async fn submitted(
     job: &Job,
     by: &str,
 ) -> Result<SubmittedView, Findings> {
-    submit(ledger, &policy(), job, &name(by)).await.expect("the ledger answers")
+    submit(ledger, &watched(policy()), job, &name(by)).await.expect("the ledger answers")
 }
 
 pub(in crate::dispatch) async fn campaign(ledger: &Ledger, view: &SubmittedView) -> CampaignRecord {
@@ -100,7 +104,7 @@ async fn nobody_submits_for_a_producer_that_is_not_theirs() {
     let either = submitted(&ledger, &news, "bob").await.expect_err("he owns two");
     assert!(either[0].reason.contains("marketing or news"), "{}", either[0].reason);
     let on_behalf = async |by: &str, of: &str| {
-        let (policy, by, of) = (policy(), name(by), producer(of));
+        let (policy, by, of) = (watched(policy()), name(by), producer(of));
         submit_on_behalf(&ledger, &policy, &news, &by, &of).await.expect("the ledger answers")
     };
     assert_eq!(on_behalf("ada", "news").await.expect_err("not hers")[0].field, "producer");
@@ -143,7 +147,7 @@ async fn i3_somebody_answers_for_what_is_held_also_where_nobody_need_approve() {
 
 #[tokio::test]
 async fn a_retry_is_of_what_is_over_and_was_frozen() {
-    let (ledger, policy) = (ledger().await, policy());
+    let (ledger, policy) = (ledger().await, watched(policy()));
     let view = submitted(&ledger, &job("n-1", "production"), "ada").await.expect("stored");
     let (old, eve) = (campaign(&ledger, &view).await, name("eve"));
     let refused =
@@ -160,7 +164,7 @@ async fn a_retry_is_of_what_is_over_and_was_frozen() {
 #[tokio::test]
 async fn the_same_words_to_the_same_audience_wait_for_a_person() {
     let (ledger, bob) = (ledger().await, name("bob"));
-    let policy = policy_with("");
+    let policy = watched(policy_with(""));
     let submit = async |id: &str| {
         let job = job(id, "production");
         submit_on_behalf(&ledger, &policy, &job, &bob, &producer("news")).await.expect("the ledger answers")

@@ -1,8 +1,12 @@
 //! What a worker may send of a stored campaign: the guard is asked again.
 
-use super::{Shared, sleepers::nights};
+use super::{
+    super::watched::{Asking, Question},
+    Shared,
+    sleepers::nights,
+};
 use crate::{
-    guard::{self, Cleared, Facts, Past},
+    guard::{Cleared, Past, Verdict},
     ledger::{CampaignRecord, RolloutRecord},
     rollout::Nights,
 };
@@ -25,13 +29,14 @@ pub(super) async fn clear(
         tracing::error!(campaign = %campaign.id, "its text is forgotten; it cannot be sent");
         return None;
     };
-    let facts = Facts::of_campaign(campaign.received_at, Past::default());
-    match guard::recheck(job, &campaign.key, &shared.policy, &facts, now) {
-        Ok(cleared) => {
+    let what = (&campaign.key, job);
+    let question = Question::of_campaign(Asking::Again, what, campaign.received_at, Past::default());
+    match shared.guard.ask_one(question, now).await {
+        Verdict::Clear(cleared, _) => {
             let nights = nights(shared, &campaign)?;
             Some((campaign, cleared, nights))
         }
-        Err(findings) => {
+        Verdict::Hold(findings) | Verdict::Refuse(findings) => {
             let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.id()).collect();
             tracing::error!(campaign = %campaign.id, ?rules, "the guard refuses it now; nothing of it is sent here");
             None

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use self::flow::Flow;
 use super::{
     burst::Bursts, control::ControlMessage, in_force::InForce, pacer::Pacer, patience::Patience,
-    throttles::Throttles,
+    throttles::Throttles, watched::Watched,
 };
 use crate::{
     audience::Policy,
@@ -68,6 +68,8 @@ pub struct WorkerParts {
     pub deliver: Arc<Deliver>,
     /// The rules of the house.
     pub policy: Arc<Policy>,
+    /// Who judges by them.
+    pub guard: Watched,
     /// Whether they are in force.
     pub in_force: InForce,
     /// What is counted.
@@ -92,6 +94,7 @@ struct Shared {
     ledger: Arc<Ledger>,
     deliver: Arc<Deliver>,
     policy: Arc<Policy>,
+    guard: Watched,
     metrics: Metrics,
     clock: Clock,
     stop: CancellationToken,
@@ -125,7 +128,7 @@ impl Worker {
     /// Works until it is told to stop; then what was begun is finished and recorded, and every claim given back.
     pub async fn run(parts: WorkerParts) {
         let WorkerParts { ledger, deliver, policy, in_force, metrics, clock, stop, .. } = parts;
-        let WorkerParts { mut control, name, streams, lease, .. } = parts;
+        let WorkerParts { mut control, guard, name, streams, lease, .. } = parts;
         let patience = Patience::until(stop.clone(), metrics.clone());
         let shared = Arc::new(Shared {
             pacer: Pacer::new(Arc::clone(&ledger), patience.clone(), clock.clone()),
@@ -137,6 +140,7 @@ impl Worker {
             ledger,
             deliver,
             policy,
+            guard,
             metrics,
             clock,
             stop,

@@ -24,13 +24,18 @@ mod properties;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
-pub(super) use sample::policy as sample_policy;
+pub(crate) use sample::policy as sample_policy;
+#[cfg(test)]
+pub(crate) mod stuck;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use jiff::Timestamp;
 
-use super::{Cleared, Facts, Finding, Severity, Verdict, case::Case, cleared::Reach};
+use super::{Cleared, Facts, Finding, Progress, Severity, Verdict, case::Case, cleared::Reach, watch::Watch};
 use crate::{
     audience::Policy,
     model::{FindingNote, Intent, Job, JobKey},
@@ -158,29 +163,73 @@ pub fn is_flagged(findings: &[FindingNote]) -> bool {
 /// the verdict's proof carries it. Nothing in a finding but its matched text
 /// quotes the notification.
 pub fn clear(job: &Job, key: &JobKey, policy: &Policy, facts: &Facts<'_>, now: Timestamp) -> Verdict {
-    judge(Case::new(job, key, policy, facts, now), TABLE.iter())
+    let watch = Watch { progress: &Progress::default(), left_out: &[] };
+    Rules::ALL.clear((job, key), policy, facts, now, watch)
 }
 
 /// Asks the structural rules again, before a later send of a job that is on record: the policy may have
 /// changed, an hour may have passed. Content does not change, and is not read again.
-pub fn recheck(
-    job: &Job,
-    key: &JobKey,
-    policy: &Policy,
-    facts: &Facts<'_>,
-    now: Timestamp,
-) -> Result<Cleared, Vec<Finding>> {
-    match judge(Case::new(job, key, policy, facts, now), TABLE.iter().filter(|entry| entry.again)) {
-        Verdict::Clear(cleared, _) => Ok(cleared),
-        Verdict::Hold(findings) | Verdict::Refuse(findings) => Err(findings),
+pub fn recheck(job: &Job, key: &JobKey, policy: &Policy, facts: &Facts<'_>, now: Timestamp) -> Verdict {
+    let watch = Watch { progress: &Progress::default(), left_out: &[] };
+    Rules::ALL.recheck((job, key), policy, facts, now, watch)
+}
+
+/// The rules that are asked.
+#[derive(Clone, Copy)]
+pub struct Rules(&'static [Entry]);
+
+impl Rules {
+    /// Every rule, in order.
+    pub const ALL: Self = Self(&TABLE);
+
+    /// [`clear`], while somebody watches.
+    pub fn clear(
+        self,
+        (job, key): (&Job, &JobKey),
+        policy: &Policy,
+        facts: &Facts<'_>,
+        now: Timestamp,
+        watch: Watch<'_>,
+    ) -> Verdict {
+        watch.progress.begin(None);
+        judge(Case::new(job, key, policy, facts, now), self.0.iter(), watch)
+    }
+
+    /// [`recheck`], while somebody watches.
+    pub fn recheck(
+        self,
+        (job, key): (&Job, &JobKey),
+        policy: &Policy,
+        facts: &Facts<'_>,
+        now: Timestamp,
+        watch: Watch<'_>,
+    ) -> Verdict {
+        watch.progress.begin(None);
+        let again = self.0.iter().filter(|entry| entry.again);
+        judge(Case::new(job, key, policy, facts, now), again, watch)
     }
 }
 
-fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict {
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|entry| entry.id)).finish()
+    }
+}
+
+/// What is said of a job on which the guard did not come back, and not because of a rule that could be left out.
+pub fn not_come_back() -> Verdict {
+    let reason = "the guard did not come back on this job, so nobody knows what it would have said";
+    let finding = Finding::new((Rule::LabelMissing, Severity::Refuse), "job", reason, REPORT);
+    Verdict::Refuse(vec![finding.of_broken()])
+}
+
+fn judge<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>, watch: Watch<'_>) -> Verdict {
     let mut findings = Vec::new();
     for entry in table {
-        findings.append(&mut run(entry, &case));
+        watch.progress.begin(Some(entry.rule));
+        findings.append(&mut run(entry, &case, watch.left_out));
     }
+    watch.progress.begin(None);
     match heaviest(&findings) {
         Some(Severity::Hold) if case.is_campaign() => Verdict::Hold(findings),
         // A direct job is for now: nobody looks at it first, so what would hold it refuses it.
@@ -193,13 +242,18 @@ fn heaviest(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).max()
 }
 
-/// Runs one rule. A rule that panics has not cleared anything: it counts as what its line in the table
-/// says, and the job goes on to the next rule, so that all reasons are told.
-fn run(entry: &Entry, case: &Case<'_>) -> Vec<Finding> {
-    let findings = catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| {
-        let reason = "the rule broke on this job, so nobody knows what it would have said";
+/// Runs one rule. A rule that panics has not cleared anything, nor has one that did not come back: it counts as what its
+/// line in the table says, and the job goes on to the next rule, so that all reasons are told.
+fn run(entry: &Entry, case: &Case<'_>, left_out: &[Rule]) -> Vec<Finding> {
+    let of_broken = |how: &str| {
+        let reason = format!("the rule {how} on this job, so nobody knows what it would have said");
         vec![Finding::new((entry.rule, broken(entry, case)), "job", reason, REPORT).of_broken()]
-    });
+    };
+    let findings = if left_out.contains(&entry.rule) {
+        of_broken("did not come back")
+    } else {
+        catch_unwind(AssertUnwindSafe(|| (entry.check)(case))).unwrap_or_else(|_| of_broken("broke"))
+    };
     if !findings.is_empty() && case.app.is_some_and(|app| app.guard.in_shadow(entry.id)) {
         return findings.into_iter().map(Finding::shadowed).collect();
     }
@@ -288,6 +342,10 @@ mod tests {
         assert_eq!(finding.note().verdict, "shadow");
     }
 
+    fn judged<'e>(case: Case<'_>, table: impl Iterator<Item = &'e Entry>) -> Verdict {
+        judge(case, table, Watch { progress: &Progress::default(), left_out: &[] })
+    }
+
     fn entry(broken: Severity) -> Entry {
         Entry { rule: Rule::TestToProduction, id: "x", broken, again: true, check: |_| panic!("on purpose") }
     }
@@ -296,7 +354,7 @@ mod tests {
     fn a_rule_that_panics_refuses_and_is_named() {
         let sample = Sample::direct();
         sample.with_case(|case| {
-            let Verdict::Refuse(findings) = judge(case, [&entry(Severity::Refuse)].into_iter()) else {
+            let Verdict::Refuse(findings) = judged(case, [&entry(Severity::Refuse)].into_iter()) else {
                 panic!("must be refused")
             };
             assert_eq!((findings[0].rule, findings.len()), (Rule::TestToProduction, 1));
@@ -308,7 +366,7 @@ mod tests {
         let judged = |rule, sample: Sample| {
             let entry = Entry { rule, ..entry(Severity::Refuse) };
             sample.with_case(|case| {
-                let verdict = judge(case, [&entry].into_iter());
+                let verdict = judged(case, [&entry].into_iter());
                 assert!(verdict.findings().iter().all(|finding| finding.broken && finding.rule == rule));
                 matches!(verdict, Verdict::Clear(..))
             })
@@ -326,7 +384,7 @@ mod tests {
     fn a_rule_that_could_only_note_does_not_stop_a_one_time_code() {
         let sample = Sample::direct();
         sample.with_case(|case| {
-            let verdict = judge(case, [&entry(Severity::Note)].into_iter());
+            let verdict = judged(case, [&entry(Severity::Note)].into_iter());
             assert!(matches!(verdict, Verdict::Clear(_, ref findings) if findings.len() == 1));
         });
     }
@@ -335,7 +393,7 @@ mod tests {
     fn a_hold_refuses_as_long_as_nobody_can_look_at_it() {
         let sample = Sample::direct();
         sample.with_case(|case| {
-            let verdict = judge(case, [&entry(Severity::Hold)].into_iter());
+            let verdict = judged(case, [&entry(Severity::Hold)].into_iter());
             assert!(matches!(verdict, Verdict::Refuse(_)));
         });
     }
@@ -345,7 +403,7 @@ mod tests {
         let sample = Sample::direct().change(|job| {
             job.as_object_mut().expect("an object").remove("intent");
         });
-        sample.with_case(|case| assert!(matches!(judge(case, [].iter()), Verdict::Refuse(_))));
+        sample.with_case(|case| assert!(matches!(judged(case, [].iter()), Verdict::Refuse(_))));
     }
 
     #[test]
