@@ -47,6 +47,7 @@ pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use probe::{NoNumber, Probes, ProbesUnusable};
+pub use reach::ReachBench;
 pub use registrations::RegistrationParts;
 pub use submit::{Findings, Prospect, RetryRefused, prospect, retry, submit, submit_on_behalf};
 pub use watched::Watched;
