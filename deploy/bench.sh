@@ -247,10 +247,10 @@ measure_guard() {
   local run out=$DIR/guard.json
   for ((run = 1; run <= GUARDS; run++)); do
     "${MEASURED[@]}" "$BINARY" bench guard --count "$VERDICTS" >"$out"
-    each() { field "$1" <"$out"; }
-    CODE+=("$(each code_micros)") TWENTY+=("$(each twenty_micros)") CAMPAIGN+=("$(each campaign_micros)")
-    JSON_READ+=("$(each json_micros)") PER_JSON+=("$(each code_per_json)")
-    REACH+=("$(each reach_micros)") LANE+=("$(each direct_lane_micros)")
+    of_run() { field "$1" <"$out"; }
+    CODE+=("$(of_run code_micros)") TWENTY+=("$(of_run twenty_micros)") CAMPAIGN+=("$(of_run campaign_micros)")
+    JSON_READ+=("$(of_run json_micros)") PER_JSON+=("$(of_run code_per_json)")
+    REACH+=("$(of_run reach_micros)") LANE+=("$(of_run direct_lane_micros)")
     say "guard $run of $GUARDS: a code ${CODE[-1]} µs, twenty people ${TWENTY[-1]} µs, a campaign ${CAMPAIGN[-1]} µs," \
       "direct lane ${LANE[-1]} µs; the reference ${JSON_READ[-1]} µs"
   done

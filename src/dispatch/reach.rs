@@ -6,8 +6,6 @@
 //!
 //! - **I3 unknown-is-no**: a ledger that does not answer is the batch's error; nothing of it is sent.
 
-mod bench;
-
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::RandomState},
     hash::BuildHasher as _,
@@ -15,8 +13,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-
-pub use bench::ReachBench;
 
 use super::{days::Rung, direct::DirectLane, judge::Asked};
 use crate::{
@@ -60,10 +56,10 @@ struct Text {
 }
 
 /// A job, who asks for it, and whose devices it would ring.
-type Rings<'a> = (&'a JobKey, &'a Job, &'a [FoundRecipient]);
+pub(super) type Rings<'a> = (&'a JobKey, &'a Job, &'a [FoundRecipient]);
 
 /// A job of a batch, as far as it is counted.
-struct Counted {
+pub(super) struct Counted {
     text: TextLimit,
     people: HashSet<u64>,
 }
@@ -128,7 +124,7 @@ impl Reached {
     }
 
     /// What is counted of each job of a batch.
-    fn counted(&self, policy: &Policy, jobs: &[Option<Rings<'_>>]) -> Vec<Option<Counted>> {
+    pub(super) fn counted(&self, policy: &Policy, jobs: &[Option<Rings<'_>>]) -> Vec<Option<Counted>> {
         let texts = self.texts();
         jobs.iter().map(|job| job.and_then(|job| texts.counted(policy, job))).collect()
     }
@@ -146,7 +142,7 @@ impl Reached {
     }
 
     /// Counts the jobs against what was set aside for them and what was leased. What was set aside comes back in any case.
-    fn settle<E>(
+    pub(super) fn settle<E>(
         &self,
         jobs: Vec<Option<Counted>>,
         asides: Vec<(TextLimit, u64)>,
@@ -169,7 +165,11 @@ impl Reached {
 
     /// Sets aside what the batch needs, so that no other batch takes it while this one asks for what is missing. A batch
     /// that is given up meanwhile takes it along, until the slice is over.
-    fn set_aside(&self, jobs: &[Option<Counted>], now: Timestamp) -> (Vec<(TextLimit, u64)>, Vec<ReachAsk>) {
+    pub(super) fn set_aside(
+        &self,
+        jobs: &[Option<Counted>],
+        now: Timestamp,
+    ) -> (Vec<(TextLimit, u64)>, Vec<ReachAsk>) {
         let mut texts = self.texts();
         let mut needs: BTreeMap<Digest, (TextLimit, HashSet<u64>)> = BTreeMap::new();
         for job in jobs.iter().flatten() {
@@ -288,7 +288,11 @@ impl DirectLane {
 }
 
 /// Each job's part in the day of its producer, unless its text's limit has stopped it: then it reaches nobody.
-fn rung<'a>(policy: &Policy, jobs: &[Option<Rings<'a>>], reach: &[DirectReach]) -> Vec<Option<Rung<'a>>> {
+pub(super) fn rung<'a>(
+    policy: &Policy,
+    jobs: &[Option<Rings<'a>>],
+    reach: &[DirectReach],
+) -> Vec<Option<Rung<'a>>> {
     let goes_on =
         |(job, reach): (&Option<Rings<'a>>, &DirectReach)| job.filter(|_| reach.over_text.is_none());
     jobs.iter().zip(reach).map(|of_one| rung_by(policy, goes_on(of_one)?)).collect()

@@ -71,7 +71,7 @@ pub(super) async fn run(config: &Path, verb: Bench) -> anyhow::Result<Exit> {
         Bench::Send(args) => send(&args).await,
         Bench::Reference { send, out } => reference(&send, &out).await,
         Bench::Enqueue(args) => enqueue(config, &args).await,
-        Bench::Guard(args) => guard(&args),
+        Bench::Guard(args) => guard(&args).await,
     }
 }
 
