@@ -75,13 +75,16 @@ until_true "the simulators" test -f "$DIR/simulator/simulator.json"
 about() { field "$1" <"$DIR/simulator/simulator.json"; }
 
 # The shipped policy, with a producer by the name of the broker's first user, customers who are in the simulators' registry,
-# and the first of them as our own people.
+# and the first of them as our own people, the first of these as testers.
 cp -r audiences "$DIR/audiences"
 seq -f 'user-%06.0f' 0 99 >"$DIR/audiences/cohorts/staff.txt"
+seq -f 'user-%06.0f' 0 3 >"$DIR/audiences/cohorts/qa-phones.txt"
+printf '[[stage]]\npercent = 100\n' >"$DIR/audiences/plans/testers.toml"
 cat >"$DIR/audiences/cohorts/customers.toml" <<POLICY
 class = "production"
 app = "pl.example.bank"
 description = "Every customer in Poland"
+proof = "required"
 default_plan = "cautious-test"
 [select]
 country = ["PL"]
@@ -93,8 +96,8 @@ cat >>"$DIR/audiences/producers.toml" <<'POLICY'
 [producers.bellwether]
 owners = ["spring-team"]
 apps = ["pl.example.bank"]
-intents = ["production"]
-audiences = ["customers"]
+intents = ["production", "test"]
+audiences = ["customers", "qa-phones"]
 devices_per_day = 10_000_000
 POLICY
 sed -i -E '/^fcm|^apns/ s/max_rate = [0-9_]+/max_rate = 20_000/' "$DIR/audiences/apps.toml"
@@ -132,6 +135,8 @@ cat >"$DIR/spring.json" <<JOB
                     "localized": { "en": { "title": "Bank", "body": "A new version of the app is ready." } } },
   "expires_at": "$(date -u -d '+2 hours' +%Y-%m-%dT%H:%M:%SZ)" }
 JOB
+sed 's/"id": "spring"/"id": "spring-test"/; s/"production"/"test"/; s/"customers", "at_most": 4300000 },/"qa-phones", "at_most": 50 }, "plan": "testers",/' \
+  "$DIR/spring.json" >"$DIR/spring-test.json"
 
 # Types a command in somebody's name, and shows what came of it: all of it, or its last lines.
 types() { # NAME TOKEN EXPECTED_EXIT [-LINES] COMMAND...
@@ -141,7 +146,12 @@ types() { # NAME TOKEN EXPECTED_EXIT [-LINES] COMMAND...
     shown=(tail -n "${1#-}") piped=" 2>&1 | tail -n ${1#-}"
     shift
   fi
-  printf '%s$ bellwether %s%s\n' "$name" "$*" "$piped"
+  local typed='' word
+  for word in "$@"; do
+    [[ $word != *\ * ]] || word="'$word'"
+    typed+=" $word"
+  done
+  printf '%s$ bellwether%s%s\n' "$name" "$typed" "$piped"
   (cd "$DIR" && BELLWETHER_URL=$URL BELLWETHER_TOKEN=$token bellwether "$@" 2>&1 | "${shown[@]}") || status=$?
   [ "$status" = "$expected" ] || die "exit code $status, not $expected"
   [ "$status" = 0 ] || printf '(exit code %s)\n' "$status"
@@ -162,8 +172,13 @@ token_of() { # NAME
 }
 ADA=$(token_of ada)
 BOB=$(token_of bob)
+TINA=$(admin "$FIRST" operator add tina --scope enqueue:test --output json 2>/dev/null | field secret)
 
 BEGAN=$EPOCHREALTIME
+types team "" 0 job send spring-test.json
+tested() { admin "$TINA" rollout show bellwether/spring-test --output json 2>/dev/null | grep -q '"state": "completed"'; }
+until_true "the test campaign" tested
+types tina "$TINA" 0 campaign prove bellwether/spring-test --reason "looks right on both phones"
 types team "" 0 job send spring.json
 pending() { admin "$ADA" rollout show bellwether/spring --output json 2>/dev/null | grep -q '"state": "pending_approval"'; }
 until_true "the frozen audience" pending
@@ -188,5 +203,6 @@ EXPORTED=$(bellwether delivery export --campaign bellwether/spring --outcome acc
 INSPECT=$(about inspect)
 ACCEPTED=$(exec 3<>"/dev/tcp/127.0.0.1/${INSPECT##*:}" && printf 'GET /summary HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3 && field accepted <&3)
 [ "$EXPORTED" = "$COUNT" ] || die "the ledger has $EXPORTED accepted, not $COUNT"
-[ "$ACCEPTED" = "$COUNT" ] || die "the simulators accepted $ACCEPTED, not $COUNT"
+TESTED=$(bellwether delivery export --campaign bellwether/spring-test --outcome accepted | wc -l)
+[ "$ACCEPTED" = $((COUNT + TESTED)) ] || die "the simulators accepted $ACCEPTED, not $COUNT and $TESTED of the test"
 awk "BEGIN { printf \"%d phones, from the queue to the end in %.0f s; ledger and simulators agree\n\", $COUNT, $ENDED - $BEGAN }"

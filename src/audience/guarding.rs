@@ -16,6 +16,7 @@ const MAY_BE_IN_SHADOW: &[&str] = &[
     "staging-link",
     "contagion",
     "duplicate-campaign",
+    "proof-missing",
     "language-mismatch",
 ];
 
@@ -66,17 +67,21 @@ pub struct GuardSettings {
     pub duplicate_within: Duration,
     /// A campaign of a producer whose notification was stopped for what it is within this time waits for a person.
     pub contagion_within: Duration,
+    /// Where an audience asks for a proof, one is as old as this at most.
+    pub proof_within: Duration,
     /// Rules that report and decide nothing.
     pub shadow: Vec<ShadowRule>,
 }
 
 impl Default for GuardSettings {
     /// A day holds whoever sends the same news in the morning and again in the evening. Half an hour holds the second text of
-    /// whoever tries texts on the wrong audience: the three of the accident came within minutes.
+    /// whoever tries texts on the wrong audience: the three of the accident came within minutes. In a week an app is released,
+    /// and what was seen may look different.
     fn default() -> Self {
         Self {
             duplicate_within: Duration::from_hours(24),
             contagion_within: Duration::from_mins(30),
+            proof_within: Duration::from_hours(7 * 24),
             shadow: Vec::new(),
         }
     }
@@ -93,12 +98,18 @@ impl GuardSettings {
         let within = |key, otherwise| section.get(key).map_or(Some(otherwise), |item| item.parse(duration));
         let duplicate_within = within("duplicate_within", sound.duplicate_within);
         let contagion_within = within("contagion_within", sound.contagion_within);
+        let proof_within = within("proof_within", sound.proof_within);
         let shadow = section.get("shadow").map_or(Some(Vec::new()), |item| item.each(ShadowRule::read));
         section.close();
         let mut shadow: Vec<_> = shadow?.into_iter().map(|rule| rule.value).collect();
         shadow.sort_unstable();
         shadow.dedup();
-        Some(Self { duplicate_within: duplicate_within?, contagion_within: contagion_within?, shadow })
+        Some(Self {
+            duplicate_within: duplicate_within?,
+            contagion_within: contagion_within?,
+            proof_within: proof_within?,
+            shadow,
+        })
     }
 }
 

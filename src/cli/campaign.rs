@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::{
     Exit, Output, output,
-    rollout::{FindingArgs, accept_finding, client},
+    rollout::{FindingArgs, Reasoned, accept_finding, client, prove},
 };
 use crate::{api::wire::SubmittedView, model::Job};
 
@@ -37,6 +37,8 @@ pub(super) enum Campaign {
     },
     /// Answer for one finding of the guard that holds a campaign; `rollout show` lists them
     AcceptFinding(FindingArgs),
+    /// Say that a test campaign looked right on a phone: campaigns of the same words need that where the audience asks for a proof
+    Prove(Reasoned),
 }
 
 /// Runs the verb.
@@ -45,6 +47,7 @@ pub(super) async fn run(config: &Path, output: Output, verb: Campaign) -> anyhow
         Campaign::Plan { file, producer } => plan::run(config, output, file.as_deref(), producer).await,
         Campaign::Submit { file, producer } => submit(output, file.as_deref(), producer).await,
         Campaign::AcceptFinding(args) => accept_finding(output, &args).await,
+        Campaign::Prove(args) => prove(output, &args).await,
     }
 }
 

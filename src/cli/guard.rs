@@ -95,7 +95,7 @@ fn judged(job: &Job, producer: &ProducerId, policy: &Policy, now: Timestamp) -> 
         recipients: &recipients,
         max_recipients: usize::MAX,
         received_at: now,
-        past: Past::default(),
+        past: Past { proven: true, ..Past::default() },
         reach: DirectReach::default(),
     };
     guard::clear(job, &job.key(producer), policy, &facts, now)
@@ -109,8 +109,7 @@ const fn ended(verdict: &Verdict) -> (&'static str, Exit) {
     }
 }
 
-const UNKNOWN: &str =
-    "Not known here: whose devices these are, what was sent before, and how many an audience has.";
+const UNKNOWN: &str = "Not known here: whose devices these are, what was sent and what was proven before, and how many an audience has.";
 
 /// The verdict, and each finding with its place, worst first.
 fn told(job: &Job, producer: &ProducerId, verdict: &Verdict, paint: Paint) -> String {

@@ -14,6 +14,9 @@ use crate::{audience::Policy, ledger::Ledger, metrics::Metrics};
 /// How often the ledger is asked which policy is in force, unless somebody has news.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A rule that stays in shadow is told of again each day: whoever overlooks one line finds another.
+const SHADOWS_AGAIN: Duration = Duration::from_hours(24);
+
 /// What is known of it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct InForce(watch::Receiver<bool>);
@@ -69,6 +72,8 @@ impl Watch {
     ) {
         let patience = Patience::until(stop.clone(), metrics.clone());
         let mut said = None;
+        let mut daily = tokio::time::interval(SHADOWS_AGAIN);
+        daily.reset();
         loop {
             match patience.answer(ledger.initialise_policy(&policy)).await {
                 Ok(in_force) => {
@@ -99,6 +104,7 @@ impl Watch {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = policy_news(&mut news) => {}
+                _ = daily.tick() => tell_shadows(&ledger, &metrics).await,
             }
         }
     }

@@ -261,12 +261,16 @@ async fn weigh<'a>(
     taken: Option<&Taken>,
 ) -> Result<Result<Weighed<'a>, Findings>, LedgerError> {
     let (now, policy) = (ledger.now().await?, guard.policy());
-    // Whoever repeats or mends a campaign has its past before their eyes.
-    let ask = past_ask(policy, key, job).filter(|_| taken.is_none());
-    let past = match &ask {
+    let ask = past_ask(policy, key, job);
+    let mut past = match &ask {
         Some(ask) => ledger.past(ask).await?,
         None => Past::default(),
     };
+    // Whoever repeats or mends a campaign has its past before their eyes. The words of a retry were proven, or accepted.
+    let ask = ask.filter(|_| taken.is_none());
+    if let Some(taken) = taken {
+        past = Past { proven: past.proven || taken.retry_of.is_some(), ..Past::default() };
+    }
     let question = Question::of_campaign(Asking::All, (key, job), now, past);
     let verdict = guard.ask_one(question, now).await;
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
@@ -337,14 +341,16 @@ async fn known(ledger: &Ledger, campaign: CampaignId) -> Result<SubmittedView, L
 /// How to ask for a campaign's past. `None` for a job whose names the policy does not know, which is refused anyway.
 pub(super) fn past_ask<'a>(policy: &'a Policy, key: &'a JobKey, job: &'a Job) -> Option<PastAsk<'a>> {
     let (audience, at_most) = whom(policy, job)?;
+    let settings = &policy.app(audience.app())?.guard;
     Some(PastAsk {
         producer: &key.producer,
         app: audience.app(),
         audience: &audience.name,
         fingerprint: Fingerprint::of(job.notification()),
-        settings: &policy.app(audience.app())?.guard,
+        settings,
         at_most,
         devices_per_day: policy.producer(&key.producer)?.devices_per_day,
+        proof_within: audience.proof_required.then_some(settings.proof_within),
     })
 }
 

@@ -47,6 +47,8 @@ pub struct Past {
     pub duplicate: Option<(CampaignId, Timestamp)>,
     /// When a notification of the same producer was last stopped for what it is, if it was within `contagion_within`.
     pub flagged: Option<Timestamp>,
+    /// Somebody has seen these words on a phone of the app's testers, lately enough. Asked of audiences that need it.
+    pub proven: bool,
     /// Set if the producer's day would come to more devices than it may reach.
     pub over_day: Option<OverDay>,
 }

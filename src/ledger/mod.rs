@@ -59,8 +59,9 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, Broken, BrokenWhy, NoHead, V
 pub use campaigns::{
     AcceptedPeak, Approval, Asked, CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged,
     FindingRecord, FreezeProgress, FreezeSource, Halfway, LateTail, NewCampaign, NoIntent, NotAccepted,
-    OpenSegment, OverBecause, Paced, PastAsk, Reached, RolloutLine, RolloutRecord, Ruled, Ruling,
-    SeenDownstream, SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb, VerbRefused,
+    NotProven, OpenSegment, OverBecause, Paced, PastAsk, ProofRecord, Reached, RolloutLine, RolloutRecord,
+    Ruled, Ruling, SeenDownstream, SegmentAsk, SegmentEnd, StageCount, StageProgress, Submitted, Tally, Verb,
+    VerbRefused,
 };
 pub use deliveries::{Delivery, DeliveryPage, Whose, as_told};
 pub use devices::{DeviceCount, DeviceRecord};

@@ -10,6 +10,7 @@ mod harness {
 }
 mod api;
 mod fleet;
+mod incidents;
 mod intake;
 mod permits;
 mod service;

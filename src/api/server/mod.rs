@@ -20,6 +20,7 @@ mod operation;
 mod operators;
 mod peak;
 mod policy;
+mod proofs;
 mod read;
 mod rollouts;
 
@@ -184,6 +185,7 @@ impl Api {
             .merge(rollouts::routes())
             .merge(mends::routes())
             .merge(findings::routes())
+            .merge(proofs::routes())
             .merge(campaigns::routes())
             .merge(halts::routes())
             .merge(operators::routes())
@@ -236,6 +238,7 @@ fn operations() -> Vec<Operation> {
     all.extend(rollouts::operations());
     all.extend(mends::operations());
     all.extend(findings::operations());
+    all.extend(proofs::operations());
     all.extend(campaigns::operations());
     all.extend(halts::operations());
     all.extend(operators::operations());

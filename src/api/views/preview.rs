@@ -178,7 +178,9 @@ fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<P
 /// The guard again, on what is on record, under the policy in force; nothing once the text is forgotten.
 fn findings(policy: &Policy, campaign: &CampaignRecord, now: jiff::Timestamp) -> Vec<PreviewFinding> {
     let Some(job) = &campaign.job else { return Vec::new() };
-    let facts = Facts::of_campaign(campaign.received_at, Past::default());
+    // What was before it was asked when it arrived; `rollout show` has what came of that.
+    let past = Past { proven: true, ..Past::default() };
+    let facts = Facts::of_campaign(campaign.received_at, past);
     guard::clear(job, &campaign.key, policy, &facts, now).findings().iter().map(told).collect()
 }
 

@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use super::{guards, halts, related::related};
 use crate::{
     api::wire::{
-        ApprovalView, FindingView, GuardView, PaceView, RolloutList, RolloutSummary, RolloutView,
+        ApprovalView, FindingView, GuardView, PaceView, ProvenView, RolloutList, RolloutSummary, RolloutView,
         StageHealth, StageView, TailView, Waits,
     },
     audience::Policy,
     dispatch::outlook::{StagesSeen, outlook},
-    ledger::{Approval, CampaignRecord, FindingRecord, Ledger, LedgerError, Paced, RolloutLine, Tally},
+    ledger::{
+        Approval, CampaignRecord, FindingRecord, Ledger, LedgerError, Paced, ProofRecord, RolloutLine, Tally,
+    },
     model::{CampaignId, Pause, StageNumber},
     rollout::{End, FrozenPlan, Rollout, Step, Why, health},
 };
@@ -82,6 +84,7 @@ pub(super) async fn seen(
         waits: for_findings(&step, &findings).or_else(|| waits(&step, campaign.expires_at, &guards)),
         stages_view: stages_view(&campaign, &stages),
         findings,
+        proven: ledger.proof_by(rollout.rollout).await?.map(proven),
         pace: paced(&campaign.plan, ledger.pace(rollout.rollout).await?.filter(|noted| now < noted.until)),
         late_tail: tail.map(|tail| TailView { devices: tail.devices, due_at: tail.due_at }),
         after_halt: rollout.after_halt,
@@ -136,6 +139,10 @@ fn approval(approval: Approval) -> ApprovalView {
         voided_at,
         voided_by,
     }
+}
+
+fn proven(proof: ProofRecord) -> ProvenView {
+    ProvenView { by: proof.by.to_string(), at: proof.at, reason: proof.reason }
 }
 
 /// What comes before the approvals.

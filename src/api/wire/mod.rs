@@ -25,6 +25,6 @@ pub use preview::{
 };
 pub use problem::{Code, Problem};
 pub use rollout::{
-    AcceptBody, ApprovalView, ApproveBody, FindingView, PaceView, ReasonBody, RolloutList, RolloutSummary,
-    RolloutView, StageHealth, StageView, SubmittedView, TailView, Waits, WhyBody,
+    AcceptBody, ApprovalView, ApproveBody, FindingView, PaceView, ProvenView, ReasonBody, RolloutList,
+    RolloutSummary, RolloutView, StageHealth, StageView, SubmittedView, TailView, Waits, WhyBody,
 };

@@ -95,6 +95,9 @@ pub struct RolloutView {
     /// What the guard had to say of it when it arrived.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub findings: Vec<FindingView>,
+    /// Who has said of this test that it looked right on a phone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub proven: Option<ProvenView>,
     /// How its rate follows a signal, if its plan says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pace: Option<PaceView>,
@@ -112,6 +115,18 @@ pub struct RolloutView {
     /// What each of its plan's guards says now. Absent before it is started, and of one that is over.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub guards: Vec<GuardView>,
+}
+
+/// Who has looked at a test, and what they say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProvenView {
+    /// Who.
+    pub by: String,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// What they say.
+    pub reason: String,
 }
 
 /// What the guard had to say, and who answers for it.

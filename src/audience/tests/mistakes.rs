@@ -172,9 +172,9 @@ mistakes! {
     a_link_host_with_a_scheme: "apps.toml", "\"bank.example.pl\"" => "\"https://bank.example.pl\"",
         "apps.toml:4: apps.\"pl.example.bank\".link_hosts[0]: \"https://bank.example.pl\" is no host; write a host in lower case, without scheme, port or path";
     a_shadow_over_a_rule_that_always_decides: "apps.toml", "fcm = { project = \"bank-prod\", max_rate = 9_000 }" => "fcm = { project = \"bank-prod\", max_rate = 9_000 }\nguard = { shadow = [\"test-to-production\"] }",
-        "apps.toml:7: apps.\"pl.example.bank\".guard.shadow[0]: \"test-to-production\" is a rule that is never in shadow: it always decides; write some of production-to-test, environment, unfilled-template, staging-link, contagion, duplicate-campaign, language-mismatch";
+        "apps.toml:7: apps.\"pl.example.bank\".guard.shadow[0]: \"test-to-production\" is a rule that is never in shadow: it always decides; write some of production-to-test, environment, unfilled-template, staging-link, contagion, duplicate-campaign, proof-missing, language-mismatch";
     a_shadow_over_no_rule: "apps.toml", "fcm = { project = \"bank-prod\", max_rate = 9_000 }" => "fcm = { project = \"bank-prod\", max_rate = 9_000 }\nguard = { shadow = [\"stagin-link\"] }",
-        "apps.toml:7: apps.\"pl.example.bank\".guard.shadow[0]: \"stagin-link\" is no rule of the guard; write some of production-to-test, environment, unfilled-template, staging-link, contagion, duplicate-campaign, language-mismatch";
+        "apps.toml:7: apps.\"pl.example.bank\".guard.shadow[0]: \"stagin-link\" is no rule of the guard; write some of production-to-test, environment, unfilled-template, staging-link, contagion, duplicate-campaign, proof-missing, language-mismatch";
     a_window_without_a_length: "apps.toml", "fcm = { project = \"bank-prod\", max_rate = 9_000 }" => "fcm = { project = \"bank-prod\", max_rate = 9_000 }\nguard = { duplicate_within = \"0s\" }",
         "apps.toml:7: apps.\"pl.example.bank\".guard.duplicate_within: \"0s\" is no duration; write more than zero";
     a_topic_that_breaks_a_header: "apps.toml", "topic = \"pl.example.bank\"" => "topic = \"pl example\"",

@@ -12,6 +12,7 @@ mod guards;
 mod json;
 mod mend;
 mod peak;
+mod prove;
 mod show;
 mod source;
 mod status;
@@ -33,9 +34,11 @@ use crate::{
 pub(super) use boxes::planned;
 pub(super) use campaign::Campaign;
 pub(super) use finding::{Args as FindingArgs, accept as accept_finding};
+pub(super) use prove::prove;
 pub(super) use show::show;
 pub(super) use source::{Source, client, id_by_api};
 pub(super) use table::in_force;
+pub(super) use verbs::Reasoned;
 
 /// What can be asked about rollouts, and of them.
 #[derive(Debug, clap::Subcommand)]
@@ -67,7 +70,7 @@ pub(super) enum Rollout {
     /// Approve exactly what is shown, by typing its count of devices and its audience
     Approve(approve::Args),
     /// Refuse a campaign for good
-    Reject(verbs::Reasoned),
+    Reject(Reasoned),
     /// Start an approved campaign
     Start(verbs::Asked),
     /// Let nothing more leave until somebody says otherwise
@@ -77,7 +80,7 @@ pub(super) enum Rollout {
     /// Open the next stage
     Promote(verbs::Asked),
     /// Give a campaign up for good
-    Abort(verbs::Reasoned),
+    Abort(Reasoned),
     /// Make a new campaign, with approvals of its own, of those whom one that is over was not sent to
     Retry {
         /// The campaign that is over: its id, or PRODUCER/JOB

@@ -129,6 +129,7 @@ pub(super) fn view() -> RolloutView {
             stage(4, "100 %", 3_791_556, 0, Some(2_000)),
         ],
         findings: Vec::new(),
+        proven: None,
         pace: None,
         late_tail: None,
         after_halt: 0,

@@ -81,6 +81,7 @@ pub(super) fn rollout(view: &RolloutView, paint: Paint) -> String {
     }
     lines.extend(guards::standing(view, paint));
     lines.extend(findings(view));
+    lines.extend(proven(view));
     if view.approvals_needed > 0 || !view.approvals.is_empty() {
         lines.push(named("approvals", &approvals(view)));
         lines.extend(view.approvals.iter().map(|approval| named("", &approved(approval))));
@@ -153,6 +154,13 @@ fn findings(view: &RolloutView) -> impl Iterator<Item = String> {
         };
         named(&name, &format!("{what}{stands}"))
     })
+}
+
+/// Who has looked at a test, and what they say of it.
+pub(super) fn proven(view: &RolloutView) -> Option<String> {
+    let proven = view.proven.as_ref()?;
+    let said = format!("by {}, {}: {}", visible(&proven.by), second(proven.at), visible(&proven.reason));
+    Some(named("proven", &said))
 }
 
 /// How fast it goes, and by what.

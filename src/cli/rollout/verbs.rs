@@ -32,13 +32,13 @@ pub(in crate::cli) struct Asked {
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Reasoned {
     /// The campaign: its id, or PRODUCER/JOB
-    campaign: Campaign,
+    pub(super) campaign: Campaign,
     /// Why; it stands in the audit log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
-    reason: String,
+    pub(super) reason: String,
     /// Say what would be asked, and ask nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl From<Reasoned> for Asked {
@@ -140,6 +140,7 @@ fn came_of(verb: &str, view: &RolloutView) -> String {
     if verb == "approve" {
         lines.push(table::named("approvals", &format!("{given} of {}", view.approvals_needed)));
     }
+    lines.extend(table::proven(view).filter(|_| verb == "prove"));
     lines.join("\n")
 }
 

@@ -13,6 +13,7 @@ mod payload_limits;
 mod plan_missing;
 mod producer_scope;
 mod production_to_test;
+mod proof_missing;
 mod staging_link;
 mod test_audience_too_big;
 mod test_to_production;
@@ -73,6 +74,8 @@ pub enum Rule {
     BroadcastInDisguise,
     /// A campaign that says to an audience what another has just said to it.
     DuplicateCampaign,
+    /// A campaign of words that nobody has seen on a phone.
+    ProofMissing,
     /// A producer that would reach more devices in a day than it may.
     BlastRadius,
     /// A text in a script that its readers do not read.
@@ -94,7 +97,7 @@ struct Entry {
 /// The guard, in one table. Structural rules come first: they are about who and when, and no text can
 /// argue with them. Refuse beats Hold beats a note, whatever the order.
 #[rustfmt::skip]
-const TABLE: [Entry; 17] = {
+const TABLE: [Entry; 18] = {
     use Severity::{Hold, Note, Refuse};
     [
         Entry { rule: Rule::LabelMissing,        id: "label-missing",         broken: Refuse, again: true,  check: label_missing::check },
@@ -115,6 +118,7 @@ const TABLE: [Entry; 17] = {
         Entry { rule: Rule::Contagion,           id: "contagion",             broken: Hold,   again: false, check: contagion::check },
         Entry { rule: Rule::BroadcastInDisguise, id: "broadcast-in-disguise", broken: Refuse, again: true,  check: broadcast_in_disguise::check },
         Entry { rule: Rule::DuplicateCampaign,   id: "duplicate-campaign",    broken: Hold,   again: false, check: duplicate_campaign::check },
+        Entry { rule: Rule::ProofMissing,        id: "proof-missing",         broken: Hold,   again: false, check: proof_missing::check },
         // Not again: a day is counted once, and a person has looked at a campaign.
         Entry { rule: Rule::BlastRadius,         id: "blast-radius",          broken: Hold,   again: false, check: blast_radius::check },
         Entry { rule: Rule::LanguageMismatch,    id: "language-mismatch",     broken: Note,   again: false, check: language_mismatch::check },

@@ -106,8 +106,9 @@ fn past() -> impl Strategy<Value = Past> {
     let over_day = over_day.prop_map(|over| {
         over.map(|(devices_per_day, more)| OverDay { devices_per_day, today: devices_per_day + more })
     });
-    let all = (duplicate, proptest::option::of(0..60_i64), over_day);
-    all.prop_map(move |(duplicate, flagged, over_day)| Past {
+    let all = (duplicate, proptest::option::of(0..60_i64), over_day, any::<bool>());
+    all.prop_map(move |(duplicate, flagged, over_day, proven)| Past {
+        proven,
         over_day,
         duplicate: duplicate
             .map(|(id, minutes)| (CampaignId::from_uuid(uuid::Uuid::from_u128(id)), at(minutes))),

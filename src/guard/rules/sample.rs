@@ -122,6 +122,12 @@ impl Sample {
         self
     }
 
+    /// Somebody has seen it.
+    pub(super) fn proven(mut self) -> Self {
+        self.past.proven = true;
+        self
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
@@ -234,7 +240,7 @@ pub(super) fn policy_with(of_bank: &str) -> Policy {
         (
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\
-             audiences = [\"customers\", \"qa\", \"staff\", \"planless\"]\ndirect_limit = 20\n\
+             audiences = [\"customers\", \"qa\", \"staff\", \"planless\", \"proven\"]\ndirect_limit = 20\n\
              [producers.shadowed]\nowners = [\"lead\"]\napps = [\"bank\", \"shadow\"]\n\
              intents = [\"production\"]\ndirect_limit = 20\n\
              [[producers.cards.direct_text]]\ntext = \"Twój kod: {code}\"\nmax_users = 1000\nwithin = \"1h\"\n\
@@ -255,6 +261,12 @@ pub(super) fn policy_with(of_bank: &str) -> Policy {
         (
             "cohorts/planless.toml",
             "class = \"internal\"\napp = \"bank\"\nmembers_file = \"staff.txt\"\n[limits]\nmax_devices = 10\n"
+                .to_owned(),
+        ),
+        (
+            "cohorts/proven.toml",
+            "class = \"production\"\napp = \"bank\"\nproof = \"required\"\ndefault_plan = \"argued\"\n\
+             [select]\ncountry = [\"PL\"]\n[limits]\nmax_devices = 10\napprovals = [{ above = 0, people = 1 }]\n"
                 .to_owned(),
         ),
         (

@@ -4,7 +4,7 @@
 //! All are asked before the guard judges, and once more in the transaction that puts the campaign on record, under locks on
 //! its producer and its audience: of two that say the same at the same moment in two processes, the second to be stored is judged again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::FromRow;
@@ -48,6 +48,8 @@ pub struct PastAsk<'a> {
     pub at_most: u64,
     /// How many devices its producer may reach in a day.
     pub devices_per_day: Option<u64>,
+    /// How old a proof of its words may be, if its audience asks for one.
+    pub proof_within: Option<Duration>,
 }
 
 #[derive(FromRow)]
@@ -83,7 +85,11 @@ impl Tx {
             Some(limit) => self.over_day(ask, limit, now, but).await?,
             None => None,
         };
-        Ok(Past { duplicate: self.said(ask, since, but).await?, flagged, over_day })
+        let proven = match ask.proof_within {
+            Some(within) => self.is_proven(ask.app, &ask.fingerprint, within, now).await?,
+            None => false,
+        };
+        Ok(Past { duplicate: self.said(ask, since, but).await?, flagged, proven, over_day })
     }
 
     /// Waits until nobody else puts a campaign of this producer's, or to this audience, on record. Statements of their own: the

@@ -269,6 +269,7 @@ impl Ledger {
             if is_news(past.duplicate.is_some(), told.duplicate.is_some())
                 || is_news(past.flagged.is_some(), told.flagged.is_some())
                 || is_news(past.over_day.is_some(), told.over_day.is_some())
+                || is_news(!past.proven, !told.proven)
             {
                 return Ok(Submitted::JudgeAgain);
             }

@@ -22,6 +22,7 @@ mod outbox;
 mod past;
 mod policies;
 mod postgres_only;
+mod proofs;
 mod reach;
 mod registrations;
 mod registry;
@@ -102,6 +103,8 @@ macro_rules! on_both_engines {
 }
 
 on_both_engines! {
+    proofs:
+        a_proof_is_a_finished_test_that_reached_somebody_and_counts_for_its_words;
     days:
         processes_never_reach_more_devices_of_a_day_than_a_producer_may,
         what_a_process_hands_back_is_given_to_another_and_saying_it_again_changes_nothing,

@@ -37,8 +37,9 @@ fn ask<'a>(
 ) -> PastAsk<'a> {
     static ID: std::sync::LazyLock<crate::model::AppId> = std::sync::LazyLock::new(app);
     let fingerprint = Fingerprint::of(job.notification());
-    let (at_most, devices_per_day) = (9_999, None);
-    PastAsk { producer: &key.producer, app: &ID, audience, fingerprint, settings, at_most, devices_per_day }
+    let (at_most, devices_per_day, proof_within) = (9_999, None, None);
+    let producer = &key.producer;
+    PastAsk { producer, app: &ID, audience, fingerprint, settings, at_most, devices_per_day, proof_within }
 }
 
 fn everyone() -> AudienceName {

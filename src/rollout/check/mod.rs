@@ -3,7 +3,8 @@
 //! Two stages of two chunks, one of them deferred once; two workers that may die in the middle of anything; a coordinator
 //! that may die or be deposed between deciding and acting, and be followed by another; three operators, one of whom asked for
 //! it; a policy that drifts, approvals that grow old, halts, breakers that trip, time that passes. In worlds of their own, a
-//! number of our own systems that nears a bound, passes it, cannot be seen, and comes back. What decides is the real
+//! number of our own systems that nears a bound, passes it, cannot be seen, and comes back; and a finding of the guard that holds
+//! it until somebody accepts it. What decides is the real
 //! [`super::machine`] and the real [`super::next()`]; around them stands a small model of the ledger's rules: each step is
 //! atomic, as under the row's lock, and whoever acts on what was read earlier is told so.
 //!
@@ -72,6 +73,25 @@ fn i3_i5_every_reachable_state_heeds_what_was_seen_of_our_own_systems() {
         assert!(found.states > 1_000, "{name}: hardly anything was visited");
         let ends: Vec<&str> = found.ends.iter().copied().collect();
         assert_eq!(ends, ["aborted", "completed", "expired", "halted", "rejected"], "{name}");
+    }
+}
+
+#[test]
+fn i3_every_reachable_state_sends_nothing_that_the_guard_holds() {
+    for (name, test) in [("held", false), ("held test campaign", true)] {
+        let found = all_of(name, &Model::held(test));
+        assert!(found.states > 1_000, "{name}: hardly anything was visited");
+        let ends: Vec<&str> = found.ends.iter().copied().collect();
+        assert_eq!(ends, ["aborted", "completed", "expired", "halted", "rejected"], "{name}");
+    }
+}
+
+#[test]
+fn i3_an_approval_over_an_open_finding_on_purpose_is_found() {
+    for test in [false, true] {
+        let rules = Rules { findings: false, ..Rules::default() };
+        let model = Model { rules, ..Model::held(test) };
+        is_found("nobody looks at findings", "I3 held-is-not-sent", &model);
     }
 }
 

@@ -5,7 +5,8 @@ use super::world::{Action, Chunk, Due, Model, Worker, World, stage_of};
 use crate::rollout::{Pause, Rollout, machine::Paused};
 
 /// Every property, by its name.
-pub(super) const NAMES: [&str; 17] = [
+pub(super) const NAMES: [&str; 18] = [
+    "I3 held-is-not-sent",
     "I1 no-test-to-production",
     "I3 manual-gate",
     "I3 reasoned",
@@ -27,7 +28,8 @@ pub(super) const NAMES: [&str; 17] = [
 
 /// The first property that a step breaks.
 pub(super) fn broken(model: &Model, before: &World, action: Action, after: &World) -> Option<&'static str> {
-    let checks: [(&'static str, bool); 10] = [
+    let checks: [(&'static str, bool); 11] = [
+        ("I3 held-is-not-sent", !(before.open && matches!(action, Action::Intends(_)))),
         ("over-is-over", !before.is_over() || before.rollout == after.rollout),
         ("I1 no-test-to-production", !after.record.stranger),
         ("I4 widening-needs-two", model.test || are_two(before, after)),

@@ -26,6 +26,7 @@ impl World {
             drifted: false,
             approved_under: false,
             halted,
+            open: model.held,
             opened: 0,
             sent: [false; 2],
             chunks: [Chunk::Shut; CHUNKS],
@@ -89,6 +90,10 @@ impl World {
     fn take(&mut self, action: Action, model: &Model) -> Option<()> {
         match action {
             Action::Approve { person, later } => self.approve(model, person, later),
+            Action::Accepts => {
+                let waits = matches!(self.rollout, Rollout::PendingApproval(_));
+                (self.open && waits).then(|| self.open = false)
+            }
             Action::Reject => self.steer(model, RolloutEvent::Reject),
             Action::Start if !self.halted => self.steer(model, RolloutEvent::Start),
             Action::Pause => self.steer(model, RolloutEvent::Pause(Pause::Manual)),
@@ -187,6 +192,9 @@ impl World {
     /// I8: exactly what is frozen, under the policy in force.
     fn approve(&mut self, model: &Model, person: usize, later: bool) -> Option<()> {
         let Rollout::PendingApproval(pending) = &self.rollout else { return None };
+        if model.rules.findings && self.open {
+            return None;
+        }
         let mixed = !pending.approved.is_empty() && self.approved_under != later;
         if later != self.drifted || (model.rules.one_digest && mixed) {
             return None;
@@ -247,7 +255,7 @@ impl World {
             expires_at: at_first() + SignedDuration::from_secs(3_600),
             at_most: 100,
             same_policy: self.drifted == self.approved_under,
-            needs_people: !model.test,
+            needs_people: !model.test || model.held,
             approvals_until: given.then(|| now + SignedDuration::from_secs(if self.aged { 0 } else { 60 })),
             zone: None,
             breaker: tripped.as_ref(),

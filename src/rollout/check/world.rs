@@ -37,11 +37,21 @@ pub(super) struct Rules {
     pub(super) admits: bool,
     /// Whose term is over writes nothing.
     pub(super) fenced: bool,
+    /// No approval is taken while a finding of the guard is open.
+    pub(super) findings: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { epoch: true, expiry: true, compared: true, one_digest: true, admits: true, fenced: true }
+        Self {
+            epoch: true,
+            expiry: true,
+            compared: true,
+            one_digest: true,
+            admits: true,
+            fenced: true,
+            findings: true,
+        }
     }
 }
 
@@ -60,6 +70,8 @@ pub(super) struct Model {
     pub(super) plan: FrozenPlan,
     /// It is for testers: nobody needs to approve it.
     pub(super) test: bool,
+    /// The guard holds it: somebody must accept what it found, and approve it, whomever it is for.
+    pub(super) held: bool,
     /// What never happens here: a world with a feature more has others less, so that it can be searched to its end.
     pub(super) never: fn(Action) -> bool,
 }
@@ -79,7 +91,15 @@ impl Model {
             downstream: Vec::new(),
             pace: None,
         };
-        Self { machine: Rollout::on, planner: next, rules: Rules::default(), plan, test, never: |_| false }
+        Self {
+            machine: Rollout::on,
+            planner: next,
+            rules: Rules::default(),
+            plan,
+            test,
+            held: false,
+            never: |_| false,
+        }
     }
 
     /// The same, watched by a downstream guard; with no breakers, nothing deferred, and approvals that stay young.
@@ -92,8 +112,16 @@ impl Model {
         model
     }
 
+    /// The same, held by the guard; with no breakers, nothing deferred, and approvals that stay young.
+    pub(super) fn held(test: bool) -> Self {
+        let never = |action| {
+            matches!(action, Action::Trips(_) | Action::ApprovalsAge | Action::Records { defers: true, .. })
+        };
+        Self { never, held: true, ..Self::new(Gate::Time, test) }
+    }
+
     pub(super) fn electorate(&self) -> Electorate {
-        let people = if self.test { 0 } else { 2 };
+        let people = if self.test { u32::from(self.held) } else { 2 };
         Electorate { people, barred: [name(0)].into() }
     }
 }
@@ -180,6 +208,8 @@ pub(super) struct World {
     pub(super) drifted: bool,
     pub(super) approved_under: bool,
     pub(super) halted: bool,
+    /// Nobody has accepted what the guard found.
+    pub(super) open: bool,
     pub(super) opened: u16,
     pub(super) sent: [bool; 2],
     pub(super) chunks: [Chunk; CHUNKS],
@@ -199,6 +229,7 @@ pub(super) struct World {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Approve { person: usize, later: bool },
+    Accepts,
     Reject,
     Start,
     Pause,
@@ -230,6 +261,7 @@ impl Action {
     /// Everything, in the order in which it is tried.
     pub(super) fn all() -> Vec<Self> {
         let mut all = vec![
+            Self::Accepts,
             Self::Reject,
             Self::Start,
             Self::Pause,

@@ -8,6 +8,7 @@ mod held;
 mod hostile;
 mod peak;
 mod policy;
+mod proven;
 mod races;
 mod tokens;
 mod verbs;

@@ -192,6 +192,6 @@ async fn audience_check_needs_no_service_and_names_file_line_and_key() {
     exit 1
     -- err
     DIR/audiences/cohorts/qa-phones.toml:3: class: "tset" is not known here; write "test" or "internal" or "production"
-    DIR/audiences/producers.toml:9: producers.cards.direct_limits: is not a field that is known here; write one of owners, apps, intents, audiences, scopes, devices_per_day, direct_limit, direct_text
+    DIR/audiences/producers.toml:9: producers.cards.direct_limits: is not a field that is known here; write one of owners, apps, intents, audiences, scopes, devices_per_day, direct_limit, direct_text, undeclared
     "#);
 }
