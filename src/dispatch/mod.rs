@@ -7,6 +7,7 @@
 //! record, and no more. [`registrations`] keeps whose phone is whose. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
 //! processes tell each other at once; [`outlook`] says what a rollout waits for.
 
+mod bench;
 mod burst;
 mod campaigns;
 mod commit;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::patience::Patience;
 
+pub use bench::{LaneBench, LaneJob};
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;

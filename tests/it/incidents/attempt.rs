@@ -52,8 +52,8 @@ impl By {
 /// The audience of an attempt's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cohort {
-    /// The whole crowd.
-    Crowd { class: HitClass, max_devices: usize },
+    /// The whole crowd; perhaps its file asks for a proof.
+    Crowd { class: HitClass, max_devices: usize, proof: bool },
     /// Those who were meant.
     Meant(MeantClass),
 }
@@ -172,7 +172,7 @@ impl<'i> Pen<'i> {
 
     fn ends(self, by: By, allowed: usize, steps: Vec<Step>) -> Attempt {
         let class = self.incident.hit.class;
-        self.to(by, Cohort::Crowd { class, max_devices: LARGE }, allowed, steps)
+        self.to(by, Cohort::Crowd { class, max_devices: LARGE, proof: false }, allowed, steps)
     }
 
     fn to(self, by: By, cohort: Cohort, allowed: usize, steps: Vec<Step>) -> Attempt {
@@ -237,10 +237,20 @@ fn all_different(mut pen: Pen<'_>) -> Attempt {
     pen.ends(By::Day, DAY_LIMIT, vec![step])
 }
 
+/// A campaign that nothing is wrong with but what it says: to an audience that asks for no proof, and to one that does.
+fn to_everyone<'i>(pen: impl Fn(&str) -> Pen<'i>) -> [Attempt; 2] {
+    ["all", "unproven"].map(|name| {
+        let mut pen = pen(name);
+        let (class, proof) = (pen.incident.hit.class, name == "unproven");
+        let campaigns = pen.campaigns(PRODUCTION, CROWD);
+        pen.to(By::Anything, Cohort::Crowd { class, max_devices: LARGE, proof }, 0, campaigns)
+    })
+}
+
 fn unscoped<'i>(pen: impl Fn(&str) -> Pen<'i>) -> Vec<Attempt> {
-    let mut to_all = pen("all");
-    let campaigns = to_all.campaigns(PRODUCTION, CROWD);
-    vec![to_all.ends(By::Anything, 0, campaigns), looped(pen("each"))]
+    let mut attempts = Vec::from(to_everyone(&pen));
+    attempts.push(looped(pen("each")));
+    attempts
 }
 
 fn wrong_audience<'i>(pen: impl Fn(&str) -> Pen<'i>) -> Vec<Attempt> {
@@ -258,7 +268,12 @@ fn forgotten_filter<'i>(incident: &Incident, pen: impl Fn(&str) -> Pen<'i>) -> V
     let to = |name: &str, max_devices: usize| {
         let mut pen = pen(name);
         let job = pen.campaign(PRODUCTION, max_devices, pen.text());
-        pen.to(By::Anything, Cohort::Crowd { class, max_devices }, 0, vec![Step::Jobs(vec![job])])
+        pen.to(
+            By::Anything,
+            Cohort::Crowd { class, max_devices, proof: false },
+            0,
+            vec![Step::Jobs(vec![job])],
+        )
     };
     // Whom it is for is not said at all: that is nobody, and not everybody.
     let mut lost = pen("lost");
@@ -299,9 +314,9 @@ fn empty_template<'i>(pen: impl Fn(&str) -> Pen<'i>) -> Vec<Attempt> {
 }
 
 fn leaked<'i>(pen: impl Fn(&str) -> Pen<'i>) -> Vec<Attempt> {
-    let mut to_all = pen("all");
-    let campaigns = to_all.campaigns(PRODUCTION, CROWD);
-    vec![to_all.ends(By::Anything, 0, campaigns), looped(pen("each")), all_different(pen("varied"))]
+    let mut attempts = unscoped(&pen);
+    attempts.push(all_different(pen("varied")));
+    attempts
 }
 
 fn relayed<'i>(pen: impl Fn(&str) -> Pen<'i>) -> Vec<Attempt> {

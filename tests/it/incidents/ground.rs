@@ -87,14 +87,12 @@ fn cohort(attempt: &Attempt) -> (String, Option<String>) {
     let listed = format!("members_file = \"{id}.txt\"");
     let people = |count: usize| attempt.users().take(count).collect::<Vec<_>>().join("\n");
     match attempt.cohort {
-        Cohort::Crowd { class: HitClass::Production, max_devices } => {
-            let limits = format!("max_devices = {max_devices}\napprovals = {tiers}");
-            (file("production", &select(&format!("tags = [\"{id}\"]")), &limits), None)
-        }
-        Cohort::Crowd { class: HitClass::Internal, max_devices } => {
-            // Who selects by a tag may come to more than the file's bound, as a list may not.
-            let limits = format!("max_devices = {max_devices}\napprovals = {tiers}");
-            (file("internal", &select(&format!("tags = [\"{id}\"]")), &limits), None)
+        Cohort::Crowd { class, max_devices, proof } => {
+            // Our own people select here, too: a list cannot come to more than the file's bound.
+            let class = if class == HitClass::Production { "production" } else { "internal" };
+            let proof = if proof { "required" } else { "optional" };
+            let who = format!("proof = \"{proof}\"\n{}", select(&format!("tags = [\"{id}\"]")));
+            (file(class, &who, &format!("max_devices = {max_devices}\napprovals = {tiers}")), None)
         }
         Cohort::Meant(MeantClass::Production) => {
             let limits = format!("max_devices = {MEANT}\napprovals = {tiers}");
