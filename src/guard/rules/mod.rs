@@ -351,6 +351,30 @@ mod tests {
     }
 
     #[test]
+    fn a_notification_is_flagged_by_a_rule_about_what_it_is_that_stopped_it() {
+        let flagged = |rule: Rule, severity| {
+            is_flagged(&[Finding::new((Rule::Environment, Severity::Note), "job", "", "").note(), {
+                Finding::new((rule, severity), "job", "", "").note()
+            }])
+        };
+        for rule in Rule::ALL {
+            let expected = FLAGGING.contains(&rule);
+            let stops = (flagged(rule, Severity::Refuse), flagged(rule, Severity::Hold));
+            assert_eq!(stops, (expected, expected), "{}", rule.id());
+            assert!(!flagged(rule, Severity::Note) && !flagged(rule, Severity::Shadow), "{}", rule.id());
+        }
+        assert!(FLAGGING.contains(&Rule::StagingLink) && !FLAGGING.contains(&Rule::Contagion));
+        assert!(!is_flagged(&[]));
+    }
+
+    #[test]
+    fn what_is_printed_of_the_rules_and_of_a_proof_are_their_names() {
+        assert!(format!("{:?}", Rules::ALL).contains("\"test-to-production\""));
+        let Verdict::Clear(cleared, _) = Sample::direct().clear() else { panic!("must be clear") };
+        assert!(format!("{cleared:?}").starts_with("Cleared(cards/j-1, production, "), "{cleared:?}");
+    }
+
+    #[test]
     fn a_rule_that_panics_refuses_and_is_named() {
         let sample = Sample::direct();
         sample.with_case(|case| {

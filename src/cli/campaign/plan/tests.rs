@@ -24,12 +24,20 @@ fn job(id: &str, change: impl FnOnce(&mut Value)) -> Job {
     Job::parse(job.to_string().as_bytes()).expect("a job")
 }
 
+/// To our own people, who need no proof of it.
+fn to_staff(id: &str, change: impl FnOnce(&mut Value)) -> Job {
+    job(id, |job| {
+        job["to"] = json!({ "audience": "staff", "at_most": 100 });
+        change(job);
+    })
+}
+
 async fn looked_at(ledger: &Ledger, job: &Job) -> (Option<PlanPreview>, Prospect) {
     let every = std::time::Duration::from_secs(15);
     let looks = Looks { scrape: every, every };
-    let (audience, producer) = (AudienceName::parse("customers-pl"), ProducerId::parse("marketing"));
-    let (audience, producer) = (audience.expect("a name"), producer.expect("a producer"));
-    looked(ledger, policy(), looks, (job, &audience, &producer)).await.expect("the ledger answers")
+    let producer = ProducerId::parse("marketing").expect("a producer");
+    let Some(Recipients::Audience { name, .. }) = job.to() else { panic!("a campaign") };
+    looked(ledger, policy(), looks, (job, name, &producer)).await.expect("the ledger answers")
 }
 
 async fn shown(ledger: &Ledger, job: &Job) -> (String, Exit) {
@@ -40,7 +48,7 @@ async fn shown(ledger: &Ledger, job: &Job) -> (String, Exit) {
 
 #[tokio::test]
 async fn a_plan_that_nothing_speaks_against_ends_with_the_verdict() {
-    let (told, exit) = shown(&ledger().await, &job("spring", |_| {})).await;
+    let (told, exit) = shown(&ledger().await, &to_staff("spring", |_| {})).await;
     assert_eq!(exit, Exit::Ok);
     insta::assert_snapshot!(told);
 }
@@ -77,7 +85,7 @@ async fn a_plan_and_a_submission_say_the_same_of_what_was_before_and_a_plan_stor
     let submit = async |job: &Job| {
         submit_on_behalf(&ledger, &guard, job, &owner, &marketing).await.expect("the ledger answers")
     };
-    let (first, again) = (job("monday", |_| {}), job("tuesday", |_| {}));
+    let (first, again) = (to_staff("monday", |_| {}), to_staff("tuesday", |_| {}));
     assert!(matches!(looked_at(&ledger, &first).await.1, Prospect::Clear(_)));
     assert!(ledger.live_rollouts().await.expect("an answer").is_empty(), "a plan stores nothing");
     let view = submit(&first).await.expect("on record");
@@ -88,7 +96,7 @@ async fn a_plan_and_a_submission_say_the_same_of_what_was_before_and_a_plan_stor
     let Prospect::Held(findings) = held else { panic!("it says the same: {held:?}") };
     assert!(findings.iter().any(|finding| finding.rule == "duplicate-campaign"), "{findings:?}");
     assert!(submit(&again).await.expect("on record").held);
-    let other = job("monday", |job| job["notification"]["body"] = json!("Inna treść"));
+    let other = to_staff("monday", |job| job["notification"]["body"] = json!("Inna treść"));
     let (_, refused) = looked_at(&ledger, &other).await;
     let Prospect::Refused(findings) = refused else { panic!("the id is another's: {refused:?}") };
     assert_eq!(submit(&other).await.expect_err("the id is another's"), findings);
