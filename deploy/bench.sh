@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What a notification costs, measured on this machine beside h2load, against the targets.
 #
-#   deploy/bench.sh [--quick] [--only direct|campaign] [--no-gate] [--json FILE] [--binary FILE]
+#   deploy/bench.sh [--quick] [--only direct|campaign|guard] [--no-gate] [--json FILE] [--binary FILE]
 #
 #   --quick        a minute's smoke check: fewer and shorter runs, and figures to match
-#   --only PART    the direct lane and the bare send path, or campaigns (bench-campaign.sh)
+#   --only PART    the direct lane and the bare send path, campaigns (bench-campaign.sh), or verdicts of the guard in memory
 #   --no-gate      report only; without it the exit code is 1 when a median misses its target
 #   --json FILE    the same figures for programs
 #   --binary FILE  measure this program; by default the release build, which is brought up to date first
@@ -20,12 +20,15 @@ RATIO_TARGET=1.6      # times h2load
 SERVICE_TARGET=60     # µs of the service's CPU for a notification
 P99_TARGET=50         # ms from enqueue to accept, at $RATE
 MEMORY_TARGET=40      # MB of an idle service
+VERDICT_TARGET=20     # µs of CPU for a whole verdict, whatever the job
+LANE_TARGET=3         # µs of CPU that the guard costs the direct lane for a job
 
 RATE=1000
 PAIRS=5 SENDS=300000 # bare send path
 LOADS=3 JOBS=30000   # direct lane
 PACED=3 PACED_JOBS=20000
 IDLE_SECONDS=10
+GUARDS=5 VERDICTS=300000 # of each kind
 PHONES=30000
 IN_FLIGHT=500
 BODY_BYTES=289
@@ -42,9 +45,9 @@ while [ $# -gt 0 ]; do
   case $1 in
     --quick)
       QUICK=true PAIRS=2 SENDS=100000 LOADS=1 JOBS=5000 PACED=1 PACED_JOBS=5000 PHONES=10000 IDLE_SECONDS=3
-      DEVICES=100000 LATENCY_DEVICES=40000 CAMPAIGNS=1
+      DEVICES=100000 LATENCY_DEVICES=40000 CAMPAIGNS=1 GUARDS=2 VERDICTS=100000
       ;;
-    --only) [[ ${2:-} =~ ^(direct|campaign)$ ]] || usage; ONLY=$2; shift ;;
+    --only) [[ ${2:-} =~ ^(direct|campaign|guard)$ ]] || usage; ONLY=$2; shift ;;
     --no-gate) GATE= ;;
     --json) [ $# -ge 2 ] || usage; JSON=$2; shift ;;
     --binary) [ $# -ge 2 ] || usage; BINARY=$2; shift ;;
@@ -85,7 +88,7 @@ chmod 711 "$DIR" # the servers' own users pass through
 # ---- what is needed ----------------------------------------------------------------------------------------
 
 command -v taskset >/dev/null || die "taskset is missing; install it with: apt-get install util-linux"
-if ! command -v h2load >/dev/null; then
+if [ "$ONLY" != guard ] && ! command -v h2load >/dev/null; then
   [ "$(id -u)" = 0 ] || die "h2load is missing; install it with: apt-get install nghttp2-client"
   say "installing nghttp2-client"
   apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
@@ -239,6 +242,20 @@ measure_memory() {
   say "idle: $MEMORY MB"
 }
 
+# Everything on one processor: the lane, and the watched thread that it hands its batches to.
+measure_guard() {
+  local run out=$DIR/guard.json
+  for ((run = 1; run <= GUARDS; run++)); do
+    "${MEASURED[@]}" "$BINARY" bench guard --count "$VERDICTS" >"$out"
+    of_run() { field "$1" <"$out"; }
+    CODE+=("$(of_run code_micros)") TWENTY+=("$(of_run twenty_micros)") CAMPAIGN+=("$(of_run campaign_micros)")
+    JSON_READ+=("$(of_run json_micros)") PER_JSON+=("$(of_run code_per_json)")
+    REACH+=("$(of_run reach_micros)") LANE+=("$(of_run direct_lane_micros)")
+    say "guard $run of $GUARDS: a code ${CODE[-1]} µs, twenty people ${TWENTY[-1]} µs, a campaign ${CAMPAIGN[-1]} µs," \
+      "direct lane ${LANE[-1]} µs; the reference ${JSON_READ[-1]} µs"
+  done
+}
+
 # The service stands still while the queue fills, so that it meets all jobs at once and nothing of its start.
 measure_load() {
   local load before_accepted s p r began ended
@@ -315,6 +332,22 @@ report_direct() {
   figure load_late_ms "$M_LATE"
   figure idle_rss_mb "$MEMORY"
 }
+report_guard() {
+  judged 'a verdict on a one-time code: CPU' "$M_CODE" us '<=' "$VERDICT_TARGET"
+  judged '  on a text to 20 people' "$M_TWENTY" us '<=' "$VERDICT_TARGET"
+  judged '  on a campaign' "$M_VERDICT_CAMPAIGN" us '<=' "$VERDICT_TARGET"
+  row "the code's JSON read in the same run" "$M_JSON_READ us"
+  row '  the verdict on it, times that' "$M_PER_JSON x"
+  judged 'what the guard costs the direct lane: CPU a job' "$M_LANE" us '<=' "$LANE_TARGET"
+  row '  to count whom it reaches, of that' "$M_REACH us"
+  figure guard_code_cpu_micros "$M_CODE"
+  figure guard_twenty_cpu_micros "$M_TWENTY"
+  figure guard_campaign_cpu_micros "$M_VERDICT_CAMPAIGN"
+  figure json_read_cpu_micros "$M_JSON_READ"
+  figure guard_code_json_ratio "$M_PER_JSON"
+  figure guard_direct_lane_cpu_micros "$M_LANE"
+  figure guard_reach_cpu_micros "$M_REACH"
+}
 # Numbers only, so that nothing needs quoting.
 report_json() {
   printf '{\n  "quick": %s,\n  "missed": %s' "$QUICK" "${#MISSED[@]}"
@@ -355,11 +388,19 @@ run_direct() {
   M_P50=$(median "${P50[@]}") M_P99=$(median "${P99[@]}") M_LATE=$(median "${LATE[@]}")
 }
 
-[ "$ONLY" = campaign ] || run_direct
-[ "$ONLY" = direct ] || run_campaign
+run_guard() {
+  CODE=() TWENTY=() CAMPAIGN=() JSON_READ=() PER_JSON=() REACH=() LANE=()
+  measure_guard
+  M_CODE=$(median "${CODE[@]}") M_TWENTY=$(median "${TWENTY[@]}") M_VERDICT_CAMPAIGN=$(median "${CAMPAIGN[@]}")
+  M_JSON_READ=$(median "${JSON_READ[@]}") M_PER_JSON=$(median "${PER_JSON[@]}")
+  M_REACH=$(median "${REACH[@]}") M_LANE=$(median "${LANE[@]}")
+}
+
+PARTS=(guard direct campaign)
+[ -z "$ONLY" ] || PARTS=("$ONLY")
+for part in "${PARTS[@]}"; do "run_$part"; done
 report_head
-[ "$ONLY" = campaign ] || report_direct
-[ "$ONLY" = direct ] || report_campaign
+for part in "${PARTS[@]}"; do "report_$part"; done
 [ -z "$JSON" ] || report_json >"$JSON"
 if [ ${#MISSED[@]} -gt 0 ]; then
   say "targets missed: $(printf '%s; ' "${MISSED[@]}")"

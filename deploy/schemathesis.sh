@@ -137,6 +137,7 @@ CONF
 # What a token of this scope may do, beside what every token may.
 may() {
   case $1 in
+    enqueue:test) echo submitCampaign retry correct supersede showReached prove ;;
     enqueue:*) echo submitCampaign retry correct supersede showReached ;;
     approve:*) echo approve reject acceptFinding previewRollout ;;
     promote) echo start pause resume promote abort previewRollout showReached ;;

@@ -1,5 +1,7 @@
 //! `bellwether campaign`: sending one by hand.
 
+mod plan;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -8,24 +10,22 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    Exit, Output,
-    exit::With,
-    ledger,
-    output::{self, Paint},
-    rollout::{FindingArgs, Reasoned, accept_finding, client, planned as planned_boxes, prove},
+    Exit, Output, output,
+    rollout::{FindingArgs, Reasoned, accept_finding, client, prove},
 };
-use crate::{
-    api::{views, wire::SubmittedView},
-    model::{Job, Recipients},
-};
+use crate::{api::wire::SubmittedView, model::Job};
 
 /// What can be done with a campaign before it is a rollout.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Campaign {
-    /// What a campaign would come to now: its stages, the peak of app opens, how late its guards are; nothing is submitted
+    /// What a campaign would come to now: its stages, the peak of app opens, how late its guards are, and the guard's verdict
+    /// (0 clear, 3 refused, 7 held); nothing is submitted
     Plan {
         /// The job, as JSON; standard input if it is absent or `-`
         file: Option<PathBuf>,
+        /// Who would submit it; needed if several producers may
+        #[arg(long, value_name = "PRODUCER")]
+        producer: Option<crate::model::ProducerId>,
     },
     /// Submit a campaign on behalf of a producer that you own; others must approve it
     Submit {
@@ -44,32 +44,11 @@ pub(super) enum Campaign {
 /// Runs the verb.
 pub(super) async fn run(config: &Path, output: Output, verb: Campaign) -> anyhow::Result<Exit> {
     match verb {
-        Campaign::Plan { file } => plan(config, output, file.as_deref()).await,
+        Campaign::Plan { file, producer } => plan::run(config, output, file.as_deref(), producer).await,
         Campaign::Submit { file, producer } => submit(output, file.as_deref(), producer).await,
         Campaign::AcceptFinding(args) => accept_finding(output, &args).await,
         Campaign::Prove(args) => prove(output, &args).await,
     }
-}
-
-/// Shows what a job's audience and plan come to, by the ledger and the policy here.
-async fn plan(config: &Path, output: Output, file: Option<&Path>) -> anyhow::Result<Exit> {
-    let job = Job::parse(&read(file)?).context("this is no job")?;
-    let (policy, looks) = (ledger::policy(config)?, ledger::configuration(config)?.downstream.looks());
-    let no_campaign = |why: &str| With(Exit::Error, format!("this is no campaign: {why}"));
-    let Some(Recipients::Audience { name, .. }) = job.to() else {
-        return Err(no_campaign("it names no audience").into());
-    };
-    let audience = policy.audience(name).ok_or_else(|| {
-        With(Exit::NotFound, format!("there is no audience {name}; `bellwether audience list` shows them"))
-    })?;
-    let plan = policy.plan_for(audience, job.plan());
-    let plan = plan.ok_or_else(|| no_campaign("there is no plan for it; name one"))?;
-    let planned = views::planned(&ledger::open(config).await?, &policy, looks, (audience, plan)).await?;
-    match output {
-        Output::Table => output::line(&planned_boxes(&planned, Paint::stdout()))?,
-        Output::Json | Output::Yaml => output.print(&planned)?,
-    }
-    Ok(Exit::Ok)
 }
 
 async fn submit(

@@ -22,7 +22,7 @@ use crate::{
     audience::Policy,
     clock::Clock,
     guard::{self, DirectReach, Facts, Finding, FoundRecipient, Past, Severity, Verdict},
-    model::{Job, ProducerId, Recipients},
+    model::{FindingNote, Job, ProducerId, Recipients},
 };
 
 /// What can be asked of the guard.
@@ -57,7 +57,7 @@ pub(super) fn run(config: &Path, output: Output, verb: &Guard) -> anyhow::Result
 }
 
 /// The one producer of the policy that may send such a job.
-fn only_producer(policy: &Policy, job: &Job) -> anyhow::Result<ProducerId> {
+pub(super) fn only_producer(policy: &Policy, job: &Job) -> anyhow::Result<ProducerId> {
     let able = policy.producers().filter(|producer| {
         job.app().is_some_and(|app| producer.may_use_app(app))
             && job.intent().is_some_and(|intent| producer.may_claim(intent))
@@ -134,20 +134,24 @@ fn told(job: &Job, producer: &ProducerId, verdict: &Verdict, paint: Paint) -> St
 }
 
 fn told_of(job: &Job, finding: &Finding) -> String {
+    finding_told(job, &finding.note(), finding.matched.as_deref())
+}
+
+/// A finding as it goes on record, with its place in the text of the job.
+pub(super) fn note_told(job: &Job, note: &FindingNote) -> String {
+    finding_told(job, note, None)
+}
+
+fn finding_told(job: &Job, note: &FindingNote, matched: Option<&str>) -> String {
     const INDENT: usize = 4;
-    let word = match finding.severity {
-        Severity::Refuse => "refuse",
-        Severity::Hold => "hold",
-        Severity::Note => "note",
-        Severity::Shadow => "shadow",
-    };
-    let mut lines = vec![format!("{word}  {}  {}", finding.rule.id(), visible(&finding.field))];
-    let text = text_of(job, &finding.field);
-    match (&finding.span, text, &finding.matched) {
+    // What is told as clear decides nothing.
+    let word = if note.verdict == Severity::Note.as_str() { "note" } else { &note.verdict };
+    let mut lines = vec![format!("{word}  {}  {}", note.rule, visible(&note.field))];
+    let span = note.span.map(|(start, end)| start..end);
+    match (span, text_of(job, &note.field), matched) {
         (Some(span), Some(text), _) if text.get(span.clone()).is_some() => {
-            lines.extend(
-                underline::underlined(text, span).map(|line| format!("{}{line}", " ".repeat(INDENT))),
-            );
+            let underlined = underline::underlined(text, &span);
+            lines.extend(underlined.map(|line| format!("{}{line}", " ".repeat(INDENT))));
         }
         (_, _, Some(matched)) => {
             let quoted = output::shortened(&visible(matched), output::COLUMNS - INDENT - 2);
@@ -155,8 +159,8 @@ fn told_of(job: &Job, finding: &Finding) -> String {
         }
         _ => {}
     }
-    lines.push(output::indented(&visible(&finding.reason), INDENT));
-    lines.push(output::indented(&format!("to mend it: {}", visible(&finding.fix)), INDENT));
+    lines.push(output::indented(&visible(&note.reason), INDENT));
+    lines.push(output::indented(&format!("to mend it: {}", visible(&note.fix)), INDENT));
     lines.join("\n")
 }
 

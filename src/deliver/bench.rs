@@ -251,7 +251,7 @@ async fn require_loopback(endpoint: &Endpoint) -> Result<(), SendBenchError> {
 
 /// User and system time of this process in microseconds: proc(5), fields 14 and 15 of `/proc/self/stat`, in
 /// ticks of a hundredth of a second on every Linux that is in use.
-fn cpu_micros() -> io::Result<f64> {
+pub(crate) fn cpu_micros() -> io::Result<f64> {
     const MICROS_A_TICK: f64 = 10_000.0;
     let stat = fs::read_to_string("/proc/self/stat")?;
     // The second field, the name, may contain spaces; it ends with the last parenthesis.

@@ -37,6 +37,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+pub(crate) use self::bench::cpu_micros;
 pub use self::{
     bench::{
         ReferenceRequest, SendBench, SendBenchError, SendBenchReport, bench_send_path, reference_request,

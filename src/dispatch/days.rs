@@ -75,6 +75,14 @@ impl Today {
         devices.difference(&self.devices).count() as u64
     }
 
+    /// What was given goes to the batch as far as it lacks it, and is free beyond that.
+    fn take(&mut self, need: &mut Need<'_>, given: u64) {
+        let mine = need.missing.min(given);
+        need.aside += mine;
+        self.aside += mine;
+        self.left += given - mine;
+    }
+
     fn count(&mut self, devices: &HashSet<u64>) {
         for device in devices {
             if !self.devices.contains(device) {
@@ -104,6 +112,13 @@ struct Need<'a> {
     /// Set aside for it.
     aside: u64,
     missing: u64,
+}
+
+impl Need<'_> {
+    /// What is asked for: what is missing, or a part ahead.
+    fn want(&self) -> u64 {
+        if self.missing == 0 { 0 } else { self.missing.max(self.limit / PARTS) }
+    }
 }
 
 impl Days {
@@ -147,6 +162,28 @@ impl Days {
                 failed = self.lease(ledger, metrics, need, (day, now)).await.err();
             }
         }
+        let over = self.settle(needs, jobs, day, failed.is_none());
+        failed.map_or(Ok(over), Err)
+    }
+
+    /// [`Self::count`] with a ledger that gives what it is asked for, at once.
+    pub(super) fn count_freely(&self, jobs: &[Option<Rung<'_>>], now: Timestamp) -> Vec<bool> {
+        let day = Day::of(now);
+        let mut needs = self.set_aside(jobs, day, now);
+        for need in &mut needs {
+            self.with(need.producer, day, |today| today.take(need, need.want()));
+        }
+        self.settle(needs, jobs, day, true)
+    }
+
+    /// Counts the jobs against what their producers have set aside, if the ledger has answered. The rest is free again.
+    fn settle(
+        &self,
+        needs: Vec<Need<'_>>,
+        jobs: &[Option<Rung<'_>>],
+        day: Day,
+        is_answered: bool,
+    ) -> Vec<bool> {
         let mut over = vec![false; jobs.len()];
         for need in needs {
             let Need { producer, aside, .. } = need;
@@ -155,7 +192,7 @@ impl Days {
             self.with(producer, day, |today| {
                 let mut budget = aside.min(today.aside);
                 today.aside -= budget;
-                if failed.is_none() {
+                if is_answered {
                     for (job, over) in of_it.filter(|(job, _)| job.producer == producer) {
                         let new = today.new_of(&job.devices);
                         *over = new > budget;
@@ -168,7 +205,7 @@ impl Days {
                 today.left += budget;
             });
         }
-        failed.map_or(Ok(over), Err)
+        over
     }
 
     /// Sets aside what the batch needs, so that no other batch takes it meanwhile. What a batch that is given up had set aside
@@ -215,17 +252,14 @@ impl Days {
             need.missing -= brought;
             (std::mem::take(&mut today.counted), today.left + today.aside)
         });
-        let want = if need.missing == 0 { 0 } else { need.missing.max(need.limit / PARTS) };
+        let want = need.want();
         let Need { producer, limit, .. } = *need;
         let process = self.process;
         let ask = DayAsk { producer, day, limit, process, counted: &counted, keep, want };
         let leased = ledger.lease_day(&ask).await;
         self.with(producer, day, |today| match &leased {
             Ok(DayLease { given, .. }) => {
-                let mine = need.missing.min(*given);
-                need.aside += mine;
-                today.aside += mine;
-                today.left += given - mine;
+                today.take(need, *given);
                 let is_empty = want > 0 && *given == 0;
                 today.rests_until = is_empty.then(|| now.checked_add(REST).unwrap_or(Timestamp::MAX));
             }

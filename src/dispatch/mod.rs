@@ -7,6 +7,7 @@
 //! record, and no more. [`registrations`] keeps whose phone is whose. [`coordinator`] freezes a campaign's audience and opens its stages. [`control`] is what
 //! processes tell each other at once; [`outlook`] says what a rollout waits for.
 
+mod bench;
 mod burst;
 mod campaigns;
 mod commit;
@@ -43,12 +44,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::patience::Patience;
 
+pub use bench::{LaneBench, LaneJob};
 pub use coordinator::{Coordinator, CoordinatorParts};
 pub use direct::{DirectLane, Parts};
 pub use halts::measure;
 pub use probe::{NoNumber, Probes, ProbesUnusable};
 pub use registrations::RegistrationParts;
-pub use submit::{Findings, RetryRefused, retry, submit, submit_on_behalf};
+pub use submit::{Findings, Prospect, RetryRefused, prospect, retry, submit, submit_on_behalf};
 pub use watched::Watched;
 pub use webhook::{Webhook, WebhookUnusable};
 pub use worker::{Worker, WorkerParts};

@@ -55,8 +55,11 @@ struct Text {
     told: bool,
 }
 
+/// A job, who asks for it, and whose devices it would ring.
+pub(super) type Rings<'a> = (&'a JobKey, &'a Job, &'a [FoundRecipient]);
+
 /// A job of a batch, as far as it is counted.
-struct Counted {
+pub(super) struct Counted {
     text: TextLimit,
     people: HashSet<u64>,
 }
@@ -107,7 +110,7 @@ impl Texts {
 
     /// What is counted of a job: of one for testers nothing, since there are few of them; of one that the guard will refuse
     /// for another reason, as of any other.
-    fn counted(&self, policy: &Policy, job: &Job, key: &JobKey, found: &[FoundRecipient]) -> Option<Counted> {
+    fn counted(&self, policy: &Policy, (key, job, found): Rings<'_>) -> Option<Counted> {
         let producer = policy.producer(&key.producer).filter(|_| job.intent() == Some(Intent::Production))?;
         let owners = found.iter().flat_map(FoundRecipient::devices).map(|device| &device.user);
         let people: HashSet<u64> = owners.map(|user| self.person(user)).collect();
@@ -120,6 +123,12 @@ impl Reached {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is counted of each job of a batch.
+    pub(super) fn counted(&self, policy: &Policy, jobs: &[Option<Rings<'_>>]) -> Vec<Option<Counted>> {
+        let texts = self.texts();
+        jobs.iter().map(|job| job.and_then(|job| texts.counted(policy, job))).collect()
+    }
+
     /// Counts a batch, and says of each job what the guard must know. The jobs are counted in order.
     async fn count(
         &self,
@@ -129,6 +138,17 @@ impl Reached {
     ) -> Result<Vec<DirectReach>, LedgerError> {
         let (asides, asks) = self.set_aside(&jobs, now);
         let leased = ledger.lease_reach(&asks, now).await;
+        self.settle(jobs, asides, (&asks, leased), now)
+    }
+
+    /// Counts the jobs against what was set aside for them and what was leased. What was set aside comes back in any case.
+    pub(super) fn settle<E>(
+        &self,
+        jobs: Vec<Option<Counted>>,
+        asides: Vec<(TextLimit, u64)>,
+        (asks, leased): (&[ReachAsk], Result<Vec<u64>, E>),
+        now: Timestamp,
+    ) -> Result<Vec<DirectReach>, E> {
         let mut texts = self.texts();
         for (limit, aside) in asides {
             texts.now(limit, now).left += aside;
@@ -145,7 +165,11 @@ impl Reached {
 
     /// Sets aside what the batch needs, so that no other batch takes it while this one asks for what is missing. A batch
     /// that is given up meanwhile takes it along, until the slice is over.
-    fn set_aside(&self, jobs: &[Option<Counted>], now: Timestamp) -> (Vec<(TextLimit, u64)>, Vec<ReachAsk>) {
+    pub(super) fn set_aside(
+        &self,
+        jobs: &[Option<Counted>],
+        now: Timestamp,
+    ) -> (Vec<(TextLimit, u64)>, Vec<ReachAsk>) {
         let mut texts = self.texts();
         let mut needs: BTreeMap<Digest, (TextLimit, HashSet<u64>)> = BTreeMap::new();
         for job in jobs.iter().flatten() {
@@ -204,21 +228,12 @@ impl DirectLane {
 
     async fn reach_of(
         &self,
-        jobs: Vec<Option<(&JobKey, &Job, &[FoundRecipient])>>,
+        jobs: Vec<Option<Rings<'_>>>,
         now: Timestamp,
     ) -> Result<Vec<DirectReach>, LedgerError> {
-        let counted = {
-            let texts = self.reached.texts();
-            let counted = |(key, job, found)| texts.counted(&self.policy, job, key, found);
-            jobs.iter().map(|job| job.and_then(counted)).collect()
-        };
+        let counted = self.reached.counted(&self.policy, &jobs);
         let mut reach = self.reached.count(&self.ledger, counted, now).await?;
-        // What its text's limit stops reaches nobody, and is not counted.
-        let rung: Vec<_> = jobs
-            .iter()
-            .zip(&reach)
-            .map(|(job, reach)| reach.over_text.map_or_else(|| self.rung((*job)?), |_| None))
-            .collect();
+        let rung = rung(&self.policy, &jobs, &reach);
         let over = self.days.count(&self.ledger, &self.metrics, &rung, now).await?;
         for ((rung, over), reach) in rung.iter().zip(over).zip(&mut reach) {
             if let Some(rung) = rung.as_ref().filter(|_| over) {
@@ -234,14 +249,6 @@ impl DirectLane {
             }
         }
         Ok(reach)
-    }
-
-    /// A production job's part in the day of its producer, if that has a limit.
-    fn rung<'a>(&self, (key, job, found): (&'a JobKey, &Job, &[FoundRecipient])) -> Option<Rung<'a>> {
-        let limit = self.policy.producer(&key.producer)?.devices_per_day?;
-        let devices = found.iter().flat_map(FoundRecipient::devices).map(|device| Sketch::hash(device.id));
-        let devices = devices.collect();
-        (job.intent() == Some(Intent::Production)).then_some(Rung { producer: &key.producer, limit, devices })
     }
 
     /// The same as for a text, once a day.
@@ -278,4 +285,23 @@ impl DirectLane {
         self.reached.texts().now(text, now).told = true;
         Ok(())
     }
+}
+
+/// Each job's part in the day of its producer, unless its text's limit has stopped it: then it reaches nobody.
+pub(super) fn rung<'a>(
+    policy: &Policy,
+    jobs: &[Option<Rings<'a>>],
+    reach: &[DirectReach],
+) -> Vec<Option<Rung<'a>>> {
+    let goes_on =
+        |(job, reach): (&Option<Rings<'a>>, &DirectReach)| job.filter(|_| reach.over_text.is_none());
+    jobs.iter().zip(reach).map(|of_one| rung_by(policy, goes_on(of_one)?)).collect()
+}
+
+/// A production job's part in the day of its producer, if that has a limit.
+fn rung_by<'a>(policy: &Policy, (key, job, found): Rings<'a>) -> Option<Rung<'a>> {
+    let limit = policy.producer(&key.producer)?.devices_per_day?;
+    let devices = found.iter().flat_map(FoundRecipient::devices).map(|device| Sketch::hash(device.id));
+    let devices = devices.collect();
+    (job.intent() == Some(Intent::Production)).then_some(Rung { producer: &key.producer, limit, devices })
 }

@@ -7,6 +7,8 @@
 //! - **I4 widening-needs-two**: neither the requester nor any other owner of the producer may approve it.
 //! - **I1 no-test-to-production**: the guard is asked as it is for every other job; nothing here goes round it.
 
+use jiff::Timestamp;
+
 use crate::{
     api::wire::SubmittedView,
     audience::{Audience, Policy, Producer},
@@ -17,7 +19,8 @@ use crate::{
     guard::{Finding, Fingerprint, Past, Verdict},
     ledger::{CampaignRecord, Ledger, LedgerError, NewCampaign, PastAsk, RefusedJob, Submitted},
     model::{
-        CampaignId, FindingNote, Job, JobId, JobKey, Mends, OperatorName, ProducerId, Recipients, RolloutId,
+        AppId, CampaignId, FindingNote, Intent, Job, JobId, JobKey, Mends, OperatorName, ProducerId,
+        Recipients, RolloutId,
     },
     rollout::FrozenPlan,
 };
@@ -174,9 +177,11 @@ pub(super) async fn put(
     operator: &OperatorName,
     taken: Option<Taken>,
 ) -> Result<Result<SubmittedView, Findings>, LedgerError> {
-    if let Some(campaign) = ledger.campaign_by_job(key).await? {
-        let is_same = CampaignId::derive(key, &job.digest()) == campaign;
-        return Ok(if is_same { Ok(known(ledger, campaign).await?) } else { Err(vec![judge::id_reused()]) });
+    if let Some(on_record) = on_record(ledger, job, key).await? {
+        return Ok(match on_record {
+            Ok(campaign) => Ok(known(ledger, campaign).await?),
+            Err(findings) => Err(findings),
+        });
     }
     // What happens between the guard's look at the past and the record is looked at again; each thing happens once.
     loop {
@@ -186,15 +191,75 @@ pub(super) async fn put(
     }
 }
 
-/// `None`: the guard is to be asked again.
-async fn try_put(
+/// The campaign that has this key already; or why the key cannot be had.
+async fn on_record(
+    ledger: &Ledger,
+    job: &Job,
+    key: &JobKey,
+) -> Result<Option<Result<CampaignId, Findings>>, LedgerError> {
+    let Some(campaign) = ledger.campaign_by_job(key).await? else { return Ok(None) };
+    let is_same = CampaignId::derive(key, &job.digest()) == campaign;
+    Ok(Some(if is_same { Ok(campaign) } else { Err(vec![judge::id_reused()]) }))
+}
+
+/// What would become of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prospect {
+    /// It is on record already.
+    Known(CampaignId),
+    /// It would be put on record; the findings are notes.
+    Clear(Findings),
+    /// The same, and somebody would have to answer for its findings first.
+    Held(Findings),
+    /// It would be refused.
+    Refused(Findings),
+}
+
+/// What would become of a campaign that was submitted now on behalf of its key's producer. Nothing is stored or told.
+pub async fn prospect(
     ledger: &Ledger,
     guard: &Watched,
     job: &Job,
     key: &JobKey,
-    operator: &OperatorName,
+) -> Result<Prospect, LedgerError> {
+    match on_record(ledger, job, key).await? {
+        Some(Ok(campaign)) => return Ok(Prospect::Known(campaign)),
+        Some(Err(findings)) => return Ok(Prospect::Refused(findings)),
+        None => {}
+    }
+    Ok(match weigh(ledger, guard, job, key, None).await? {
+        Ok(weighed) if weighed.is_held() => Prospect::Held(weighed.findings),
+        Ok(weighed) => Prospect::Clear(weighed.findings),
+        Err(findings) => Prospect::Refused(findings),
+    })
+}
+
+/// A campaign that may go on record, and with what.
+struct Weighed<'a> {
+    now: Timestamp,
+    app: &'a AppId,
+    intent: Intent,
+    audience: &'a Audience,
+    at_most: u64,
+    plan: FrozenPlan,
+    findings: Findings,
+    judged_by: Option<(PastAsk<'a>, Past)>,
+}
+
+impl Weighed<'_> {
+    fn is_held(&self) -> bool {
+        self.findings.iter().any(FindingNote::holds)
+    }
+}
+
+/// Has the guard judge a campaign, with what was before it. The error is why it is refused.
+async fn weigh<'a>(
+    ledger: &Ledger,
+    guard: &'a Watched,
+    job: &'a Job,
+    key: &'a JobKey,
     taken: Option<&Taken>,
-) -> Result<Option<Result<SubmittedView, Findings>>, LedgerError> {
+) -> Result<Result<Weighed<'a>, Findings>, LedgerError> {
     let (now, policy) = (ledger.now().await?, guard.policy());
     let ask = past_ask(policy, key, job);
     let mut past = match &ask {
@@ -213,13 +278,31 @@ async fn try_put(
     let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =
         (&verdict, labels)
     else {
-        let findings = if findings.is_empty() { vec![no_campaign()] } else { findings };
-        return refuse(ledger, job, key, findings).await.map(Some);
+        return Ok(Err(if findings.is_empty() { vec![no_campaign()] } else { findings }));
     };
     let planned = || policy.plan_for(audience, job.plan()).map(|plan| FrozenPlan::of(plan, policy));
     let Some(plan) = taken.map(|taken| taken.plan.clone()).or_else(planned) else {
-        return refuse(ledger, job, key, vec![no_campaign()]).await.map(Some);
+        return Ok(Err(vec![no_campaign()]));
     };
+    let judged_by = ask.map(|ask| (ask, past));
+    Ok(Ok(Weighed { now, app, intent, audience, at_most, plan, findings, judged_by }))
+}
+
+/// `None`: the guard is to be asked again.
+async fn try_put(
+    ledger: &Ledger,
+    guard: &Watched,
+    job: &Job,
+    key: &JobKey,
+    operator: &OperatorName,
+    taken: Option<&Taken>,
+) -> Result<Option<Result<SubmittedView, Findings>>, LedgerError> {
+    let weighed = match weigh(ledger, guard, job, key, taken).await? {
+        Ok(weighed) => weighed,
+        Err(findings) => return refuse(ledger, job, key, findings).await.map(Some),
+    };
+    let held = weighed.is_held();
+    let Weighed { now, app, intent, audience, at_most, plan, findings, judged_by } = weighed;
     let new = NewCampaign {
         key,
         job,
@@ -228,21 +311,20 @@ async fn try_put(
         audience: &audience.name,
         class: audience.class,
         at_most,
-        policy: policy.hash(),
+        policy: guard.policy().hash(),
         plan: &plan,
         findings: &findings,
         traceparent: None,
         requester: Some(operator),
         retry_of: taken.and_then(|taken| taken.retry_of),
         mends: taken.and_then(|taken| taken.mends),
-        judged_by: ask.map(|ask| (ask, past)),
+        judged_by,
         received_at: now,
         expires_at: job.expires_at(now),
     };
     Ok(match ledger.submit_campaign(&new).await? {
         Submitted::Stored(campaign) => {
             tracing::info!(job = %key, %campaign, %operator, "a person's campaign is on record");
-            let held = findings.iter().any(FindingNote::holds);
             Some(Ok(SubmittedView { campaign: campaign.to_string(), known: false, held }))
         }
         Submitted::Known(campaign) => Some(Ok(known(ledger, campaign).await?)),

@@ -1,8 +1,10 @@
 //! `bellwether bench`: what `deploy/bench.sh` measures with. Hidden: it is of use beside a simulator only.
 //!
-//! It rings nobody: every address that it is given must be this machine's own, where only simulators listen.
+//! It rings nobody: every address that it is given must be this machine's own, where only simulators listen; what is asked of
+//! the guard stays in memory.
 
 mod enqueue;
+mod guard;
 mod send;
 
 use std::{
@@ -17,9 +19,10 @@ use serde::Deserialize;
 
 use self::{
     enqueue::{EnqueueArgs, enqueue},
+    guard::{GuardArgs, guard},
     send::{SendArgs, reference, send},
 };
-use super::{Exit, ledger, output};
+use super::{Exit, demo, ledger, output};
 
 /// What can be measured.
 #[derive(Debug, clap::Subcommand)]
@@ -36,6 +39,8 @@ pub(super) enum Bench {
     },
     /// Enqueue jobs, one for each of a simulator's phones
     Enqueue(EnqueueArgs),
+    /// Ask the guard of jobs in memory, and print what a verdict cost
+    Guard(GuardArgs),
 }
 
 /// `simulator.json`, as far as it is needed.
@@ -66,6 +71,7 @@ pub(super) async fn run(config: &Path, verb: Bench) -> anyhow::Result<Exit> {
         Bench::Send(args) => send(&args).await,
         Bench::Reference { send, out } => reference(&send, &out).await,
         Bench::Enqueue(args) => enqueue(config, &args).await,
+        Bench::Guard(args) => guard(&args).await,
     }
 }
 

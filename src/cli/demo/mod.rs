@@ -8,7 +8,7 @@
 mod afternoon;
 mod bank;
 mod campaign;
-mod policy;
+pub(super) mod policy;
 mod report;
 
 use std::path::PathBuf;

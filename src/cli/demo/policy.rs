@@ -3,7 +3,7 @@
 use crate::audience::{Policy, PolicyFile};
 
 /// The app of the shipped policy.
-pub(super) const APP: &str = "pl.example.bank";
+pub(in crate::cli) const APP: &str = "pl.example.bank";
 
 /// How many own people the bank has.
 pub(super) const PEOPLE: u64 = 3_000;
@@ -115,11 +115,18 @@ percent = 100
 max_rate = 1_500
 "#;
 
+fn file(path: &str, text: String) -> PolicyFile {
+    PolicyFile { path: path.to_owned(), text }
+}
+
+/// The shipped policy's files.
+pub(in crate::cli) fn shipped() -> Vec<PolicyFile> {
+    SHIPPED.iter().map(|(path, text)| file(path, (*text).to_owned())).collect()
+}
+
 /// The shipped policy with a producer, two audiences and two plans more; the customers' login is at `login`.
 pub(super) fn of_the_demo(login: &str) -> anyhow::Result<Policy> {
-    let file = |path: &str, text: String| PolicyFile { path: path.to_owned(), text };
-    let mut files: Vec<PolicyFile> =
-        SHIPPED.iter().map(|(path, text)| file(path, (*text).to_owned())).collect();
+    let mut files = shipped();
     for shipped in files.iter_mut().filter(|file| file.path == "producers.toml") {
         shipped.text.push_str(PRODUCERS);
     }

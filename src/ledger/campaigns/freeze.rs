@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     audience::Audience,
+    guard::Rule,
     ledger::{
         Ledger, LedgerError,
         commit::SERVICE,
@@ -99,8 +100,10 @@ impl Ledger {
                 .map_err(LedgerError::from)?;
         });
         if too_many {
+            // Named as where the guard could tell it from the job alone: it is one bound.
+            let rule = Rule::AudienceAboveLimit.id();
             let cause = format!(
-                "comes to more than {limit} devices: the job allows {}, the audience {}",
+                "{rule}: it comes to more than {limit} devices; the job allows {}, the audience {}",
                 campaign.at_most, source.audience.max_devices
             );
             step.settle(&mut tx, RolloutEvent::Reject, Some(&cause)).await?;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
+use bellwether::guard::Rule;
+
 use super::{
     Outcome,
     attempt::Step,
@@ -80,8 +82,11 @@ fn stops(ending: &Ending) -> Vec<String> {
             stops.push(format!("approval by {approvals} {people}"));
             stops
         }
-        Ending::Stands { state, .. } if state == "rejected" => vec!["its count when frozen".to_owned()],
-        Ending::Stands { state, .. } => vec![state.clone()],
+        // What a rule found when it was frozen has the rule at the beginning of its cause.
+        Ending::Stands { state, cause, .. } => {
+            let rule = cause.split(':').next().filter(|head| Rule::ALL.iter().any(|rule| rule.id() == *head));
+            vec![rule.map_or_else(|| state.clone(), |rule| format!("`{rule}` when frozen"))]
+        }
     }
 }
 
