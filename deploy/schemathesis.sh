@@ -138,7 +138,6 @@ CONF
 may() {
   case $1 in
     enqueue:test) echo submitCampaign retry correct supersede showReached prove ;;
-    enqueue:test) echo submitCampaign retry correct supersede showReached prove ;;
     enqueue:*) echo submitCampaign retry correct supersede showReached ;;
     approve:*) echo approve reject acceptFinding previewRollout ;;
     promote) echo start pause resume promote abort previewRollout showReached ;;
