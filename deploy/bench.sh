@@ -247,7 +247,7 @@ measure_guard() {
   local run out=$DIR/guard.json
   for ((run = 1; run <= GUARDS; run++)); do
     "${MEASURED[@]}" "$BINARY" bench guard --count "$VERDICTS" >"$out"
-    of_run() { field "$1" <"$out"; }
+    of_run() { compute "$(field "$1" <"$out")"; }
     CODE+=("$(of_run code_micros)") TWENTY+=("$(of_run twenty_micros)") CAMPAIGN+=("$(of_run campaign_micros)")
     JSON_READ+=("$(of_run json_micros)") PER_JSON+=("$(of_run code_per_json)")
     REACH+=("$(of_run reach_micros)") LANE+=("$(compute "$(of_run direct_lane_micros)")")
