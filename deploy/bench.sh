@@ -250,7 +250,7 @@ measure_guard() {
     of_run() { field "$1" <"$out"; }
     CODE+=("$(of_run code_micros)") TWENTY+=("$(of_run twenty_micros)") CAMPAIGN+=("$(of_run campaign_micros)")
     JSON_READ+=("$(of_run json_micros)") PER_JSON+=("$(of_run code_per_json)")
-    REACH+=("$(of_run reach_micros)") LANE+=("$(of_run direct_lane_micros)")
+    REACH+=("$(of_run reach_micros)") LANE+=("$(compute "$(of_run direct_lane_micros)")")
     say "guard $run of $GUARDS: a code ${CODE[-1]} µs, twenty people ${TWENTY[-1]} µs, a campaign ${CAMPAIGN[-1]} µs," \
       "direct lane ${LANE[-1]} µs; the reference ${JSON_READ[-1]} µs"
   done

@@ -254,6 +254,6 @@ mod tests {
             file.text = file.text.replacen("direct_limit = 20", "direct_limit = 19", 1);
         }
         let error = measured(&files).await.expect_err("twenty are too many").to_string();
-        assert!(error.contains("ProducerScope"), "{error}");
+        assert!(error.contains("producer-scope"), "{error}");
     }
 }

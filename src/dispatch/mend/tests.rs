@@ -8,7 +8,10 @@ use crate::{
     clock::Clock,
     dispatch::{
         outlook::{at_most, electorate},
-        submit::tests::{campaign, job, ledger, name, policy, submitted, watched},
+        submit::{
+            retry,
+            tests::{campaign, job, ledger, name, policy, policy_that_asks_for_a_proof, submitted, watched},
+        },
     },
     ledger::{Asked, FreezeSource, Verb},
     model::{AudienceName, Intent},
@@ -102,6 +105,21 @@ async fn i1_what_mends_is_what_the_other_was_and_the_guard_judges_it_anew() {
     );
     let [stage] = &made.plan.stages[..] else { panic!("one stage") };
     assert_eq!((&stage.take, stage.bake_ms, stage.manual_gate), (&FrozenTake::Buckets(10_000), 0, false));
+}
+
+#[tokio::test]
+async fn what_mends_asks_for_a_proof_of_its_own_words_and_a_retry_of_the_old_ones_does_not() {
+    let ledger = ledger().await;
+    let old = given_up(&ledger).await;
+    let asks = watched(policy_that_asks_for_a_proof());
+    let ada = name("ada");
+    let made = mend(&ledger, &asks, old.id, Mend::Correct, sorry(), &ada).await.expect("an answer");
+    let made = campaign(&ledger, &made.expect("it is over")).await;
+    let findings = ledger.findings(made.rollout).await.expect("an answer");
+    let rules: Vec<_> = findings.iter().map(|finding| finding.note.rule.as_str()).collect();
+    assert_eq!((rules, made.held), (vec!["proof-missing"], true));
+    let again = retry(&ledger, &asks, old.id, &ada).await.expect("an answer").expect("it is over");
+    assert!(!campaign(&ledger, &again).await.held, "its words were proven, or accepted");
 }
 
 #[tokio::test]

@@ -16,7 +16,16 @@ pub(in crate::dispatch) fn policy() -> Policy {
     policy_with("guard = { shadow = [\"duplicate-campaign\"] }\n")
 }
 
+/// The same, where the audience asks for a proof.
+pub(in crate::dispatch) fn policy_that_asks_for_a_proof() -> Policy {
+    policy_of("guard = { shadow = [\"duplicate-campaign\"] }\n", "proof = \"required\"\n")
+}
+
 fn policy_with(guard: &str) -> Policy {
+    policy_of(guard, "")
+}
+
+fn policy_of(guard: &str, of_staff: &str) -> Policy {
     let file = |path: &str, text: &str| PolicyFile { path: path.to_owned(), text: text.replace("APP", APP) };
     let files = [
         file(
@@ -34,8 +43,10 @@ fn policy_with(guard: &str) -> Policy {
         ),
         file(
             "cohorts/staff.toml",
-            "class = \"internal\"\napp = \"APP\"\nmembers_file = \"staff.txt\"\ndefault_plan = \"p\"\n\
-             [limits]\nmax_devices = 100\n",
+            &format!(
+                "class = \"internal\"\napp = \"APP\"\nmembers_file = \"staff.txt\"\ndefault_plan = \"p\"\n\
+                 {of_staff}[limits]\nmax_devices = 100\n"
+            ),
         ),
         file("cohorts/staff.txt", "person-1\n"),
         file("plans/p.toml", "[[stage]]\npercent = 100\n"),

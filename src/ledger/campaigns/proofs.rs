@@ -12,6 +12,7 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use crate::{
+    audience::Class,
     guard::{Fingerprint, Rule},
     ledger::{
         Ledger, LedgerError, on_pool,
@@ -81,7 +82,8 @@ impl Ledger {
         let Some(known) = self.campaign(campaign).await? else { return Ok(Err(NotProven::NoCampaign)) };
         let Some(rollout) = self.rollout(campaign).await? else { return Ok(Err(NotProven::NoCampaign)) };
         let Some(job) = &known.job else { return Ok(Err(NotProven::Forgotten)) };
-        if known.intent != Intent::Test {
+        // The guard lets no test beyond testers; should it ever have, nobody's phone but a tester's proves anything.
+        if known.intent != Intent::Test || known.class != Class::Test {
             return Ok(Err(NotProven::NoTest));
         }
         if rollout.state != RolloutState::Completed {

@@ -15,8 +15,16 @@ use crate::{
     rollout::FrozenPlan,
 };
 
-/// A campaign of these words, with what the guard had to say.
-async fn submit(set: &Set<'_>, id: &str, intent: Intent, body: &str, holds: &[&str]) -> CampaignRecord {
+const REAL: (Intent, Class) = (Intent::Production, Class::Internal);
+
+/// A campaign of these words to an audience of this class, with what the guard had to say.
+async fn submit(
+    set: &Set<'_>,
+    id: &str,
+    (intent, class): (Intent, Class),
+    body: &str,
+    holds: &[&str],
+) -> CampaignRecord {
     let json = format!(
         r#"{{"v":1,"id":"{id}","app":"{APP}","intent":"{intent}","to":{{"audience":"everyone","at_most":9999}},
             "expires_at":"2199-01-01T00:00:00Z","notification":{{"body":"{body}"}}}}"#,
@@ -42,7 +50,7 @@ async fn submit(set: &Set<'_>, id: &str, intent: Intent, body: &str, holds: &[&s
         app: &app(),
         intent,
         audience: &audience,
-        class: Class::Internal,
+        class,
         at_most: 9_999,
         policy: set.policy.hash(),
         plan: &plan,
@@ -63,6 +71,21 @@ async fn submit(set: &Set<'_>, id: &str, intent: Intent, body: &str, holds: &[&s
 
 fn everyone() -> AudienceName {
     AudienceName::parse("everyone").expect("a name")
+}
+
+async fn complete(store: &Store, campaign: &CampaignRecord) {
+    let id = campaign.rollout.get();
+    let sql = format!("update rollout set state = 'completed', finished_at = 1 where id = {id}");
+    store.tamper(&sql, &sql).await;
+}
+
+/// One phone has accepted it.
+async fn rung(store: &Store, campaign: &CampaignRecord) {
+    let id = campaign.rollout.get();
+    let sql = format!(
+        "insert into tally (rollout, stage, provider, worker, accepted) values ({id}, 0, 'fcm', 'a', 1)"
+    );
+    store.tamper(&sql, &sql).await;
 }
 
 async fn prove(set: &Set<'_>, campaign: CampaignId) -> Result<(), NotProven> {
@@ -91,20 +114,18 @@ pub(super) async fn a_proof_is_a_finished_test_that_reached_somebody_and_counts_
     let set = Set::with(store, 3, ALL, "").await;
     let unknown = CampaignId::from_uuid(uuid::Uuid::from_u128(1));
     assert_eq!(prove(&set, unknown).await, Err(NotProven::NoCampaign));
-    let real =
-        submit(&set, "real", Intent::Production, "Nowa oferta 5%", &["proof-missing", "contagion"]).await;
-    let other = submit(&set, "other", Intent::Production, "Inna oferta", &["proof-missing"]).await;
+    let real = submit(&set, "real", REAL, "Nowa oferta 5%", &["proof-missing", "contagion"]).await;
+    let other = submit(&set, "other", REAL, "Inna oferta", &["proof-missing"]).await;
     assert_eq!(prove(&set, real.id).await, Err(NotProven::NoTest));
-    let test = submit(&set, "test", Intent::Test, "nowa OFERTA 7 %!", &[]).await;
+    let elsewhere = submit(&set, "elsewhere", (Intent::Test, Class::Internal), "Nowa oferta 5%", &[]).await;
+    complete(store, &elsewhere).await;
+    rung(store, &elsewhere).await;
+    assert_eq!(prove(&set, elsewhere.id).await, Err(NotProven::NoTest), "those were no testers");
+    let test = submit(&set, "test", (Intent::Test, Class::Test), "nowa OFERTA 7 %!", &[]).await;
     assert_eq!(prove(&set, test.id).await, Err(NotProven::NotCompleted));
-    let id = test.rollout.get();
-    let completed = format!("update rollout set state = 'completed', finished_at = 1 where id = {id}");
-    store.tamper(&completed, &completed).await;
+    complete(store, &test).await;
     assert_eq!(prove(&set, test.id).await, Err(NotProven::NobodyGotIt));
-    let rung = format!(
-        "insert into tally (rollout, stage, provider, worker, accepted) values ({id}, 0, 'fcm', 'a', 1)"
-    );
-    store.tamper(&rung, &rung).await;
+    rung(store, &test).await;
     assert!(!is_proven(&set, "Nowa oferta 5%").await);
     assert_eq!(prove(&set, test.id).await, Ok(()));
     assert!(is_proven(&set, "Nowa oferta 5%").await, "another number, other capitals");

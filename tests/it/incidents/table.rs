@@ -1,10 +1,6 @@
 //! The README's table of incidents: written from what came of them, and held against it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use bellwether::guard::Rule;
 
@@ -101,17 +97,18 @@ fn of_attempt(outcome: &Outcome<'_>) -> Vec<String> {
     outcome.endings.iter().flat_map(|ending| stops(ending)).chain(known).collect()
 }
 
+/// What stopped these, each once. A limit is told with the phones that it lets ring.
 fn words<'o, 't: 'o>(outcomes: impl Iterator<Item = &'o Outcome<'t>>) -> String {
-    let mut told = BTreeSet::new();
-    let mut words = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     for outcome in outcomes {
-        let mut stops = of_attempt(outcome);
-        stops.dedup();
-        let allowed = outcome.attempt.allowed;
-        if allowed > 0 {
-            stops = stops.iter().map(|stop| format!("{stop} after {allowed} phones")).collect();
+        let is_limit = outcome.attempt.allowed > 0 && outcome.endings.len() > outcome.attempt.allowed;
+        for stop in of_attempt(outcome) {
+            let told =
+                if is_limit { format!("{stop} after {} phones", outcome.attempt.allowed) } else { stop };
+            if !words.contains(&told) {
+                words.push(told);
+            }
         }
-        words.extend(stops.into_iter().filter(|stop| told.insert(stop.clone())));
     }
     words.join("; ")
 }
