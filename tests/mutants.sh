@@ -20,6 +20,10 @@ unset CARGO_TARGET_DIR
 equivalent=(
     # An empty set of people is the same, wherever it is made.
     'replace nobody -> '
+    # The bits of the number and of the place are apart.
+    'watch.rs.* replace \| with \^ in Progress::begin'
+    # Of a language of three letters nothing is known, whichever way it is asked.
+    'language_mismatch.rs.* replace > with >= in check'
 )
 
 rm -rf "$crate/src"

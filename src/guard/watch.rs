@@ -66,7 +66,7 @@ mod tests {
         {
             progress.begin(rule);
             let step = progress.step().expect("it has begun");
-            assert_eq!(step.rule, rule);
+            assert_eq!((step.rule, step.number), (rule, seen.len() as u64 + 1));
             assert_eq!(progress.step(), Some(step));
             assert!(!seen.contains(&step), "{step:?}");
             seen.push(step);

@@ -75,5 +75,10 @@ mod tests {
             with(json!({"uk": {"body": "Важливе повідомлення"}, "sr-Latn": {"body": "Važna poruka"}})),
             []
         );
+        assert_eq!(
+            with(json!({"uk-Latn": {"body": "Vazhlyve povidomlennia"}})),
+            [],
+            "it says its script itself"
+        );
     }
 }

@@ -7,6 +7,7 @@ mod contagion;
 mod duplicate_campaign;
 mod environment;
 mod expired;
+mod flagging;
 mod label_missing;
 mod language_mismatch;
 mod payload_limits;
@@ -28,6 +29,8 @@ pub(crate) use sample::policy as sample_policy;
 #[cfg(test)]
 pub(crate) mod stuck;
 
+pub use flagging::is_flagged;
+
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -38,7 +41,7 @@ use jiff::Timestamp;
 use super::{Cleared, Facts, Finding, Progress, Severity, Verdict, case::Case, cleared::Reach, watch::Watch};
 use crate::{
     audience::Policy,
-    model::{FindingNote, Intent, Job, JobKey},
+    model::{Intent, Job, JobKey},
 };
 
 /// A rule of the guard, in the order in which they run.
@@ -145,18 +148,6 @@ impl Rule {
     pub const fn id(self) -> &'static str {
         TABLE[self as usize].id
     }
-}
-
-/// Rules whose Hold or Refuse tells something of what the same producer sends next: tests and texts that were stopped for what
-/// they are. See `contagion`, which is none of them, or one mistake would hold for ever.
-const FLAGGING: &[Rule] =
-    &[Rule::TestToProduction, Rule::TestAudienceTooBig, Rule::UnfilledTemplate, Rule::StagingLink];
-
-/// Was a notification stopped for what it is, by these findings?
-#[must_use]
-pub fn is_flagged(findings: &[FindingNote]) -> bool {
-    let stopped = |finding: &&FindingNote| matches!(finding.verdict.as_str(), "hold" | "refuse");
-    findings.iter().filter(stopped).any(|finding| FLAGGING.iter().any(|rule| rule.id() == finding.rule))
 }
 
 /// May this job reach these people? Pure; most of its cost is rendering the message, which is done once:
@@ -348,23 +339,6 @@ mod tests {
 
     fn entry(broken: Severity) -> Entry {
         Entry { rule: Rule::TestToProduction, id: "x", broken, again: true, check: |_| panic!("on purpose") }
-    }
-
-    #[test]
-    fn a_notification_is_flagged_by_a_rule_about_what_it_is_that_stopped_it() {
-        let flagged = |rule: Rule, severity| {
-            is_flagged(&[Finding::new((Rule::Environment, Severity::Note), "job", "", "").note(), {
-                Finding::new((rule, severity), "job", "", "").note()
-            }])
-        };
-        for rule in Rule::ALL {
-            let expected = FLAGGING.contains(&rule);
-            let stops = (flagged(rule, Severity::Refuse), flagged(rule, Severity::Hold));
-            assert_eq!(stops, (expected, expected), "{}", rule.id());
-            assert!(!flagged(rule, Severity::Note) && !flagged(rule, Severity::Shadow), "{}", rule.id());
-        }
-        assert!(FLAGGING.contains(&Rule::StagingLink) && !FLAGGING.contains(&Rule::Contagion));
-        assert!(!is_flagged(&[]));
     }
 
     #[test]
