@@ -46,6 +46,8 @@ pub(super) struct Days {
 struct Today {
     day: Day,
     devices: HashSet<u64>,
+    /// What the fleet had counted when this process asked last.
+    fleet: Sketch,
     /// Counted since it was last handed in.
     counted: Sketch,
     /// Leased, and free.
@@ -63,6 +65,7 @@ impl Today {
         Self {
             day,
             devices: HashSet::new(),
+            fleet: Sketch::default(),
             counted: Sketch::default(),
             left: 0,
             aside: 0,
@@ -72,7 +75,7 @@ impl Today {
     }
 
     fn new_of(&self, devices: &HashSet<u64>) -> u64 {
-        devices.difference(&self.devices).count() as u64
+        devices.difference(&self.devices).filter(|device| !self.fleet.surely_has(**device)).count() as u64
     }
 
     /// What was given goes to the batch as far as it lacks it, and is free beyond that.
@@ -258,8 +261,9 @@ impl Days {
         let ask = DayAsk { producer, day, limit, process, counted: &counted, keep, want };
         let leased = ledger.lease_day(&ask).await;
         self.with(producer, day, |today| match &leased {
-            Ok(DayLease { given, .. }) => {
+            Ok(DayLease { given, fleet, .. }) => {
                 today.take(need, *given);
+                today.fleet.clone_from(fleet);
                 let is_empty = want > 0 && *given == 0;
                 today.rests_until = is_empty.then(|| now.checked_add(REST).unwrap_or(Timestamp::MAX));
             }

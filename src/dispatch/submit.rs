@@ -273,6 +273,7 @@ async fn weigh<'a>(
     }
     let question = Question::of_campaign(Asking::All, (key, job), now, past);
     let verdict = guard.ask_one(question, now).await;
+    guard.count_findings(verdict.findings());
     let findings: Findings = verdict.findings().iter().map(Finding::note).collect();
     let labels = job.app().zip(job.intent()).zip(whom(policy, job));
     let (Verdict::Clear(..) | Verdict::Hold(_), Some(((app, intent), (audience, at_most)))) =

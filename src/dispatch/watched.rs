@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::judge;
 use crate::{
     audience::Policy,
     guard::{self, DirectReach, Facts, Finding, FoundRecipient, Past, Progress, Rule, Rules, Verdict, Watch},
@@ -295,6 +296,11 @@ impl Watched {
             return Err(GivenUp);
         }
         Ok(())
+    }
+
+    /// Counts what the guard found of a job that somebody submitted by hand.
+    pub(crate) fn count_findings(&self, findings: &[Finding]) {
+        judge::count_findings(findings, &self.0.metrics);
     }
 
     fn count_broken(&self, key: &JobKey, findings: &[Finding]) {

@@ -83,6 +83,12 @@ impl Sketch {
         matches!(&self.0, Kind::Few(hashes) if hashes.is_empty())
     }
 
+    /// True if the device is known to be in it. Of many nobody knows: a register says little of one device.
+    #[must_use]
+    pub fn surely_has(&self, hash: u64) -> bool {
+        matches!(&self.0, Kind::Few(hashes) if hashes.contains(&hash))
+    }
+
     /// So many there are at most: exact of few, else the estimate and three standard errors.
     #[must_use]
     pub fn at_most(&self) -> u64 {

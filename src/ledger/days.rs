@@ -47,12 +47,14 @@ pub struct DayAsk<'a> {
 }
 
 /// What a process was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayLease {
     /// So many more devices.
     pub given: u64,
     /// So many the producer has reached today at most, as far as processes have handed in.
     pub reached: u64,
+    /// These devices, as far as that is known.
+    pub fleet: Sketch,
 }
 
 /// A day in UTC.
@@ -88,29 +90,31 @@ impl Ledger {
         }
         tx.write_lease(ask, ask.keep.saturating_add(given)).await?;
         tx.commit().await?;
-        Ok(DayLease { given, reached })
+        Ok(DayLease { given, reached, fleet: sketch })
     }
 
-    /// Puts on record that a producer reached as many devices as it may today, and tells it, once a day over the whole fleet.
-    /// True for whoever was the first.
+    /// Puts on record that a producer reached as many devices as it may today, and tells it, once a day and
+    /// limit over the whole fleet. True for whoever was the first.
     pub async fn stop_producer(
         &self,
         producer: &ProducerId,
         day: Day,
         devices_per_day: u64,
     ) -> Result<bool, LedgerError> {
-        const SQL: &str = "update producer_day set stopped = (1 = 1) \
-             where producer = $1 and day = $2 and not stopped";
+        const SQL: &str = "update producer_day set stopped = $3 \
+             where producer = $1 and day = $2 and (stopped is null or stopped <> $3)";
+        let limit = i64::try_from(devices_per_day).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;
         let is_first = on_either!(&mut tx, c => {
-            sqlx::query(SQL).bind(producer.as_str()).bind(day.0).execute(c).await?.rows_affected()
+            sqlx::query(SQL).bind(producer.as_str()).bind(day.0).bind(limit).execute(c).await?.rows_affected()
         }) > 0;
         if is_first {
             let since = Timestamp::from_microsecond(day.start()).unwrap_or(Timestamp::MIN);
             let body = EventBody::ProducerStopped { producer: producer.clone(), devices_per_day, since };
             let entry = json!(body);
-            tx.tell(&[Event::new(now, None, &day.0.to_be_bytes(), body)]).await?;
+            let subject = [day.0.to_be_bytes(), limit.to_be_bytes()].concat();
+            tx.tell(&[Event::new(now, None, &subject, body)]).await?;
             tx.append_audit(now, SERVICE, "producer.stopped", &entry).await?;
         }
         tx.commit().await?;

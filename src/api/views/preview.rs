@@ -8,7 +8,9 @@ use super::{
     words,
 };
 use crate::{
-    api::wire::{AudienceInWords, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage},
+    api::wire::{
+        AudienceInWords, FindingView, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage,
+    },
     audience::{self, App, Audience, Plan, Policy},
     dispatch::outlook,
     guard::{self, Facts, Finding, Past},
@@ -57,7 +59,7 @@ fn shown(policy: &Policy, looks: Looks, seen: Seen) -> Preview {
         opens: estimate::opens(&stages, estimate::assumed(app)),
         guards: guards::previewed(&campaign.plan, &stages, looks),
         stages,
-        findings: findings(policy, &campaign, now),
+        findings: findings(policy, &campaign, &view.findings, now),
         drift: Vec::new(),
         rollout: view,
     }
@@ -175,13 +177,38 @@ fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<P
     plan.stages.iter().enumerate().map(stage).collect()
 }
 
-/// The guard again, on what is on record, under the policy in force; nothing once the text is forgotten.
-fn findings(policy: &Policy, campaign: &CampaignRecord, now: jiff::Timestamp) -> Vec<PreviewFinding> {
-    let Some(job) = &campaign.job else { return Vec::new() };
+/// What holds it, and who answers for that; and the guard again, on what is on record, under the policy in force, unless the
+/// text is forgotten.
+fn findings(
+    policy: &Policy,
+    campaign: &CampaignRecord,
+    on_record: &[FindingView],
+    now: jiff::Timestamp,
+) -> Vec<PreviewFinding> {
+    let holds: Vec<_> = on_record.iter().filter(|finding| finding.holds).collect();
+    let mut all: Vec<_> = holds.iter().copied().map(held).collect();
+    let Some(job) = &campaign.job else { return all };
     // What was before it was asked when it arrived; `rollout show` has what came of that.
     let past = Past { proven: true, ..Past::default() };
     let facts = Facts::of_campaign(campaign.received_at, past);
-    guard::clear(job, &campaign.key, policy, &facts, now).findings().iter().map(told).collect()
+    let verdict = guard::clear(job, &campaign.key, policy, &facts, now);
+    let is_known = |found: &&Finding| {
+        holds.iter().any(|known| known.rule == found.rule.id() && known.field == found.field)
+    };
+    all.extend(verdict.findings().iter().filter(|found| !is_known(found)).map(told));
+    all
+}
+
+fn held(finding: &FindingView) -> PreviewFinding {
+    let stands = match (&finding.accepted_by, &finding.accepted_reason) {
+        (Some(by), Some(why)) => format!("finding {}, accepted by {by}: {why}", finding.number),
+        _ => format!("finding {}, which HOLDS it until somebody has accepted it", finding.number),
+    };
+    PreviewFinding {
+        rule: finding.rule.clone(),
+        field: finding.field.clone(),
+        problem: format!("{}; {stands}", finding.reason),
+    }
 }
 
 fn told(finding: &Finding) -> PreviewFinding {

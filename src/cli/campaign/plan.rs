@@ -18,6 +18,7 @@ use crate::{
         rollout::planned as planned_boxes,
     },
     dispatch::{self, Prospect, Watched},
+    guard::Rule,
     ledger::{Ledger, LedgerError},
     metrics::Metrics,
     model::{AudienceName, FindingNote, Job, ProducerId, Recipients},
@@ -67,8 +68,43 @@ async fn looked(
         Some(planned) => Some(views::planned(ledger, &policy, looks, planned).await?),
         None => None,
     };
+    let too_many = planned.as_ref().and_then(|planned| too_many(&policy, job, planned.devices));
     let guard = Watched::new(Arc::new(policy), Metrics::new());
-    Ok((planned, dispatch::prospect(ledger, &guard, job, &job.key(producer)).await?))
+    let prospect = dispatch::prospect(ledger, &guard, job, &job.key(producer)).await?;
+    let prospect = match too_many {
+        Some(note) => with(prospect, note),
+        None => prospect,
+    };
+    Ok((planned, prospect))
+}
+
+/// What the freeze would say of so many devices: it refuses, though the guard could not know.
+fn too_many(policy: &Policy, job: &Job, devices: u64) -> Option<FindingNote> {
+    let Some(Recipients::Audience { name, at_most }) = job.to() else { return None };
+    let audience = policy.audience(name)?;
+    let note = FindingNote {
+        rule: Rule::AudienceAboveLimit.id().to_owned(),
+        verdict: "refuse".to_owned(),
+        field: "to.at_most".to_owned(),
+        span: None,
+        reason: format!(
+            "the audience has {devices} devices now; the job allows {at_most}, the audience {}",
+            audience.max_devices
+        ),
+        fix: "raise at_most if so many are meant, or narrow the audience".to_owned(),
+    };
+    (devices > audience.max_devices.min(*at_most)).then_some(note)
+}
+
+/// The same, refused for one reason more. What is on record is so.
+fn with(prospect: Prospect, note: FindingNote) -> Prospect {
+    match prospect {
+        Prospect::Known(_) => prospect,
+        Prospect::Clear(mut findings) | Prospect::Held(mut findings) | Prospect::Refused(mut findings) => {
+            findings.push(note);
+            Prospect::Refused(findings)
+        }
+    }
 }
 
 /// As it is called, and how the command ends.

@@ -24,8 +24,9 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     let Some(over) = case.facts.past.over_day else { return Vec::new() };
     let (limit, today) = (over.devices_per_day, over.today);
-    let reason =
-        format!("{producer} may reach {limit} devices a day, and with this campaign it comes to {today}");
+    let reason = format!(
+        "{producer} may reach {limit} devices a day, and with this campaign and what else may go out today it may come to {today}"
+    );
     let fix = "raise devices_per_day in producers.toml, or send it another day; accept it if this day is meant to be so";
     vec![Finding::new((Rule::BlastRadius, Severity::Hold), "to.at_most", reason, fix)]
 }
@@ -48,7 +49,7 @@ mod tests {
         let sample = Sample::campaign("production", "customers").over_day(1_000);
         let Verdict::Hold(findings) = sample.clear() else { panic!("must be held") };
         assert_eq!(findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), [Rule::BlastRadius]);
-        assert!(findings[0].reason.ends_with("it comes to 1100"), "{}", findings[0].reason);
+        assert!(findings[0].reason.ends_with("it may come to 1100"), "{}", findings[0].reason);
     }
 
     #[test]

@@ -14,7 +14,11 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let kind = if over.declared { "this declared text" } else { "a text that is not declared" };
     let (people, within) = (over.limit.max_users, over.limit.within.as_secs());
     let reason = format!("{kind} may reach {people} people in {within} s, and the fleet has no more to give");
-    let fix = "send to an audience, or have the text and its limit declared in producers.toml";
+    let fix = if over.declared {
+        "send to an audience, or have the limit of its direct_text raised in producers.toml"
+    } else {
+        "send to an audience, or have the text and its limit declared in producers.toml"
+    };
     vec![Finding::new(REFUSE, "notification", reason, fix)]
 }
 

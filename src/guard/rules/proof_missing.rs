@@ -15,8 +15,10 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     if !case.is(Intent::Production) || !audience.proof_required || case.facts.past.proven {
         return Vec::new();
     }
-    let reason =
-        format!("{} asks for a proof, and nobody has seen these words on a tester's phone", audience.name);
+    let reason = format!(
+        "{} asks for a proof, and nobody has said of these words lately that they look right on a tester's phone",
+        audience.name
+    );
     let testers =
         case.policy.audiences().filter(|other| other.class == Class::Test && other.app() == audience.app());
     let testers: Vec<&str> = testers.map(|audience| audience.name.as_str()).collect();

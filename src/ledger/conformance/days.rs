@@ -105,14 +105,17 @@ pub(super) async fn what_a_process_hands_back_is_given_to_another_and_saying_it_
     let ledger = &store.ledger;
     let today = Day::of(ledger.now().await.expect("the clock"));
     let (mut one, mut two) = (Process::new(1), Process::new(2));
-    assert_eq!(one.ask(ledger, today, LIMIT).await, DayLease { given: LIMIT, reached: 0 });
+    let all = one.ask(ledger, today, LIMIT).await;
+    assert_eq!((all.given, all.reached), (LIMIT, 0));
     assert_eq!(two.ask(ledger, today, 10).await.given, 0, "all of it is leased");
     one.left = 40;
     (0..60).for_each(|n| one.counted.add(hash(n)));
     for _ in 0..2 {
         let again = Process { known: HashSet::new(), counted: one.counted.clone(), ..one };
         let mut again = again;
-        assert_eq!(again.ask(ledger, today, 0).await, DayLease { given: 0, reached: 60 });
+        let lease = again.ask(ledger, today, 0).await;
+        assert_eq!((lease.given, lease.reached), (0, 60));
+        assert!((0..60).all(|n| lease.fleet.surely_has(hash(n))) && !lease.fleet.surely_has(hash(60)));
     }
     assert_eq!(two.ask(ledger, today, LIMIT).await.given, LIMIT - 60 - 40);
 }
@@ -127,10 +130,14 @@ pub(super) async fn a_stopped_producer_is_told_once_a_day_by_one_process(store: 
     let told = join_all(told).await;
     let told: usize = told.into_iter().map(|told| usize::from(told.expect("on record"))).sum();
     assert_eq!(told, 1);
+    let raised =
+        async |process: &Ledger| process.stop_producer(&cards, today, 2 * LIMIT).await.expect("on record");
+    assert!(raised(&other).await, "another limit is other news");
+    assert!(!raised(ledger).await);
     let events = ledger.outbox_batch(10).await.expect("an answer");
     let keys: HashMap<_, _> = events.iter().map(|event| (event.routing_key.as_str(), &event.event)).collect();
-    assert!(keys["producer.stopped.cards"].contains("\"devices_per_day\":1000"), "{keys:?}");
-    assert_eq!(keys.len(), 1);
+    assert_eq!((events.len(), keys.len()), (2, 1));
+    assert!(events[0].event.contains("\"devices_per_day\":1000"), "{keys:?}");
     let kept = |at: Timestamp| async move { ledger.forget_old(at).await.expect("an answer").days };
     assert_eq!((kept(now + A_DAY * 7).await, kept(now + A_DAY * 8).await), (0, 1));
 }

@@ -113,3 +113,14 @@ async fn json_has_the_verdict_and_the_findings_beside_the_stages() {
     assert_eq!((&first["finding"], &first["rule"]), (&json!(1), &json!("unfilled-template")));
     assert!(told["stages"].as_array().is_some_and(|stages| !stages.is_empty()) && first["span"].is_array());
 }
+
+#[tokio::test]
+async fn an_audience_of_more_than_the_job_allows_is_refused_as_it_would_be_when_frozen() {
+    let job = to_staff("spring", |_| {});
+    assert_eq!(too_many(&policy(), &job, 100), None);
+    let note = too_many(&policy(), &job, 101).expect("one too many");
+    let (_, clear) = looked_at(&ledger().await, &job).await;
+    let refused = with(clear, note);
+    assert_eq!(ended(&refused).1, Exit::Refused);
+    assert!(findings(&refused)[0].reason.starts_with("the audience has 101 devices now; the job allows 100"));
+}
