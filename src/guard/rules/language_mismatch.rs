@@ -62,6 +62,12 @@ mod tests {
     }
 
     #[test]
+    fn of_a_country_of_which_nothing_is_known_nothing_is_said() {
+        let sample = Sample::campaign("production", "far-away").body("Важное сообщение банка");
+        assert_eq!(sample.findings(Rule::LanguageMismatch), []);
+    }
+
+    #[test]
     fn a_text_under_another_language_s_name_is_noted() {
         let with = |localized: serde_json::Value| {
             Sample::campaign("production", "customers")

@@ -230,7 +230,7 @@ pub(crate) fn policy() -> Policy {
 pub(super) fn policy_with(of_bank: &str) -> Policy {
     let app = |id: &str| {
         format!(
-            "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = [\"bank.example.pl\"]\n\
+            "[apps.{id}]\ndefault_locale = \"pl\"\ntimezone = \"Europe/Warsaw\"\nlink_hosts = [\"bank.example.pl\", \"staging.bank.example.pl\"]\n\
              fcm = {{ project = \"p\", max_rate = 10 }}\n"
         )
     };
@@ -240,7 +240,7 @@ pub(super) fn policy_with(of_bank: &str) -> Policy {
         (
             "producers.toml",
             "[producers.cards]\nowners = [\"lead\"]\napps = [\"bank\"]\nintents = [\"test\", \"production\"]\n\
-             audiences = [\"customers\", \"qa\", \"staff\", \"planless\", \"proven\"]\ndirect_limit = 20\n\
+             audiences = [\"customers\", \"qa\", \"staff\", \"planless\", \"proven\", \"far-away\"]\ndirect_limit = 20\n\
              [producers.shadowed]\nowners = [\"lead\"]\napps = [\"bank\", \"shadow\"]\n\
              intents = [\"production\"]\ndirect_limit = 20\n\
              [[producers.cards.direct_text]]\ntext = \"Twój kod: {code}\"\nmax_users = 1000\nwithin = \"1h\"\n\
@@ -267,6 +267,12 @@ pub(super) fn policy_with(of_bank: &str) -> Policy {
             "cohorts/proven.toml",
             "class = \"production\"\napp = \"bank\"\nproof = \"required\"\ndefault_plan = \"argued\"\n\
              [select]\ncountry = [\"PL\"]\n[limits]\nmax_devices = 10\napprovals = [{ above = 0, people = 1 }]\n"
+                .to_owned(),
+        ),
+        (
+            "cohorts/far-away.toml",
+            "class = \"production\"\napp = \"bank\"\ndefault_plan = \"argued\"\n[select]\ncountry = [\"AF\"]\n\
+             [limits]\nmax_devices = 10\napprovals = [{ above = 0, people = 1 }]\n"
                 .to_owned(),
         ),
         (

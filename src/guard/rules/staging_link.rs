@@ -110,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn a_test_may_link_to_a_declared_test_system_and_what_customers_get_may_not() {
+        let link = |sample: Sample| {
+            sample.change(|job| job["notification"]["link"] = "https://staging.bank.example.pl/x".into())
+        };
+        assert_eq!(link(Sample::test_to("qa-1")).findings(Rule::StagingLink), []);
+        assert_eq!(link(Sample::direct()).refused_by(Rule::StagingLink), "notification.link");
+    }
+
+    #[test]
     fn a_campaign_with_a_strange_link_is_refused_not_held() {
         let sample = Sample::campaign("production", "customers")
             .change(|job| job["notification"]["link"] = json!("https://uat.example.pl/"));
