@@ -79,7 +79,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::guard::rules::sample::Sample;
+    use crate::{
+        guard::{
+            NotAdmitted, Verdict,
+            rules::sample::{self, Sample},
+        },
+        model::{Device, Environment, UserId},
+    };
 
     #[test]
     fn a_test_to_customers_is_refused_whatever_else_is_wrong() {
@@ -104,6 +110,27 @@ mod tests {
             assert_eq!(customer.refused_by(Rule::TestToProduction), "to.users[0]");
             assert!(Sample::test_to("qa-1").body(text).is_clear(), "a tester may be rung");
         }
+    }
+
+    #[test]
+    fn i1_a_test_s_proof_admits_the_devices_of_testers_and_no_proof_those_of_another_app() {
+        let of =
+            |user: &str| sample::device(&UserId::parse(user).expect("a user"), 0, Environment::Production);
+        let elsewhere = Device { app: "other".parse().expect("an app"), ..of("qa-1") };
+        let Verdict::Clear(test, _) = Sample::test_to("qa-1").clear() else { panic!("must be clear") };
+        assert_eq!((test.intent(), test.admits(&of("qa-2"))), (Intent::Test, Ok(())));
+        assert_eq!(test.admits(&of("u-1")), Err(NotAdmitted::NoTester));
+        assert_eq!(test.admits(&elsewhere), Err(NotAdmitted::OtherApp));
+        let Verdict::Clear(real, _) = Sample::direct().clear() else { panic!("must be clear") };
+        assert_eq!((real.intent(), real.admits(&of("u-1"))), (Intent::Production, Ok(())));
+        assert_eq!(real.admits(&elsewhere), Err(NotAdmitted::OtherApp));
+        assert_eq!((real.app().as_str(), real.key()), ("bank", &Sample::direct().key()));
+    }
+
+    #[test]
+    fn the_first_stranger_is_named_to_whoever_may_see_it() {
+        let findings = Sample::test_to("u-1").findings(Rule::TestToProduction);
+        assert_eq!(findings[0].matched.as_deref(), Some("u-1"));
     }
 
     #[test]
