@@ -211,7 +211,10 @@ mod tests {
 
     #[test]
     fn few_are_counted_exactly_and_each_once() {
-        assert!(Sketch::default().is_empty());
+        assert!(Sketch::default().is_empty() && !of(0..1).is_empty());
+        let has = |many: u64, n: u64| of(0..many).surely_has(Sketch::hash(device(n)));
+        assert!(has(3, 2) && !has(3, 3));
+        assert!(!has(2_000, 2), "of many nobody knows");
         for count in [0, 1, 7, 1_024] {
             assert_eq!(of((0..count).chain(0..count)).at_most(), count);
         }
