@@ -135,7 +135,8 @@ impl Days {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the producer's day, which may have begun just now.
+    /// Does something with the producer's day, which may have begun just now. A batch of a day that is over has nothing: what it
+    /// leases or counts is not the new day's.
     fn with<T>(&self, producer: &ProducerId, day: Day, act: impl FnOnce(&mut Today) -> T) -> T {
         let mut producers = self.producers();
         if !producers.contains_key(producer) {
@@ -144,6 +145,9 @@ impl Days {
         let today = producers.get_mut(producer).expect("inserted above");
         if today.day < day {
             *today = Today::new(day);
+        }
+        if today.day > day {
+            return act(&mut Today::new(day));
         }
         act(today)
     }
@@ -296,5 +300,24 @@ impl Days {
                 tracing::warn!(%producer, %error, "what is left of its day is not handed back");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_a_day_that_is_over_takes_nothing_of_the_new_one() {
+        let noon: Timestamp = "2026-11-21T12:00:00Z".parse().expect("an instant");
+        let yesterday = noon.checked_sub(Duration::from_hours(24)).expect("an instant");
+        let (days, producer) =
+            (Days::new(&Clock::manual(noon, 7)), ProducerId::parse("cards").expect("a producer"));
+        let job = |device: u64| [Some(Rung { producer: &producer, limit: 1_000, devices: [device].into() })];
+        assert_eq!(days.count_freely(&job(1), noon), [false]);
+        assert_eq!(days.count_freely(&job(2), yesterday), [true]);
+        let (left, counted) =
+            days.with(&producer, Day::of(noon), |today| (today.left, today.counted.clone()));
+        assert_eq!((left, counted.at_most(), counted.surely_has(2)), (1, 1, false));
     }
 }
