@@ -13,9 +13,10 @@ use super::{
 use crate::{
     audience::{Class, Policy, PolicyFile},
     clock::Clock,
+    guard::Past,
     ledger::{
         CampaignRecord, Claim, Claimable, Deposed, Exchange, Exchanged, FreezeProgress, FreezeSource, Ledger,
-        NewCampaign, RolloutRecord, Ruled, Ruling, SegmentAsk, SegmentEnd, Submitted,
+        NewCampaign, PastAsk, RolloutRecord, Ruled, Ruling, SegmentAsk, SegmentEnd, Submitted,
     },
     model::{
         AudienceName, Bucket, CampaignId, Device, FindingNote, FrozenDevice, Intent, Job, JobKey, Outcome,
@@ -115,17 +116,30 @@ impl<'s> Set<'s> {
 
     /// The same, with what the guard had to say.
     pub(super) async fn submit_found(&self, job: &Job, findings: &[FindingNote]) -> Submitted {
-        let now = self.ledger.now().await.expect("the clock");
+        let what = (Intent::Production, Class::Internal);
+        self.submit_by(self.ledger, (job, &self.key), what, findings, None).await
+    }
+
+    /// Any campaign to everyone, by whichever process.
+    pub(super) async fn submit_by(
+        &self,
+        ledger: &Ledger,
+        (job, key): (&Job, &JobKey),
+        (intent, class): (Intent, Class),
+        findings: &[FindingNote],
+        judged_by: Option<(PastAsk<'_>, Past)>,
+    ) -> Submitted {
+        let now = ledger.now().await.expect("the clock");
         let audience = AudienceName::parse("everyone").expect("a name");
         let named = self.policy.audience(&audience).expect("it is there");
         let plan = FrozenPlan::of(self.policy.plan_for(named, None).expect("a plan"), &self.policy);
         let new = NewCampaign {
-            key: &self.key,
+            key,
             job,
             app: &app(),
-            intent: Intent::Production,
+            intent,
             audience: &audience,
-            class: Class::Internal,
+            class,
             at_most: 9_999,
             policy: self.policy.hash(),
             plan: &plan,
@@ -134,11 +148,11 @@ impl<'s> Set<'s> {
             requester: None,
             retry_of: None,
             mends: None,
-            judged_by: None,
+            judged_by,
             received_at: now,
             expires_at: job.expires_at(now),
         };
-        self.ledger.submit_campaign(&new).await.expect("the ledger answers")
+        ledger.submit_campaign(&new).await.expect("the ledger answers")
     }
 
     pub(super) async fn submit(&self) -> CampaignRecord {

@@ -8,9 +8,8 @@ use super::{
 use crate::{
     audience::{Class, GuardSettings},
     guard::{Fingerprint, OverDay, Past, Sketch},
-    ledger::{Day, DayAsk, Ledger, NewCampaign, OverBecause, PastAsk, RefusedJob, Ruled, Submitted},
+    ledger::{Day, DayAsk, Ledger, OverBecause, PastAsk, RefusedJob, Ruled, Submitted},
     model::{AudienceName, Event, EventBody, FindingNote, Intent, Job, JobKey, ProducerId},
-    rollout::FrozenPlan,
 };
 
 fn job(id: &str, body: &str) -> (Job, JobKey) {
@@ -59,30 +58,9 @@ async fn submit_within(
     told: Past,
     devices_per_day: Option<u64>,
 ) -> Submitted {
-    let now = ledger.now().await.expect("the clock");
     let (audience, settings) = (everyone(), GuardSettings::default());
-    let named = set.policy.audience(&audience).expect("it is there");
-    let plan = FrozenPlan::of(set.policy.plan_for(named, None).expect("a plan"), &set.policy);
-    let new = NewCampaign {
-        key,
-        job,
-        app: &app(),
-        intent: Intent::Production,
-        audience: &audience,
-        class: Class::Internal,
-        at_most: 9_999,
-        policy: set.policy.hash(),
-        plan: &plan,
-        findings: &[],
-        traceparent: None,
-        requester: None,
-        retry_of: None,
-        mends: None,
-        judged_by: Some((PastAsk { devices_per_day, ..ask(job, key, &audience, &settings) }, told)),
-        received_at: now,
-        expires_at: job.expires_at(now),
-    };
-    ledger.submit_campaign(&new).await.expect("the ledger answers")
+    let ask = PastAsk { devices_per_day, ..ask(job, key, &audience, &settings) };
+    set.submit_by(ledger, (job, key), (Intent::Production, Class::Internal), &[], Some((ask, told))).await
 }
 
 pub(super) async fn a_campaign_that_says_the_same_is_found_while_it_may_have_been_heard(store: &Store) {

@@ -10,9 +10,8 @@ use super::{
 use crate::{
     audience::{Class, GuardSettings},
     guard::Fingerprint,
-    ledger::{CampaignRecord, NewCampaign, NotProven, PastAsk, Submitted},
+    ledger::{CampaignRecord, NotProven, PastAsk, Submitted},
     model::{AudienceName, CampaignId, FindingNote, Intent, Job, OperatorName, ProducerId},
-    rollout::FrozenPlan,
 };
 
 const REAL: (Intent, Class) = (Intent::Production, Class::Internal);
@@ -32,9 +31,6 @@ async fn submit(
     );
     let job = Job::parse(json.as_bytes()).expect("a job");
     let key = job.key(&ProducerId::parse("marketing").expect("a producer"));
-    let (now, audience) = (set.ledger.now().await.expect("the clock"), everyone());
-    let named = set.policy.audience(&audience).expect("it is there");
-    let plan = FrozenPlan::of(set.policy.plan_for(named, None).expect("a plan"), &set.policy);
     let note = |rule: &&str| FindingNote {
         rule: (*rule).to_owned(),
         verdict: "hold".to_owned(),
@@ -44,28 +40,8 @@ async fn submit(
         fix: String::new(),
     };
     let findings: Vec<_> = holds.iter().map(note).collect();
-    let new = NewCampaign {
-        key: &key,
-        job: &job,
-        app: &app(),
-        intent,
-        audience: &audience,
-        class,
-        at_most: 9_999,
-        policy: set.policy.hash(),
-        plan: &plan,
-        findings: &findings,
-        traceparent: None,
-        requester: None,
-        retry_of: None,
-        mends: None,
-        judged_by: None,
-        received_at: now,
-        expires_at: job.expires_at(now),
-    };
-    let Submitted::Stored(campaign) = set.ledger.submit_campaign(&new).await.expect("an answer") else {
-        panic!("it is new")
-    };
+    let submitted = set.submit_by(set.ledger, (&job, &key), (intent, class), &findings, None).await;
+    let Submitted::Stored(campaign) = submitted else { panic!("it is new") };
     set.ledger.campaign(campaign).await.expect("an answer").expect("it is there")
 }
 
