@@ -8,12 +8,13 @@ use crate::harness::{number::Number, services::PrivateServices};
 /// A gate behind the first stage.
 const GATED: &[&str] = &["percent = 50\ngate = \"manual\"", "percent = 100"];
 
+/// A bound that ends a rollout after a second beyond it.
+const HALTS: &str = "halt_above = 800\nfor = \"1s\"";
+
 /// So many phones, and a plan with these stages and a guard with this bound.
 async fn guarded((phones, stages): (usize, &[&str]), probe: &str, bound: &str, configuration: &str) -> Fleet {
     let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), phones, stages).await;
-    let guard = format!(
-        "[[downstream]]\nname = \"login-p99\"\n{probe}\n{bound}\nfor = \"1s\"\nno_data = \"pause\"\n"
-    );
+    let guard = format!("[[downstream]]\nname = \"login-p99\"\n{probe}\n{bound}\nno_data = \"pause\"\n");
     let text = format!("{}\n{guard}", plan(stages));
     std::fs::write(fleet.stage.folder().join("audiences/plans/wide.toml"), text).expect("a plan");
     fleet.stage.configure(&format!("[downstream]\nevery_seconds = 1\n{configuration}"));
@@ -28,7 +29,7 @@ async fn is_paused(fleet: &Fleet, why: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_a_login_that_breaches_while_a_rollout_waits_at_a_gate_halts_it() {
     let login = Number::start(200).await;
-    let fleet = guarded((40, GATED), &login.probe(), "halt_above = 800", "").await;
+    let fleet = guarded((40, GATED), &login.probe(), HALTS, "").await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("knocks")).await;
     is_paused(&fleet, "gate").await;
@@ -49,7 +50,7 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
     let prometheus = PrivateServices::prometheus().await;
     prometheus.scrape(login.address);
     let configuration = format!("prometheus = \"{}\"\n", prometheus.prometheus_url());
-    let fleet = guarded((40, GATED), "prometheus = \"number\"", "halt_above = 800", &configuration).await;
+    let fleet = guarded((40, GATED), "prometheus = \"number\"", HALTS, &configuration).await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("blind")).await;
     is_paused(&fleet, "gate").await;
@@ -79,7 +80,7 @@ async fn i3_while_prometheus_is_away_nothing_widens_and_it_goes_on_when_that_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing() {
     let login = Number::start(200).await;
-    let fleet = guarded((40, GATED), &login.probe(), "pause_above = 800", "").await;
+    let fleet = guarded((40, GATED), &login.probe(), "pause_above = 800\nfor = \"1s\"", "").await;
     let serving = fleet.serve("intake,coordinator,worker").await;
     fleet.publish(&fleet.job("waits")).await;
     is_paused(&fleet, "gate").await;
@@ -112,7 +113,9 @@ async fn a_number_above_its_bound_of_waiting_is_shown_as_that_and_not_as_missing
 async fn i3_without_a_coordinator_nothing_is_begun_once_the_numbers_are_old() {
     let login = Number::start(200).await;
     let slow = (900, &["percent = 100\nmax_rate = 40"][..]);
-    let fleet = guarded(slow, &login.probe(), "halt_above = 800", "timeout_seconds = 1\n").await;
+    // Long enough beyond it for the worker to see the new number before it ends the rollout.
+    let bound = "halt_above = 800\nfor = \"4s\"";
+    let fleet = guarded(slow, &login.probe(), bound, "timeout_seconds = 1\n").await;
     let serving = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
     fleet.publish(&fleet.job("unwatched")).await;
     fleet.stage.simulator.wait_for_requests(60, super::STANDSTILL).await.expect("it goes out");
