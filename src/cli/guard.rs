@@ -56,11 +56,11 @@ pub(super) fn run(config: &Path, output: Output, verb: &Guard) -> anyhow::Result
     Ok(ended(&verdict).1)
 }
 
-/// The one producer of the policy that may send such a job.
+/// The one producer of the policy that may send such a job, by what the job says; what it does not say the guard has a word on.
 pub(super) fn only_producer(policy: &Policy, job: &Job) -> anyhow::Result<ProducerId> {
     let able = policy.producers().filter(|producer| {
-        job.app().is_some_and(|app| producer.may_use_app(app))
-            && job.intent().is_some_and(|intent| producer.may_claim(intent))
+        job.app().is_none_or(|app| producer.may_use_app(app))
+            && job.intent().is_none_or(|intent| producer.may_claim(intent))
             && match job.to() {
                 Some(Recipients::Audience { name, .. }) => producer.may_use_audience(name),
                 _ => producer.direct_limit > 0,
@@ -109,7 +109,8 @@ const fn ended(verdict: &Verdict) -> (&'static str, Exit) {
     }
 }
 
-const UNKNOWN: &str = "Not known here: whose devices these are, what was sent and what was proven before, and how many an audience has.";
+const NOT_KNOWN: [&str; 4] =
+    ["whose devices these are", "what was sent before", "what was proven", "how many an audience has"];
 
 /// The verdict, and each finding with its place, worst first.
 fn told(job: &Job, producer: &ProducerId, verdict: &Verdict, paint: Paint) -> String {
@@ -129,7 +130,8 @@ fn told(job: &Job, producer: &ProducerId, verdict: &Verdict, paint: Paint) -> St
     let mut findings: Vec<&Finding> = verdict.findings().iter().collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     parts.extend(findings.into_iter().map(|finding| told_of(job, finding)));
-    parts.push(output::wrapped(UNKNOWN, 0));
+    let [head @ .., last] = NOT_KNOWN;
+    parts.push(output::wrapped(&format!("Not known here: {}, and {last}.", head.join(", ")), 0));
     parts.join("\n\n")
 }
 
@@ -180,7 +182,7 @@ fn as_json(producer: &ProducerId, verdict: &Verdict) -> serde_json::Value {
         told
     };
     json!({
-        "verdict": ended(verdict).0, "producer": producer,
+        "verdict": ended(verdict).0, "producer": producer, "not_known": NOT_KNOWN,
         "findings": verdict.findings().iter().map(finding).collect::<Vec<_>>(),
     })
 }

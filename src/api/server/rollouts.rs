@@ -180,7 +180,7 @@ async fn preview(
 ) -> Result<Json<Preview>, ApiError> {
     let (known, _) = find(&api, id).await?;
     caller.need_any(&[Scope::Approve(known.audience), Scope::Promote, Scope::Audit])?;
-    let seen = views::preview(api.ledger(), api.policy(), api.looks(), id).await?;
+    let seen = views::preview(api.ledger(), api.guard(), api.looks(), id).await?;
     seen.map(Json).ok_or_else(not_found)
 }
 

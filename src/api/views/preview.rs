@@ -12,8 +12,11 @@ use crate::{
         AudienceInWords, FindingView, Opens, PhoneText, PlanPreview, Preview, PreviewFinding, PreviewStage,
     },
     audience::{self, App, Audience, Plan, Policy},
-    dispatch::outlook,
-    guard::{self, Facts, Finding, Past},
+    dispatch::{
+        Watched, outlook,
+        watched::{Asking, Question},
+    },
+    guard::{Finding, Past},
     ledger::{CampaignRecord, Ledger, LedgerError},
     model::{AudienceName, Bucket, CampaignId, Notification, StageNumber},
     rollout::{FrozenPlan, FrozenTake, downstream::Looks},
@@ -23,13 +26,15 @@ use crate::{
 /// says; `None` if there is no such campaign.
 pub async fn preview(
     ledger: &Ledger,
-    policy: &Policy,
+    guard: &Watched,
     looks: Looks,
     id: CampaignId,
 ) -> Result<Option<Preview>, LedgerError> {
+    let policy = guard.policy();
     let Some(seen) = seen(ledger, policy, id).await? else { return Ok(None) };
     let drift = drift(ledger, policy, &seen.campaign).await?;
-    Ok(Some(Preview { drift, ..shown(policy, looks, seen) }))
+    let findings = findings(guard, &seen).await;
+    Ok(Some(Preview { findings, drift, ..shown(policy, looks, seen) }))
 }
 
 /// How the policy here differs from the one that the campaign was cleared under.
@@ -48,7 +53,7 @@ async fn drift(
 }
 
 fn shown(policy: &Policy, looks: Looks, seen: Seen) -> Preview {
-    let Seen { campaign, stages, now, view } = seen;
+    let Seen { campaign, stages, view, .. } = seen;
     let app = policy.app(&campaign.app);
     let counts: Vec<u64> = stages.facts.iter().map(|stage| stage.devices).collect();
     let stages = preview_stages(&campaign.plan, &counts, app);
@@ -59,7 +64,7 @@ fn shown(policy: &Policy, looks: Looks, seen: Seen) -> Preview {
         opens: estimate::opens(&stages, estimate::assumed(app)),
         guards: guards::previewed(&campaign.plan, &stages, looks),
         stages,
-        findings: findings(policy, &campaign, &view.findings, now),
+        findings: Vec::new(),
         drift: Vec::new(),
         rollout: view,
     }
@@ -179,19 +184,15 @@ fn preview_stages(plan: &FrozenPlan, counts: &[u64], app: Option<&App>) -> Vec<P
 
 /// What holds it, and who answers for that; and the guard again, on what is on record, under the policy in force, unless the
 /// text is forgotten.
-fn findings(
-    policy: &Policy,
-    campaign: &CampaignRecord,
-    on_record: &[FindingView],
-    now: jiff::Timestamp,
-) -> Vec<PreviewFinding> {
-    let holds: Vec<_> = on_record.iter().filter(|finding| finding.holds).collect();
+async fn findings(guard: &Watched, seen: &Seen) -> Vec<PreviewFinding> {
+    let Seen { campaign, view, now, .. } = seen;
+    let holds: Vec<_> = view.findings.iter().filter(|finding| finding.holds).collect();
     let mut all: Vec<_> = holds.iter().copied().map(held).collect();
     let Some(job) = &campaign.job else { return all };
     // What was before it was asked when it arrived; `rollout show` has what came of that.
     let past = Past { proven: true, ..Past::default() };
-    let facts = Facts::of_campaign(campaign.received_at, past);
-    let verdict = guard::clear(job, &campaign.key, policy, &facts, now);
+    let question = Question::of_campaign(Asking::All, (&campaign.key, job), campaign.received_at, past);
+    let verdict = guard.ask_one(question, *now).await;
     let is_known = |found: &&Finding| {
         holds.iter().any(|known| known.rule == found.rule.id() && known.field == found.field)
     };

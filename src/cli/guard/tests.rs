@@ -65,4 +65,15 @@ fn the_producer_is_named_if_several_may_send_it() {
     let several = only_producer(&policy, &job("test")).expect_err("cards and qa");
     assert_eq!(several.to_string(), "whose job is it? --producer cards or qa");
     assert_eq!(Exit::of(&several), Exit::Usage);
+    let unlabelled = br#"{"v":1,"id":"j","app":"pl.example.bank","expires_at":"2026-11-21T20:00:00Z","to":{"audience":"customers-pl","at_most":9},"notification":{"body":"b"}}"#;
+    let unlabelled = Job::parse(unlabelled).expect("a job");
+    let marketing = only_producer(&policy, &unlabelled).expect("one");
+    assert_eq!(marketing.as_str(), "marketing");
+    let now = "2026-11-21T12:00:00Z".parse().expect("an instant");
+    let told = as_json(&marketing, &judged(&unlabelled, &marketing, &policy, now));
+    assert_eq!(
+        (told["verdict"].as_str(), told["findings"][0]["field"].as_str()),
+        (Some("refused"), Some("intent"))
+    );
+    assert_eq!(told["not_known"][0], "whose devices these are");
 }

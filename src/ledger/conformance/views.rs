@@ -1,6 +1,6 @@
 //! What operators are shown, from a ledger that really holds it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Store,
@@ -12,7 +12,9 @@ use crate::{
         views,
         wire::{GuardState, RolloutView},
     },
+    dispatch,
     ledger::{Asked, HaltScope, Ledger, OverBecause, Ruled, SeenDownstream, Verb, campaigns::listing},
+    metrics::Metrics,
     model::{CampaignId, OperatorName, RolloutState},
     rollout::{
         Pause,
@@ -107,11 +109,15 @@ pub(super) async fn i5_a_halt_in_force_is_shown_on_what_it_keeps_from_starting(s
     assert!(view().await.halts.is_empty(), "it is over, and nothing of it waits");
 }
 
+fn guard(set: &Set) -> dispatch::Watched {
+    dispatch::Watched::new(Arc::new(set.policy.clone()), Metrics::new())
+}
+
 pub(super) async fn a_preview_says_what_is_on_record_in_words_and_numbers(store: &Store) {
     let set = Set::with(store, 30, THREE, "").await;
     let (campaign, ruling) = (set.submit().await, set.rule().await);
     set.freeze(&ruling, &campaign, 5_000).await;
-    let preview = views::preview(&store.ledger, &set.policy, LOOKS, campaign.id)
+    let preview = views::preview(&store.ledger, &guard(&set), LOOKS, campaign.id)
         .await
         .expect("an answer")
         .expect("it is there");
@@ -155,7 +161,7 @@ pub(super) async fn a_preview_says_how_many_phones_ring_before_a_guard_sees_a_ha
     let set = Set::with(store, 90, GUARDED, "").await;
     let (campaign, ruling) = (set.submit().await, set.rule().await);
     set.freeze(&ruling, &campaign, 5_000).await;
-    let preview = views::preview(&store.ledger, &set.policy, LOOKS, campaign.id).await.expect("an answer");
+    let preview = views::preview(&store.ledger, &guard(&set), LOOKS, campaign.id).await.expect("an answer");
     let guards = preview.expect("it is there").guards;
     let [guard] = &guards[..] else { panic!("one guard, not {guards:?}") };
     assert_eq!((guard.name.as_str(), guard.pause, guard.halt), ("login-p99", Some(0.5), None));
