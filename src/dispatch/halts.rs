@@ -102,7 +102,10 @@ impl HaltsHeard {
 pub(super) async fn listen(halts: Arc<HaltsHeard>, mut control: broadcast::Receiver<ControlMessage>) {
     loop {
         match control.recv().await {
-            Ok(ControlMessage::Halted(scope)) => halts.hear(scope),
+            Ok(ControlMessage::Halted(scope)) => {
+                halts.hear(scope.clone());
+                tracing::info!(%scope, "a halt was heard: no job that it covers is begun here");
+            }
             Ok(ControlMessage::Work | ControlMessage::Policy) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

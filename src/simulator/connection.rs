@@ -222,6 +222,7 @@ async fn exchange(line: Arc<Line>, request: Request<RecvStream>, mut respond: Se
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
+    line.world.may_answer().await;
     match act {
         Act::Answer(reply) | Act::GoAway { answer: Some(reply), .. } => answer(&mut respond, reply),
         Act::RefuseStream => respond.send_reset(Reason::REFUSED_STREAM),

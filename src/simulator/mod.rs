@@ -332,6 +332,16 @@ impl Simulator {
         tokio::time::timeout(within, came).await.map_err(|_| TooFewRequests { seen: count(), wanted })
     }
 
+    /// Answers no push from now on, until [`Simulator::give_answers`]; what was asked is recorded.
+    pub fn hold_answers(&self) {
+        self.world.answers_held.send_replace(true);
+    }
+
+    /// Answers what waits for an answer, and answers again.
+    pub fn give_answers(&self) {
+        self.world.answers_held.send_replace(false);
+    }
+
     /// Shuts the windows of every connection: of each request from now on only the beginning can be sent.
     pub fn withhold_bodies(&self) {
         self.world.bodies.withhold(true);
@@ -390,5 +400,6 @@ fn world(config: SimulatorConfig, keys: &Keys, token_uri: String) -> Result<Worl
         arrived: Notify::new(),
         connections: AtomicU64::new(0),
         bodies: Bodies::default(),
+        answers_held: tokio::sync::watch::Sender::new(false),
     })
 }

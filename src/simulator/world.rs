@@ -13,7 +13,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, request::Parts};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Environment, FaultAction, Profile, Provider, QuotaScope, RecordDetail, RecordedRequest, apns,
@@ -108,9 +108,20 @@ pub(super) struct World {
     pub(super) arrived: Notify,
     pub(super) connections: AtomicU64,
     pub(super) bodies: Bodies,
+    /// True while pushes are read, recorded and not answered.
+    pub(super) answers_held: watch::Sender<bool>,
 }
 
 impl World {
+    /// Returns when answers are not held.
+    pub(super) async fn may_answer(&self) {
+        if *self.answers_held.borrow() {
+            let mut held = self.answers_held.subscribe();
+            // It cannot fail: the sender is here.
+            let _released = held.wait_for(|held| !held).await;
+        }
+    }
+
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -120,6 +120,17 @@ struct Working {
     flow: Arc<Flow>,
 }
 
+impl Working {
+    /// A halt that covers it was heard.
+    fn halt(&self) {
+        if !self.flow.is_halted() {
+            tracing::info!(campaign = %self.seen.id, "a halt was heard: nothing more of this campaign is begun here");
+        }
+        self.flow.halt();
+        self.stopped.store(true, Ordering::Release);
+    }
+}
+
 /// Sends campaigns.
 #[derive(Debug)]
 pub struct Worker;
@@ -224,7 +235,7 @@ async fn count_unheard(shared: &Shared, working: &HashMap<RolloutId, Working>) {
     let Ok(halts) = shared.patience.answer(shared.ledger.halts()).await else { return };
     for work in working.values().filter(unheard) {
         if halts.iter().any(|halt| work.seen.is_covered_by(&halt.scope)) {
-            work.flow.halt();
+            work.halt();
         }
     }
 }
@@ -237,8 +248,7 @@ fn hear(
     match message {
         Ok(ControlMessage::Halted(scope)) => {
             for work in working.values().filter(|work| work.seen.is_covered_by(&scope)) {
-                work.flow.halt();
-                work.stopped.store(true, Ordering::Release);
+                work.halt();
             }
         }
         // Missed messages are made good by the look at the ledger that follows.

@@ -125,18 +125,25 @@ async fn halts_at_full_speed(by: By) {
     assert!(reached > 0);
 }
 
+/// Returns once a process has said so as often in its log.
+async fn says(serving: &Serving, what: &str, times: usize) {
+    crate::harness::broker::eventually(what, async || {
+        (serving.log().matches(what).count() >= times).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_what_was_on_the_wire_at_a_halt_of_any_scope_is_counted_and_shown() {
-    // Nobody is answered before the halt, so a slow start keeps the first few on the wire and nothing comes after them.
-    let slow = Duration::from_secs(4);
-    let profile = Profile::quiet().with_latency(Some(Latency { median: slow, p99: slow }));
-    let simulator = SimulatorConfig { profile, ..SimulatorConfig::quiet(Clock::system()) };
-    let fleet = Fleet::with(simulator, 200, &["percent = 100"]).await;
+    let fleet = Fleet::with(SimulatorConfig::quiet(Clock::system()), 200, &["percent = 100"]).await;
+    fleet.stage.configure("[send]\nrequest_timeout_seconds = 300\n[worker]\nlease_seconds = 5\n");
     let (door, worker) = tokio::join!(fleet.serve("intake,coordinator"), fleet.serve("worker"));
     let simulator = &fleet.stage.simulator;
-    let mut counted = 0;
+    let (mut counted, mut halts) = (0, 0);
     for scope in ["all", "app", "audience", "campaign"] {
         simulator.reset();
+        // Nobody is answered before the halt, so a slow start keeps the first few on the wire and nothing comes after them.
+        simulator.hold_answers();
         let id = format!("by-{scope}");
         fleet.publish(&fleet.job(&id)).await;
         simulator.wait_for_requests(5, super::STANDSTILL).await.expect("some are on the wire");
@@ -150,6 +157,9 @@ async fn i5_what_was_on_the_wire_at_a_halt_of_any_scope_is_counted_and_shown() {
         let mut halt = vec!["halt", "--ledger", "--by", "night-duty", "--reason", "they ring everybody"];
         halt.extend(&what);
         assert!(fleet.stage.run(&halt).await.status.success(), "{halt:?}");
+        halts += 1;
+        says(&worker, "nothing more of this campaign is begun here", halts).await;
+        simulator.give_answers();
         fleet.over().await;
         let sql = "select sum(after_halt) > 0 from rollout where id = (select max(id) from rollout)";
         fleet.until("the count", sql).await;
@@ -166,11 +176,14 @@ async fn i5_what_was_on_the_wire_at_a_halt_of_any_scope_is_counted_and_shown() {
     say(format_args!("{counted} requests ended after four halts"));
     // The direct lane, in the other process.
     simulator.reset();
+    simulator.hold_answers();
     let load = Load::on(&fleet.stage, 8).await;
     load.publish(&fleet.stage, 0..8).await;
     simulator.wait_for_requests(5, super::STANDSTILL).await.expect("some are on the wire");
     let halt = ["halt", "--ledger", "--app", APP, "--by", "night-duty", "--reason", "wrong code"];
     assert!(fleet.stage.run(&halt).await.status.success());
+    says(&door, "no job that it covers is begun here", halts + 1).await;
+    simulator.give_answers();
     let ended = times(&simulator.record()).len().to_string();
     crate::harness::broker::eventually("the answers", async || {
         let count = door.metric(metric, &["lane=\"direct\""]).await;

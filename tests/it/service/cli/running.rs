@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether::{
-    clock::Clock,
-    ledger::JobState,
-    model::OutcomeCode,
-    simulator::{Fault, FaultAction, Provider, SimulatorConfig},
-};
+use bellwether::{clock::Clock, ledger::JobState, model::OutcomeCode, simulator::SimulatorConfig};
 use insta::assert_snapshot;
 use reqwest::Url;
 use sqlx::{Connection, Executor, PgConnection};
@@ -85,28 +80,26 @@ async fn serve_says_what_is_wrong_with_its_configuration() {
     "#);
 }
 
-/// A job whose request is on the wire, and will be for as long as `delay`.
-async fn in_flight(delay: Duration) -> (Stage, crate::harness::service::Serving) {
+/// A job whose request is on the wire, and is not answered.
+async fn in_flight() -> (Stage, crate::harness::service::Serving) {
     let stage = Stage::set().await;
     stage.register(&[TestPhone::ios("anna")]).await;
     let serving = stage.serve().await;
-    stage.simulator.inject(Fault::once(FaultAction::Proceed).on(Provider::Apns).delayed(delay));
+    stage.simulator.hold_answers();
     let job = Stage::job("j-1", "production", &["anna"], "Kod 123");
     stage.client("cards").await.enqueue(&job.to_string()).await;
-    eventually("on the wire", async || {
-        (serving.metric("bellwether_jobs_total", &["verdict=\"clear\""]).await > 0.5).then_some(())
-    })
-    .await;
+    stage.simulator.wait_for_requests(1, PATIENCE).await.expect("on the wire");
     (stage, serving)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_sigterm_finishes_and_records_what_is_begun() {
-    let (stage, mut serving) = in_flight(Duration::from_secs(2)).await;
-    let began = Clock::system().monotonic();
+    let (stage, mut serving) = in_flight().await;
     serving.terminate().await;
     eventually("not ready", async || (serving.get("/readyz").await.0 == 503).then_some(())).await;
     assert_eq!(serving.get("/livez").await.0, 200, "it lives until it has drained");
+    let began = Clock::system().monotonic();
+    stage.simulator.give_answers();
     let log = serving.log_file().to_owned();
     assert!(serving.ended().await.success());
     assert!(Clock::system().monotonic().duration_since(began) < Duration::from_secs(10), "drains quickly");
@@ -123,7 +116,7 @@ async fn i7_sigterm_finishes_and_records_what_is_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sigterm_ends_it_at_once_and_the_job_stays_in_the_queue() {
-    let (stage, mut serving) = in_flight(PATIENCE).await;
+    let (stage, mut serving) = in_flight().await;
     serving.terminate().await;
     eventually("stopping", async || serving.log().contains("a second signal ends it now").then_some(()))
         .await;
@@ -132,7 +125,7 @@ async fn a_second_sigterm_ends_it_at_once_and_the_job_stays_in_the_queue() {
     let service = stage.broker.client(stage.broker.service()).await;
     eventually("back in the queue", async || (service.ready("jobs.direct").await == Some(1)).then_some(()))
         .await;
-    stage.simulator.clear_faults();
+    stage.simulator.give_answers();
     let serving = stage.serve().await;
     let (ledger, key) = (stage.ledger().await, stage.key("cards", "j-1"));
     eventually("sent by the next", async || ledger.job(&key).await.expect("an answer")).await;
