@@ -22,6 +22,10 @@ equivalent=(
     'replace nobody -> '
     # The bits of the number and of the place are apart.
     'watch.rs.* replace \| with \^ in Progress::begin'
+    # Each bit is set by one weight.
+    'fingerprint.rs.* replace \| with \^ in simhash'
+    # The bits below a shifted number are zero.
+    'sketch.rs.* replace \| with \^ in note'
     # Of a language of three letters nothing is known, whichever way it is asked.
     'language_mismatch.rs.* replace > with >= in check'
 )

@@ -75,6 +75,13 @@ mod tests {
         Fingerprint::of(&serde_json::from_value(json).expect("a notification"))
     }
 
+    /// Fingerprints are on record: another way to make them would know nothing of what was before.
+    #[test]
+    fn a_fingerprint_is_the_same_in_every_version() {
+        // Four shingles, so that some bits are set in as many of them as not.
+        assert_eq!(of("Nowa oferta", "lokaty roczne").simhash, 0x5120_9C05_40C3_9491);
+    }
+
     #[test]
     fn another_number_blank_or_capital_is_no_other_message() {
         let one = of("Nowa oferta", "Od 17 maja lokaty na 5,5%!");

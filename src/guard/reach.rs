@@ -134,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_counted_by_its_shape_and_by_slices_of_its_window() {
+        let policy = sample_policy();
+        let cards = policy.producer(&ProducerId::parse("cards").expect("a producer")).expect("is known");
+        let shapes: Vec<_> = cards.direct_texts.iter().map(|known| shape(&known.text)).collect();
+        assert_eq!(shapes, ["Twój kod: \0".as_bytes()]);
+        let mut folded = String::new();
+        fold(" Kod\u{a0} DLA  ﬁrmy\t", &mut folded);
+        assert_eq!(folded, "kod dla firmy");
+        let (code, at) = (of("Twój kod: 7"), |text: &str| text.parse().expect("an instant"));
+        let now = at("2026-11-21T12:00:00Z");
+        assert_eq!(code.slice(now), Window::slice(now, code.limit.within));
+        assert!(code.slice(now) < code.slice(now + code.limit.within));
+    }
+
+    #[test]
     fn any_other_text_is_itself_but_for_how_it_is_written() {
         let text = of("Zapłacono  ﬁrmie X");
         assert!(!text.declared);

@@ -209,6 +209,13 @@ mod tests {
         DeviceId::from_uuid(Uuid::from_u64_pair(mixed(n + 1), mixed(n + 0x9E37_79B9_7F4A_7C15)))
     }
 
+    /// Processes of two versions count one day together.
+    #[test]
+    fn a_device_has_the_same_hash_in_every_version() {
+        let hash = |high, low| Sketch::hash(DeviceId::from_uuid(Uuid::from_u64_pair(high, low)));
+        assert_eq!(hash(0x0123_4567_89AB_CDEF, 2), 0x30C2_1050_0A78_ABD0);
+    }
+
     #[test]
     fn few_are_counted_exactly_and_each_once() {
         assert!(Sketch::default().is_empty() && !of(0..1).is_empty());
