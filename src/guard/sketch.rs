@@ -13,6 +13,8 @@ const PRECISION: u32 = 14;
 const REGISTERS: usize = 1 << PRECISION;
 /// The bits that are left, in which leading zeros are counted.
 const REST: u32 = 64 - PRECISION;
+/// The rank of a register whose rest is zero.
+const FULL: usize = REST as usize + 1;
 /// Hashes that are kept as they are; beyond that, registers are smaller.
 const FEW: usize = 1_024;
 
@@ -117,7 +119,7 @@ impl Sketch {
     #[must_use]
     pub fn unpack(packed: &[u8]) -> Option<Self> {
         if packed.len() == REGISTERS {
-            let is_sound = packed.iter().all(|register| u32::from(*register) <= REST + 1);
+            let is_sound = packed.iter().all(|register| usize::from(*register) <= FULL);
             return is_sound.then(|| Self(Kind::Many(packed.into())));
         }
         let (hashes, rest) = packed.as_chunks::<8>();
@@ -145,13 +147,13 @@ fn note(registers: &mut [u8], hash: u64) {
 
 /// Ertl's improved estimator.
 fn estimate(registers: &[u8]) -> f64 {
-    let mut counts = [0_u32; REST as usize + 2];
+    let mut counts = [0_u32; FULL + 1];
     for register in registers {
         counts[usize::from(*register)] += 1;
     }
     let m = f64::from(1_u32 << PRECISION);
-    let mut z = m * tau(1.0 - f64::from(counts[REST as usize + 1]) / m);
-    for count in counts[1..=REST as usize].iter().rev() {
+    let mut z = m * tau(1.0 - f64::from(counts[FULL]) / m);
+    for count in counts[1..FULL].iter().rev() {
         z = 0.5 * (z + f64::from(*count));
     }
     z += m * sigma(f64::from(counts[0]) / m);
@@ -238,6 +240,17 @@ mod tests {
                 assert!(above * 1_000 <= 49 * count, "{at_most} of {count}");
             }
         }
+    }
+
+    /// No number of devices that there are fills a register; what is computed of full ones is the series all the same.
+    #[test]
+    fn registers_that_are_full_are_counted_by_their_series() {
+        let is = |value: f64, expected: f64| (value / expected - 1.0).abs() < 1e-12;
+        assert!(is(tau(0.25), 0.199_964_747_932_044_05) && is(tau(0.75), 0.079_880_941_437_337_83));
+        assert!(tau(0.0).abs() + tau(1.0).abs() == 0.0, "all of them, or none");
+        let mut registers = [50; REGISTERS];
+        registers[..12_288].fill(51);
+        assert!(is(estimate(&registers), 2.957_234_574_263_569e19));
     }
 
     proptest! {

@@ -130,3 +130,23 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i12_what_was_matched_is_in_neither_a_note_nor_a_log() {
+        let finding = Finding::new(
+            (Rule::StagingLink, Severity::Refuse),
+            "notification.body",
+            "a host of ours for tests",
+            "link to production",
+        )
+        .matching("secret.example");
+        let logged = format!("{finding:?}");
+        assert_eq!(logged, "staging-link(Refuse, notification.body, None, a host of ours for tests)");
+        let note = format!("{:?}", finding.note());
+        assert!(note.contains("a host of ours for tests") && !note.contains("secret.example"), "{note}");
+    }
+}

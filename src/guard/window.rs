@@ -128,6 +128,15 @@ mod tests {
     }
 
     #[test]
+    fn it_is_kept_until_none_of_it_counts() {
+        let over = Window::over_at(at(7_000), WITHIN);
+        assert_eq!(over, at(27_000));
+        let mut window = Window::new(Window::slice(at(7_000), WITHIN));
+        assert_eq!(window.give(window.newest(), 100, 100), 100);
+        assert_eq!(window.give(Window::slice(over, WITHIN), 100, 100), 100);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_not_read() {
         assert_eq!(Window::unpack(1, &[0; 23]), None);
         assert_eq!(Window::unpack(1, &[0; 28]), None);

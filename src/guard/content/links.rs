@@ -121,6 +121,12 @@ mod tests {
     }
 
     #[test]
+    fn each_doubt_is_told_in_words_of_its_own() {
+        let all = [Doubt::NotPlain, Doubt::Local, Doubt::Staging, Doubt::Elsewhere].map(Doubt::as_str);
+        assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
+    }
+
+    #[test]
     fn addresses_are_found_wherever_they_stand() {
         assert_eq!(
             found("Zobacz https://bank.example.pl/x i http://a.b:80?q"),

@@ -271,6 +271,13 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_is_told_in_words_of_its_own() {
+        use Kind::{Braces, Format, NoValue, ResourceKey, Shell, Template, Token};
+        let all = [Template, Shell, Braces, Format, Token, NoValue, ResourceKey].map(Kind::as_str);
+        assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
+    }
+
+    #[test]
     fn each_kind_is_found_where_it_stands() {
         for (text, matched, kind) in [
             ("Witaj {{imię}}!", "{{imię}}", Kind::Template),
