@@ -20,7 +20,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     let producer = &case.key.producer;
     let reason = format!("a notification of {producer} was stopped at {at}; this one follows it closely");
-    let fix = "look at what was stopped, and why; accept this one if it has nothing to do with it";
+    let fix = "look in the audit at what was stopped, and why (bellwether audit list); accept this one if it has \
+        nothing to do with it";
     vec![Finding::new((Rule::Contagion, Severity::Hold), "user_id", reason, fix)]
 }
 
