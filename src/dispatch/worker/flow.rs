@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::model::CampaignId;
+
 /// Nobody waits.
 const NEVER: usize = usize::MAX;
 
@@ -54,8 +56,10 @@ impl Flow {
     }
 
     /// A halt that covers the rollout was heard: whatever is on the wire still arrives, and is counted (I5).
-    pub(super) fn halt(&self) {
-        self.halted.store(true, Ordering::Release);
+    pub(super) fn halt(&self, campaign: CampaignId) {
+        if !self.halted.swap(true, Ordering::AcqRel) {
+            tracing::info!(%campaign, "a halt was heard: nothing more of this campaign is begun here");
+        }
     }
 
     /// True once [`Flow::halt`] was called.

@@ -123,10 +123,7 @@ struct Working {
 impl Working {
     /// A halt that covers it was heard.
     fn halt(&self) {
-        if !self.flow.is_halted() {
-            tracing::info!(campaign = %self.seen.id, "a halt was heard: nothing more of this campaign is begun here");
-        }
-        self.flow.halt();
+        self.flow.halt(self.seen.id);
         self.stopped.store(true, Ordering::Release);
     }
 }

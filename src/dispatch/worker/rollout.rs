@@ -369,7 +369,7 @@ impl Work {
                 Err(NoIntent::Recorded | NoIntent::ClaimLost) => {}
                 Err(why @ (NoIntent::Stopped | NoIntent::Halted | NoIntent::Expired)) => {
                     if why == NoIntent::Halted {
-                        self.flow.halt();
+                        self.flow.halt(self.campaign.id);
                     }
                     self.stopped.store(true, Ordering::Release);
                     // Still to be sent, as far as its chunk is concerned: it must not look done.
