@@ -177,9 +177,6 @@ fn sigma(mut x: f64) -> f64 {
 
 /// (1 - x - Σ (1 - x^(2^-k))²·2^-k)/3, for the registers that are full.
 fn tau(mut x: f64) -> f64 {
-    if x <= 0.0 || x >= 1.0 {
-        return 0.0;
-    }
     let (mut power, mut sum) = (1.0, 1.0 - x);
     loop {
         x = x.sqrt();
