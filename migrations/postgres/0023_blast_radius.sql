@@ -5,8 +5,8 @@ create table producer_day (
     day      bigint not null,
     -- The devices that were counted, as a sketch of their number; see src/guard/sketch.rs.
     sketch   bytea not null,
-    -- The limit of which somebody was told last that it is met; null: none.
-    stopped  bigint,
+    -- Somebody has been told that it reached as many as it may.
+    stopped  boolean not null default false,
     primary key (producer, day)
 );
 

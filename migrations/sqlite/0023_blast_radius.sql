@@ -5,8 +5,8 @@ create table producer_day (
     day      integer not null,
     -- The devices that were counted, as a sketch of their number; see src/guard/sketch.rs.
     sketch   blob not null,
-    -- The limit of which somebody was told last that it is met; null: none.
-    stopped  integer,
+    -- Somebody has been told that it reached as many as it may.
+    stopped  boolean not null default false,
     primary key (producer, day)
 ) without rowid;
 

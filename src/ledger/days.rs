@@ -101,8 +101,8 @@ impl Ledger {
         day: Day,
         devices_per_day: u64,
     ) -> Result<bool, LedgerError> {
-        const SQL: &str = "update producer_day set stopped = $3 \
-             where producer = $1 and day = $2 and (stopped is null or stopped <> $3)";
+        const SQL: &str = "update producer_day set stopped_limit = $3 \
+             where producer = $1 and day = $2 and (stopped_limit is null or stopped_limit <> $3)";
         let limit = i64::try_from(devices_per_day).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         let now = tx.now().await?;

@@ -16,6 +16,7 @@ mod importing;
 mod keys;
 mod leases;
 mod mending;
+mod migrations;
 mod notices;
 mod operators;
 mod outbox;
